@@ -1,0 +1,3 @@
+"""What surrounds the networks: data, decoding, checkpoints and the command line."""
+
+from lib import chainer_compat  # noqa: F401

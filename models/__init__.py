@@ -1,0 +1,3 @@
+"""The networks: Chainer links and the functions they are made of."""
+
+from lib import chainer_compat  # noqa: F401

@@ -1,0 +1,113 @@
+"""The caption generator of Vinyals et al., *Show and Tell* (CVPR 2015, arXiv:1411.4555)."""
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+
+from models.packed_lstm import PackedLSTM
+from models.softmax_loss import linear_softmax_cross_entropy
+
+
+class ShowAndTell(chainer.Chain):
+    """Image features, then words, go through an LSTM that predicts the next word.
+
+    Eqs. 10-12 of the paper: ``x_{-1} = W_i CNN(I)``, ``x_t = W_e S_t``,
+    ``p_{t+1} = softmax(W_o LSTM(x_t))``. The image is seen once, before the start word.
+    Dropout acts on the feature, on every LSTM input and on the LSTM output.
+
+    Args:
+        feature_size (int): Size D of the image features.
+        vocabulary_size (int): Number V of words, the start and end words included.
+        embed_size (int): Size E of the word embedding, which the image is projected to.
+        hidden_size (int): Size H of the LSTM.
+        dropout (float): Share of the values that dropout sets to zero, in [0, 1).
+
+    Attributes:
+        feature_mean (array): Subtracted from the features, (D,). Zero at first.
+        feature_scale (array): What they are then multiplied by, (D,). One at first.
+    """
+
+    def __init__(self, feature_size, vocabulary_size, embed_size=512, hidden_size=512,
+                 dropout=0.5):
+        super().__init__()
+        self.dropout = dropout
+        with self.init_scope():
+            self.image_projection = L.Linear(feature_size, embed_size)
+            self.embedding = L.EmbedID(vocabulary_size, embed_size)
+            self.lstm = PackedLSTM(embed_size, hidden_size)
+            self.output = L.Linear(hidden_size, vocabulary_size)
+        self.add_persistent('feature_mean', self.xp.zeros(feature_size, chainer.get_dtype()))
+        self.add_persistent('feature_scale', self.xp.ones(feature_size, chainer.get_dtype()))
+
+    @property
+    def feature_size(self):
+        return len(self.feature_mean)
+
+    @property
+    def vocabulary_size(self):
+        return len(self.embedding.W)
+
+    def forward(self, features, inputs, targets, batch_sizes):
+        """Computes and reports the loss of a packed minibatch of captions.
+
+        Args:
+            features (array): One row per caption, the longest caption's first, (B, D), float.
+            inputs (array): Words fed in, packed time-major (see
+                :mod:`models.packed_lstm`): ``<S>`` and the caption's words, (R,), int32.
+            targets (array): Words to predict: the caption's words and ``</S>``, (R,), int32.
+            batch_sizes (sequence of int): Captions running at each word; they sum to R.
+
+        Returns:
+            chainer.Variable: The mean over the R words of the negative log-likelihood, in
+            nats. It is reported as ``loss``, and the share of words predicted right as
+            ``accuracy``, both weighted by R, so that their means over minibatches are
+            means over words.
+        """
+        image = self.image_projection(F.dropout(self._standardize(features), self.dropout))
+        words = self.embedding(inputs)
+        x = F.dropout(F.concat((image, words), axis=0), self.dropout)
+        h = self.lstm(x, (len(features), *batch_sizes))
+        h = F.dropout(h[len(features):], self.dropout)
+        loss, accuracy = linear_softmax_cross_entropy(h, self.output.W, self.output.b, targets)
+        chainer.report({'loss': (loss.array, len(targets)),
+                        'accuracy': (accuracy.array, len(targets))}, self)
+        return loss
+
+    def start(self, features):
+        """Shows the images to the LSTM.
+
+        Args:
+            features (array): (B, D), float.
+
+        Returns:
+            tuple of arrays: The state ``(c, h)`` before the start word, each (B, H).
+        """
+        with chainer.no_backprop_mode():
+            image = self.image_projection(self._standardize(features)).array
+        return self.lstm.step(image, self.lstm.start(len(features)))
+
+    def step(self, tokens, state):
+        """Feeds one word to each of n sentences.
+
+        Args:
+            tokens (array): Word indices, (n,), int32.
+            state (tuple of arrays): ``(c, h)``, each (n, H).
+
+        Returns:
+            tuple: Log-probabilities in nats of every next word, (n, V), and the new state.
+        """
+        c, h = self.lstm.step(self.embedding.W.array[tokens], state)
+        logits = h @ self.output.W.array.T
+        logits += self.output.b.array
+        return _log_softmax(logits), (c, h)
+
+    def _standardize(self, features):
+        return (features - self.feature_mean) * self.feature_scale
+
+
+def _log_softmax(logits):
+    """Turns logits (n, V) into log-probabilities in place."""
+    xp = chainer.backend.get_array_module(logits)
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= xp.log(xp.exp(logits).sum(axis=1, keepdims=True))
+    return logits

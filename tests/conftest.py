@@ -1,0 +1,1 @@
+import lib  # noqa: F401  mends Chainer before a test imports it
