@@ -1,11 +1,11 @@
 """The caption generator of Vinyals et al., *Show and Tell* (CVPR 2015, arXiv:1411.4555)."""
 
+from models.packed_lstm import PackedLSTM
+from models.softmax_loss import linear_softmax_cross_entropy
+
 import chainer
 import chainer.functions as F
 import chainer.links as L
-
-from models.packed_lstm import PackedLSTM
-from models.softmax_loss import linear_softmax_cross_entropy
 
 
 class ShowAndTell(chainer.Chain):
@@ -40,12 +40,13 @@ class ShowAndTell(chainer.Chain):
         self.add_persistent('feature_scale', self.xp.ones(feature_size, chainer.get_dtype()))
 
     @property
-    def feature_size(self):
-        return len(self.feature_mean)
-
-    @property
-    def vocabulary_size(self):
-        return len(self.embedding.W)
+    def hyperparameters(self):
+        """The arguments that make a network of the same shape."""
+        return {'feature_size': len(self.feature_mean),
+                'vocabulary_size': self.embedding.W.shape[0],
+                'embed_size': self.embedding.W.shape[1],
+                'hidden_size': self.output.W.shape[1],
+                'dropout': self.dropout}
 
     def forward(self, features, inputs, targets, batch_sizes):
         """Computes and reports the loss of a packed minibatch of captions.

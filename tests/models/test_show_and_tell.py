@@ -1,9 +1,9 @@
+from models.show_and_tell import ShowAndTell
+from tests.models.plain_show_and_tell import PlainShowAndTell, chainer_gates
+
 import chainer
 import numpy
 import pytest
-
-from models.show_and_tell import ShowAndTell
-from tests.models.plain_show_and_tell import PlainShowAndTell, chainer_gates
 
 LENGTHS = [
     pytest.param([1], id='one caption of one word'),

@@ -1,0 +1,104 @@
+"""What all scripts share: flags, the device, exit codes."""
+
+import argparse
+import os
+import sys
+
+from lib.errors import InputError
+
+import chainer
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser that shows defaults in ``--help`` and fails with one line."""
+
+    def __init__(self, description):
+        super().__init__(description=description, allow_abbrev=False,
+                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message):
+        raise InputError(f'{message} (see --help)')
+
+
+def add_device_flag(parser):
+    parser.add_argument('-g', '--gpu', type=int, default=-1, metavar='N',
+                        help='CUDA device number; -1 is the CPU')
+
+
+def select_device(gpu):
+    """Makes the device of ``--gpu`` current.
+
+    Returns:
+        chainer.backend.Device: The device.
+
+    Raises:
+        InputError: If there is no such GPU.
+    """
+    if gpu < 0:
+        device = chainer.get_device('@numpy')
+    else:
+        try:
+            device = chainer.get_device(f'@cupy:{gpu}')
+            device.use()
+            device.xp.zeros(1)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f'--gpu {gpu}: this GPU cannot be used ({reason}); '
+                             '-1 runs on the CPU') from error
+    device.use()
+    return device
+
+
+def positive_int(text):
+    return _checked(int, text, lambda value: value >= 1, 'a whole number of 1 or more')
+
+
+def non_negative_int(text):
+    return _checked(int, text, lambda value: value >= 0, 'a whole number of 0 or more')
+
+
+def positive_float(text):
+    return _checked(float, text, lambda value: 0 < value < float('inf'), 'a number above 0')
+
+
+def non_negative_float(text):
+    return _checked(float, text, lambda value: 0 <= value < float('inf'), 'a number of 0 or more')
+
+
+def share(text):
+    return _checked(float, text, lambda value: 0 <= value < 1, 'a number from 0 up to, not with, 1')
+
+
+def _checked(convert, text, is_good, wanted):
+    try:
+        value = convert(text)
+    except ValueError:
+        value = None
+    if value is None or not is_good(value):
+        raise argparse.ArgumentTypeError(f'{text!r} is not {wanted}')
+    return value
+
+
+def run(main):
+    """Runs a script's ``main`` and exits: 0 or its result, 2 for wrong input."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except InputError as error:
+        status = _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output, such as head, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        status = _fail(f'{error.filename}: {error.strerror}')
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _fail(message):
+    print('error:', ' '.join(message.split()), file=sys.stderr)
+    return 2

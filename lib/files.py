@@ -1,0 +1,23 @@
+"""Writing files so that a crash never leaves half of one."""
+
+import contextlib
+import os
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields the name of a temporary file beside ``path`` that becomes ``path`` at the end.
+
+    The folder is made if need be. If the block raises, the temporary file is removed and
+    whatever was at ``path`` stays as it was.
+    """
+    path = os.fspath(path)
+    folder, name = os.path.split(path)
+    os.makedirs(folder or '.', exist_ok=True)
+    temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)

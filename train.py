@@ -1,0 +1,197 @@
+"""Trains the caption generator of Show and Tell on captions.h5 and image features."""
+
+import os
+
+from lib.caption_file import Captions
+from lib.command_line import (
+    ArgumentParser,
+    add_device_flag,
+    non_negative_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    run,
+    select_device,
+    share,
+)
+from lib.errors import InputError
+from lib.features import check_features, load_features, mean_and_scale
+from lib.minibatch import make_converter
+from lib.snapshot import FILE_NAME, RandomState, Snapshot, load_snapshot
+from lib.stop_trigger import StopTrigger
+from lib.trained_model import TrainedModel
+from lib.training_report import (
+    VALIDATION,
+    PlotLog,
+    PrintCaptions,
+    PrintEpoch,
+    ProgressBar,
+    add_perplexity,
+)
+from models.show_and_tell import ShowAndTell
+
+import chainer
+import numpy
+from chainer import training
+from chainer.training import extensions
+
+SHOWN_IMAGES = 4
+
+
+def parse_args():
+    parser = ArgumentParser(__doc__)
+    add_device_flag(parser)
+    data = parser.add_argument_group('data')
+    data.add_argument('-s', '--sentence', default='captions.h5', metavar='FILE',
+                      help='captions, from preprocess_vocab.py')
+    data.add_argument('-i', '--image', default='vgg_feats.mat', metavar='FILE',
+                      help='image features, MATLAB 5 or 7.3, feats being D x N')
+    data.add_argument('-o', '--output', default='result', metavar='FOLDER',
+                      help='where models, log and plots go')
+    data.add_argument('-m', '--model', metavar='FILE',
+                      help='trained model to start from; it then sets the sizes')
+    data.add_argument('--resume', action='store_true',
+                      help=f'go on from {FILE_NAME} in the output folder')
+    network = parser.add_argument_group('network')
+    network.add_argument('--hidden', type=positive_int, metavar='N',
+                         help="size of the LSTM; if not given, 512 or the model's (-m)")
+    network.add_argument('--embed', type=positive_int, metavar='N',
+                         help="size of the word embedding; if not given, 512 or the model's (-m)")
+    network.add_argument('--dropout', type=share, default=0.5, metavar='RATIO',
+                         help='share of values dropped; 0 is no dropout')
+    network.add_argument('--standardize', action='store_true',
+                         help='bring features to mean 0 and deviation 1 over the training '
+                              'images; stored in the model')
+    optimization = parser.add_argument_group('optimization')
+    optimization.add_argument('--epoch', type=positive_int, default=50, metavar='N',
+                              help='epochs in all, those before --resume included')
+    optimization.add_argument('--batch-size', type=positive_int, default=128, metavar='N',
+                              help='captions per minibatch')
+    optimization.add_argument('--lr', type=positive_float, default=0.001, metavar='RATE',
+                              help="learning rate, Adam's alpha")
+    optimization.add_argument('--lr-decay', type=positive_float, default=1, metavar='FACTOR',
+                              help='what the learning rate is multiplied by; 1 keeps it')
+    optimization.add_argument('--lr-decay-every', type=positive_int, default=1, metavar='N',
+                              help='epochs between two multiplications')
+    optimization.add_argument('--gradient-clip', type=non_negative_float, default=0,
+                              metavar='NORM',
+                              help='longest gradient, all parameters together; 0 is no limit')
+    optimization.add_argument('--patience', type=non_negative_int, default=0, metavar='N',
+                              help='stop after N epochs without a better validation loss; '
+                                   '0 never does')
+    optimization.add_argument('--seed', type=non_negative_int, default=0, metavar='N',
+                              help='of weights, order of captions and dropout')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    device = select_device(args.gpu)
+    if not args.resume and os.path.exists(os.path.join(args.output, FILE_NAME)):
+        raise InputError(f'--output {args.output}: there is a training in this folder; go on '
+                         'with --resume or choose another folder')
+    captions = Captions.load(args.sentence)
+    for split in 'train', 'val':
+        if not captions.images_of(split).size:
+            raise InputError(f'{args.sentence}: has no captions in the split "{split}"')
+    features = load_features(args.image)
+    check_features(features, captions, args.image)
+
+    numpy.random.seed(args.seed)
+    if device.xp is not numpy:
+        device.xp.random.seed(args.seed)
+    model = make_model(args, captions, features)
+    model.network.to_device(device)
+    trainer, settings = make_trainer(args, captions, device.send(features.array), model, device)
+    if args.resume:
+        load_snapshot(os.path.join(args.output, FILE_NAME), trainer, settings)
+    trainer.run(show_loop_exception_msg=False)
+    print_best(args, trainer)
+
+
+def make_model(args, captions, features):
+    feature_size = features.array.shape[1]
+    if args.model is None:
+        model = TrainedModel(
+            ShowAndTell(feature_size, len(captions.vocabulary), args.embed or 512,
+                        args.hidden or 512, args.dropout),
+            captions.vocabulary, features.source)
+    else:
+        model = TrainedModel.load(args.model)
+        check_model(args, model, captions, feature_size)
+        model.network.dropout = args.dropout
+        model.feature_source = features.source or model.feature_source
+    if args.standardize:
+        rows = captions.imgid[captions.images_of('train')]
+        model.network.feature_mean[:], model.network.feature_scale[:] = mean_and_scale(
+            features.array, rows)
+    return model
+
+
+def check_model(args, model, captions, feature_size):
+    sizes = model.network.hyperparameters
+    if model.vocabulary != captions.vocabulary:
+        raise InputError(f'{args.model}: was trained with other words than those of '
+                         f'{args.sentence}')
+    if sizes['feature_size'] != feature_size:
+        raise InputError(f'{args.model}: was trained on features of size '
+                         f'{sizes["feature_size"]}, those of {args.image} have {feature_size}')
+    for flag, asked, size in (('--hidden', args.hidden, sizes['hidden_size']),
+                              ('--embed', args.embed, sizes['embed_size'])):
+        if asked not in (None, size):
+            raise InputError(f'{flag} {asked}: the model {args.model} has {size}')
+
+
+def make_trainer(args, captions, features, model, device):
+    """Connects data, optimiser and extensions; returns the trainer and its fixed settings."""
+    train, val = captions.captions_of('train'), captions.captions_of('val')
+    converter = make_converter(captions, features)
+    iterator = chainer.iterators.SerialIterator(train, args.batch_size)
+    optimizer = chainer.optimizers.Adam(alpha=args.lr).setup(model.network)
+    if args.gradient_clip:
+        optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradient_clip))
+    updater = training.updaters.StandardUpdater(
+        iterator, optimizer, converter=converter, device=device)
+    trainer = training.Trainer(updater, StopTrigger(args.epoch, args.patience), args.output)
+
+    trainer.extend(extensions.Evaluator(
+        chainer.iterators.SerialIterator(val, args.batch_size, repeat=False, shuffle=False),
+        model.network, converter=converter, device=device))
+    trainer.extend(extensions.LogReport(postprocess=add_perplexity))
+    if args.lr_decay != 1:
+        trainer.extend(extensions.ExponentialShift('alpha', args.lr_decay),
+                       trigger=(args.lr_decay_every, 'epoch'))
+    trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // args.batch_size)))
+    trainer.extend(PrintEpoch())
+    shown = captions.images_of('val')[:SHOWN_IMAGES]
+    trainer.extend(PrintCaptions(model, captions.filename[shown],
+                                 features[device.send(captions.imgid[shown])]))
+    trainer.extend(PlotLog('loss', 'loss (nats a word)'))
+    trainer.extend(PlotLog('accuracy', 'share of words predicted right'))
+    trainer.extend(lambda _: model.save(os.path.join(args.output, 'best.h5')), name='save_best',
+                   trigger=training.triggers.MinValueTrigger(f'{VALIDATION}/loss'))
+    trainer.extend(lambda _: model.save(epoch_file(args, updater.epoch)), name='save_epoch',
+                   trigger=(1, 'epoch'))
+    settings = {
+        **{name: getattr(args, name) for name in (
+            'batch_size', 'lr', 'lr_decay', 'lr_decay_every', 'gradient_clip', 'standardize',
+            'seed')},
+        **model.network.hyperparameters, 'training_captions': len(train)}
+    trainer.extend(RandomState())
+    trainer.extend(Snapshot(settings))
+    return trainer, settings
+
+
+def epoch_file(args, epoch):
+    return os.path.join(args.output, f'epoch_{epoch:03}.h5')
+
+
+def print_best(args, trainer):
+    best = min(trainer.get_extension('LogReport').log,
+               key=lambda entry: entry[f'{VALIDATION}/loss'])
+    print(f'best validation loss {best[f"{VALIDATION}/loss"]:.4f} after epoch {best["epoch"]}: '
+          f'{os.path.join(args.output, "best.h5")}')
+
+
+if __name__ == '__main__':
+    run(main)
