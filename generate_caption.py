@@ -1,0 +1,92 @@
+"""Captions photographs with a trained model and the network its features come from."""
+
+import json
+import sys
+
+from lib.beam_search import beam_search
+from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
+from lib.errors import InputError
+from lib.feature_flags import add_feature_flags, make_extractor
+from lib.files import replacing
+from lib.photographs import find_photographs, readable_photographs
+from lib.trained_model import TrainedModel
+
+import tqdm
+
+# Enough to make beam search efficient; few enough that the first captions come soon.
+PHOTOGRAPHS_AT_ONCE = 16
+
+
+def parse_args():
+    parser = ArgumentParser(__doc__)
+    add_device_flag(parser)
+    parser.add_argument('photographs', nargs='*', metavar='PHOTO_OR_FOLDER',
+                        help='what to caption: files, and folders of files')
+    parser.add_argument('-l', '--list', nargs='+', default=[], metavar='FILE',
+                        help='text files with the path of a photograph or folder on each line')
+    parser.add_argument('-m', '--model', required=True, metavar='FILE',
+                        help='trained model, such as best.h5')
+    parser.add_argument('-i', '--image', required=True, metavar='FILE',
+                        help='caffemodel that the features of the model came from')
+    parser.add_argument('--json', metavar='FILE',
+                        help='also write the captions and their log-probabilities here')
+    add_feature_flags(parser, 'What is not given is as the features of the model were made, or, '
+                              "if the model does not know, as Karpathy's VGG19 features were: "
+                              'fc7, 224 pixels, mean 103.939 116.779 123.68, warp.')
+    search = parser.add_argument_group('search')
+    search.add_argument('--beam-width', type=positive_int, default=20, metavar='M',
+                        help='sentences kept at each step')
+    search.add_argument('--top', type=positive_int, default=5, metavar='N',
+                        help='captions per photograph')
+    search.add_argument('--max-length', type=positive_int, default=60, metavar='N',
+                        help='most words of a caption')
+    args = parser.parse_args()
+    if args.top > args.beam_width:
+        raise InputError(f'--top {args.top} is more than --beam-width {args.beam_width}')
+    return args
+
+
+def main():
+    args = parse_args()
+    paths = find_photographs(args.photographs, args.list)
+    device = select_device(args.gpu)
+    model = TrainedModel.load(args.model)
+    model.network.to_device(device)
+    extractor, _ = make_extractor(args, device, model.feature_source)
+
+    results = []
+    with tqdm.tqdm(total=len(paths), unit='photo', disable=None, leave=False) as progress:
+        for start in range(0, len(paths), PHOTOGRAPHS_AT_ONCE):
+            chunk = paths[start:start + PHOTOGRAPHS_AT_ONCE]
+            photographs = [(chunk[position], image)
+                           for position, image in readable_photographs(chunk)]
+            results += caption(args, model, extractor, photographs)
+            progress.update(len(chunk))
+    if args.json:
+        with replacing(args.json) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+            json.dump(results, file, indent=1, ensure_ascii=False)
+    return 0 if len(results) == len(paths) else 1
+
+
+def caption(args, model, extractor, photographs):
+    """Prints the captions of ``(path, image)`` pairs and returns them as JSON objects."""
+    if not photographs:
+        return []
+    features = extractor([image for _, image in photographs])
+    size = model.network.hyperparameters['feature_size']
+    if features.shape[1] != size:
+        raise InputError(f'{args.image}: its features have size {features.shape[1]}, but '
+                         f'{args.model} was trained on features of size {size}; see --layer')
+    results = []
+    for (path, _), sentences in zip(photographs, beam_search(
+            model.network, features, args.beam_width, args.top, args.max_length)):
+        captions = [{'caption': model.vocabulary.decode(sentence.tokens),
+                     'log_prob': sentence.log_prob} for sentence in sentences]
+        tqdm.tqdm.write('\n'.join([f'# {path}', *(each['caption'] for each in captions)]))
+        results.append({'photograph': path, 'captions': captions})
+    sys.stdout.flush()
+    return results
+
+
+if __name__ == '__main__':
+    run(main)

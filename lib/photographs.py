@@ -1,0 +1,138 @@
+"""Finding, reading and preparing photographs."""
+
+import os
+import sys
+import warnings
+
+from lib.errors import InputError
+
+import numpy
+import tqdm
+from PIL import Image, ImageOps
+
+
+class UnreadablePhotographError(Exception):
+    """A file that Pillow cannot turn into a picture; the message names it."""
+
+
+def find_photographs(paths, lists):
+    """Collects the photographs that files, folders and list files speak of.
+
+    Args:
+        paths (list of str): Photographs, taken whatever their names, and folders, of which
+            all files with the suffix of a picture are taken, sorted by name.
+        lists (list of str): Text files with such a path on each line.
+
+    Returns:
+        list of str: Paths of photographs.
+
+    Raises:
+        InputError: If a list cannot be read, or there is no photograph at all.
+    """
+    paths = list(paths)
+    for list_path in lists:
+        paths += _read_list(list_path)
+    photographs = []
+    for path in paths:
+        photographs += _pictures_in(path) if os.path.isdir(path) else [path]
+    if not photographs:
+        raise InputError(f'no photographs in {", ".join(paths)}' if paths else
+                         'no photographs given: name files, folders or a list (--list)')
+    return photographs
+
+
+def _read_list(path):
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(f'--list {path}: not a text file in UTF-8') from error
+
+
+def _pictures_in(folder):
+    suffixes = Image.registered_extensions()
+    names = sorted(name for name in os.listdir(folder)
+                   if os.path.splitext(name)[1].lower() in suffixes and not name.startswith('.'))
+    return [os.path.join(folder, name) for name in names]
+
+
+def read_photograph(path):
+    """Reads a picture the way a person sees it.
+
+    EXIF rotation is applied and transparency laid over white; grey, palette, CMYK and 16-bit
+    pictures become RGB; of an animation the first frame is taken.
+
+    Args:
+        path (str): A file in any format that Pillow reads.
+
+    Returns:
+        PIL.Image.Image: An RGB picture.
+
+    Raises:
+        UnreadablePhotographError: If there is no such file or it is no whole picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of huge pictures and odd metadata; what it can read is welcome.
+            warnings.simplefilter('ignore')
+            with Image.open(path) as image:
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on damaged files.
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        if str(path) not in reason:
+            reason = f'{path}: {reason}'
+        raise UnreadablePhotographError(' '.join(reason.split())) from error
+
+
+def _to_rgb(image):
+    if image.mode.startswith('I'):
+        grey = numpy.clip(numpy.asarray(image) / 257, 0, 255).astype('uint8')
+        image = Image.fromarray(grey)
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, 'white')
+        image = Image.alpha_composite(white, image)
+    return image.convert('RGB')
+
+
+def readable_photographs(paths):
+    """Reads photographs, names the unreadable ones on standard error and passes over them.
+
+    Args:
+        paths (list of str): What to read.
+
+    Yields:
+        tuple: The position in ``paths`` and the picture.
+    """
+    for position, path in enumerate(paths):
+        try:
+            yield position, read_photograph(path)
+        except UnreadablePhotographError as error:
+            tqdm.tqdm.write(f'unreadable: {error}', file=sys.stderr)
+
+
+def prepare(image, image_size, mean, resize='warp'):
+    """Makes the network's input of a picture.
+
+    Args:
+        image (PIL.Image.Image): An RGB picture.
+        image_size (int): Side of the square that the network takes, pixels.
+        mean (sequence of float): Subtracted from blue, green and red, in [0, 255].
+        resize (str): ``'warp'`` squeezes the whole picture into the square, as Karpathy's
+            features were made; ``'crop'`` scales the shorter side and cuts out the centre.
+
+    Returns:
+        array: (3, image_size, image_size), float32, blue, green and red less the mean.
+    """
+    width, height = image.size
+    if resize == 'crop':
+        scale = image_size / min(width, height)
+        image = image.resize((max(image_size, round(width * scale)),
+                              max(image_size, round(height * scale))), Image.Resampling.BILINEAR)
+        left, top = (image.width - image_size) // 2, (image.height - image_size) // 2
+        image = image.crop((left, top, left + image_size, top + image_size))
+    else:
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    blue_green_red = numpy.asarray(image, 'float32')[:, :, ::-1] - numpy.float32(mean)
+    return numpy.ascontiguousarray(blue_green_red.transpose(2, 0, 1))
