@@ -1,1 +1,0 @@
-import lib  # noqa: F401  mends Chainer before a test imports it
