@@ -105,7 +105,9 @@ def main():
     trainer, settings = make_trainer(args, captions, device.send(features.array), model, device)
     if args.resume:
         load_snapshot(os.path.join(args.output, FILE_NAME), trainer, settings)
-    trainer.run(show_loop_exception_msg=False)
+    # A loss that overflows ends the training with a clear message, so NumPy need not warn.
+    with numpy.errstate(over='ignore', invalid='ignore'):
+        trainer.run(show_loop_exception_msg=False)
     print_best(args, trainer)
 
 

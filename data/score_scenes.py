@@ -8,9 +8,12 @@ import argparse
 import json
 import os
 import re
+import sys
 from collections import Counter
 
-from draw_scenes import COLOURS, SHAPES
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from data.draw_scenes import COLOURS, SHAPES
 
 THING = re.compile(rf'\b({"|".join(COLOURS)}) ({"|".join(SHAPES)})\b')
 

@@ -62,7 +62,7 @@ def beam_search(model, features, beam_width=20, top=5, max_length=60):
         scores, parents, next_words = _best_extensions(scores, finished, live, log_probs)
 
         images = xp.arange(n_images)[:, None]
-        finished = xp.where(next_words < 0, True, next_words == END)
+        finished = (next_words < 0) | (next_words == END)
         words = words[images, parents]
         words[:, :, length] = xp.where(next_words < 0, END, next_words)
         _give_up_hopeless(scores, finished, top)

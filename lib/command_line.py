@@ -43,8 +43,8 @@ def select_device(gpu):
             device.xp.zeros(1)
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
-            raise InputError(f'--gpu {gpu}: this GPU cannot be used ({reason}); '
-                             '-1 runs on the CPU') from error
+            raise InputError(f'--gpu {gpu}: this GPU cannot be used ({reason}); -1 is the CPU; '
+                             '"make setup CUDA=13" installs CuPy') from error
     device.use()
     return device
 

@@ -49,11 +49,11 @@ def make_extractor(args, device, trained_on=None):
              if getattr(args, name) is not None}
     source = dataclasses.replace(
         trained_on or VGG19, network=os.path.basename(args.image), **given)
-    if trained_on:
-        for name, trained in vars(trained_on).items():
-            used = getattr(source, name)
-            if used != trained:
-                print(f'note: {name.replace("_", " ")} {used} is used, but the model was trained '
-                      f'with {trained}', file=sys.stderr)
     batch_size = args.batch_size or (1 if args.gpu < 0 else 32)
-    return FeatureExtractor(args.image, source, device, batch_size), source
+    extractor = FeatureExtractor(args.image, source, device, batch_size)
+    for name, trained in vars(trained_on or source).items():
+        used = getattr(source, name)
+        if used != trained:
+            print(f'note: {name.replace("_", " ")} {used} is used, but the model was trained '
+                  f'with {trained}', file=sys.stderr)
+    return extractor, source

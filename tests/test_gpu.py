@@ -1,0 +1,71 @@
+"""The GPU gives what the CPU gives; skipped where there is no GPU."""
+
+from lib.beam_search import beam_search
+from lib.command_line import select_device
+from lib.errors import InputError
+from lib.trained_model import TrainedModel
+from tests.models.test_show_and_tell import LENGTHS, TOLERANCE, make_batch, make_model
+from tests.samples import dataset, features_of, run_script, small_model, write_json, write_matlab
+
+import chainer
+import numpy
+import pytest
+
+
+@pytest.fixture
+def gpu():
+    try:
+        device = select_device(0)
+    except InputError as error:
+        pytest.skip(f'no GPU: {error}')
+    yield device
+    select_device(-1)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+@pytest.mark.parametrize('lengths', LENGTHS)
+def test_loss_and_gradients(gpu, lengths, dtype):
+    features, _, _, inputs, targets, batch_sizes = make_batch(lengths, 6, 11, dtype)
+    model, _ = make_model(dtype)
+    loss = model(features, inputs, targets, batch_sizes)
+    model.cleargrads()
+    loss.backward()
+
+    gpu_model, _ = make_model(dtype)
+    gpu_model.to_device(gpu)
+    gpu_loss = gpu_model(gpu.send(features), gpu.send(inputs), gpu.send(targets), batch_sizes)
+    gpu_model.cleargrads()
+    gpu_loss.backward()
+    to_cpu = chainer.get_device('@numpy').send
+    assert float(gpu_loss.array) == pytest.approx(float(loss.array), abs=TOLERANCE[dtype])
+    for param, gpu_param in zip(model.params(), gpu_model.params()):
+        numpy.testing.assert_allclose(to_cpu(gpu_param.grad), param.grad, rtol=0,
+                                      atol=TOLERANCE[dtype])
+
+
+def test_beam_search(gpu):
+    model = small_model().network
+    features = numpy.random.RandomState(3).randn(7, 8).astype('float32')
+    expected = beam_search(model, features)
+    model.to_device(gpu)
+    for sentences, expected_sentences in zip(beam_search(model, gpu.send(features)), expected):
+        assert [each.tokens for each in sentences] == [each.tokens for each in expected_sentences]
+        numpy.testing.assert_allclose([each.log_prob for each in sentences],
+                                      [each.log_prob for each in expected_sentences], atol=1e-3)
+
+
+def test_trains_resumes_and_is_loaded_on_the_cpu(gpu, tmp_path):
+    content = dataset()
+    write_json(tmp_path / 'dataset.json', content)
+    write_matlab(tmp_path / 'feats.mat', features_of(content))
+    run_script('preprocess_vocab.py', tmp_path / 'dataset.json', '-o', tmp_path / 'captions.h5')
+    for flags in ('--epoch', 4), ('--epoch', 6, '--resume'):
+        process = run_script('train.py', '-g', 0, '-s', tmp_path / 'captions.h5', '-i',
+                             tmp_path / 'feats.mat', '-o', tmp_path / 'result', '--hidden', 16,
+                             '--embed', 12, '--batch-size', 8, '--lr', 0.01, *flags)
+        assert process.returncode == 0, process.stderr
+        assert process.stderr == ''
+    model = TrainedModel.load(tmp_path / 'result' / 'epoch_006.h5')
+    assert isinstance(model.network.output.W.array, numpy.ndarray)
+    best, = beam_search(model.network, features_of(content)[:1], beam_width=3, top=1)
+    assert best[0].tokens
