@@ -31,13 +31,13 @@ def main():
     rows = -(-len(results) // args.columns)
     figure = matplotlib.figure.Figure(figsize=(2.2 * args.columns, 2.7 * rows),
                                       layout='constrained')
-    cells = figure.subplots(rows, args.columns, squeeze=False).flat
+    cells = figure.subplots(rows, args.columns, squeeze=False).ravel()
     for cell in cells:
         cell.axis('off')
     for cell, result in zip(cells, results):
         cell.imshow(read_photograph(result['photograph']))
         caption = result['captions'][0]['caption']
-        cell.set_title('\n'.join(textwrap.wrap(caption, 28)), fontsize=9, y=0, pad=-6, va='top')
+        cell.set_title('\n'.join(textwrap.wrap(caption, 26)), fontsize=9, y=0, pad=-6, va='top')
     with replacing(args.output) as temporary:
         figure.savefig(temporary, format='png', dpi=100)
     print(f'{len(results)} pictures with their captions on {args.output}')

@@ -106,7 +106,7 @@ class PlotLog(training.Extension):
         epochs = [entry['epoch'] for entry in log]
         figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout='constrained')
         axes = figure.add_subplot()
-        for prefix, name in (TRAIN, 'training (with dropout)'), (VALIDATION, 'validation'):
+        for prefix, name in (TRAIN, 'training'), (VALIDATION, 'validation'):
             axes.plot(epochs, [entry[f'{prefix}/{self.quantity}'] for entry in log],
                       marker='o', markersize=3, label=name)
         axes.set_xlabel('epoch')

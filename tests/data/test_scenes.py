@@ -105,3 +105,4 @@ def test_the_steps_of_the_demo_fit_together(scenes, tmp_path):
     step('data/contact_sheet.py', tmp_path / 'captions.json', '-o', tmp_path / 'sheet.png')
     with Image.open(tmp_path / 'sheet.png') as sheet:
         assert sheet.width > 1000
+        assert len(sheet.getcolors(1 << 24)) > 1000    # the pictures are on it
