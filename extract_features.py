@@ -6,7 +6,7 @@ import sys
 from lib.command_line import ArgumentParser, add_device_flag, run, select_device
 from lib.errors import InputError
 from lib.feature_flags import add_feature_flags, make_extractor
-from lib.features import Features, save_features
+from lib.features import Features, check_fits, save_features
 from lib.karpathy import read_dataset
 from lib.photographs import readable_photographs
 
@@ -51,6 +51,7 @@ def main():
                 if features is None:
                     n_columns = max(image.imgid for image in images) + 1
                     features = numpy.full((n_columns, rows.shape[1]), numpy.nan, 'float32')
+                    check_fits(args.output, features)    # now, not after hours
                 features[list(readable)] = rows
             n_read += len(readable)
             progress.update(len(chunk))

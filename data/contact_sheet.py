@@ -1,13 +1,10 @@
 """Puts pictures and their captions on one sheet, a PNG."""
 
-import argparse
 import json
-import os
-import sys
 import textwrap
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
+from lib.command_line import ArgumentParser, positive_int, run
+from lib.errors import InputError
 from lib.files import replacing
 from lib.photographs import read_photograph
 
@@ -15,12 +12,11 @@ import matplotlib.figure
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument('captions', help='file that generate_caption.py --json wrote')
     parser.add_argument('-o', '--output', required=True, help='PNG to write')
-    parser.add_argument('--pictures', type=int, default=24, help='most pictures to show')
-    parser.add_argument('--columns', type=int, default=6)
+    parser.add_argument('--pictures', type=positive_int, default=24, help='most pictures to show')
+    parser.add_argument('--columns', type=positive_int, default=6, help='pictures side by side')
     return parser.parse_args()
 
 
@@ -28,6 +24,8 @@ def main():
     args = parse_args()
     with open(args.captions, encoding='utf-8') as file:
         results = json.load(file)[:args.pictures]
+    if not results:
+        raise InputError(f'{args.captions}: has no captions')
     rows = -(-len(results) // args.columns)
     figure = matplotlib.figure.Figure(figsize=(2.2 * args.columns, 2.7 * rows),
                                       layout='constrained')
@@ -44,4 +42,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

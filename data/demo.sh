@@ -11,8 +11,8 @@ step() {
 }
 
 rm -rf "$OUT"
-step data/draw_scenes.py $OUT/scenes
-step data/train_cnn.py $OUT/scenes -o $OUT/scenes.caffemodel
+step -m data.draw_scenes $OUT/scenes
+step -m data.train_cnn $OUT/scenes -o $OUT/scenes.caffemodel
 step extract_features.py -i $OUT/scenes.caffemodel --dataset $OUT/scenes/dataset.json \
     --image-root $OUT/scenes -o $OUT/features.mat \
     --layer prob --image-size 96 --mean 220 220 220
@@ -22,5 +22,5 @@ step train.py -s $OUT/captions.h5 -i $OUT/features.mat -o $OUT/result \
     --epoch 12 --batch-size 32 --lr 0.004 --lr-decay 0.8
 step generate_caption.py -m $OUT/result/best.h5 -i $OUT/scenes.caffemodel \
     --top 1 --json $OUT/captions.json $OUT/scenes/test
-step data/score_scenes.py $OUT/scenes $OUT/captions.json
-step data/contact_sheet.py $OUT/captions.json -o $OUT/contact_sheet.png
+step -m data.score_scenes $OUT/scenes $OUT/captions.json
+step -m data.contact_sheet $OUT/captions.json -o $OUT/contact_sheet.png

@@ -4,13 +4,15 @@ Writes OUTPUT/dataset.json in Karpathy's format and the pictures as OUTPUT/train
 OUTPUT/val/*.jpg and OUTPUT/test/*.jpg.
 """
 
-import argparse
 import itertools
 import json
 import math
 import os
 import random
 from typing import NamedTuple
+
+from lib.command_line import ArgumentParser, non_negative_int, positive_int, run
+from lib.files import replacing
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -35,13 +37,12 @@ class Thing(NamedTuple):
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument('output', help='folder to write to')
-    parser.add_argument('--train', type=int, default=6000, help='scenes to train on')
-    parser.add_argument('--val', type=int, default=200, help='scenes to choose the model by')
-    parser.add_argument('--test', type=int, default=200, help='held-out scenes')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--train', type=positive_int, default=6000, help='scenes to train on')
+    parser.add_argument('--val', type=positive_int, default=200, help='scenes to choose by')
+    parser.add_argument('--test', type=positive_int, default=200, help='held-out scenes')
+    parser.add_argument('--seed', type=non_negative_int, default=0, help='of the scenes')
     return parser.parse_args()
 
 
@@ -61,7 +62,8 @@ def main():
                 'sentences': [
                     {'raw': f'{caption[0].upper()}{caption[1:]}.', 'tokens': caption.split()}
                     for caption in describe(rng, things)]})
-    with open(os.path.join(args.output, 'dataset.json'), 'w', encoding='utf-8') as file:
+    with (replacing(os.path.join(args.output, 'dataset.json')) as temporary,
+          open(temporary, 'w', encoding='utf-8') as file):
         json.dump({'dataset': 'scenes', 'images': images}, file)
     print(f'{len(images)} scenes drawn in {args.output}')
 
@@ -174,4 +176,4 @@ SENTENCES = {
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

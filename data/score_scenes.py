@@ -4,26 +4,23 @@ Prints the captions beside the true ones, then the share of pictures whose first
 names exactly the coloured shapes that are there.
 """
 
-import argparse
 import json
 import os
 import re
-import sys
 from collections import Counter
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 from data.draw_scenes import COLOURS, SHAPES
+from lib.command_line import ArgumentParser, positive_int, run
+from lib.errors import InputError
 
 THING = re.compile(rf'\b({"|".join(COLOURS)}) ({"|".join(SHAPES)})\b')
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument('scenes', help='folder that draw_scenes.py wrote')
     parser.add_argument('captions', help='file that generate_caption.py --json wrote')
-    parser.add_argument('--show', type=int, default=8, help='how many pictures to print')
+    parser.add_argument('--show', type=positive_int, default=8, help='how many pictures to print')
     return parser.parse_args()
 
 
@@ -33,6 +30,9 @@ def main():
         scenes = {(image['split'], image['filename']): image for image in json.load(file)['images']}
     with open(args.captions, encoding='utf-8') as file:
         results = json.load(file)
+
+    if not results:
+        raise InputError(f'{args.captions}: has no captions')
 
     n_right = 0
     for position, result in enumerate(results):
@@ -54,4 +54,4 @@ def names_all(caption, things):
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

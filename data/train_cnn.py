@@ -4,15 +4,12 @@ It plays the part that VGG19, trained on ImageNet, plays for photographs. Its la
 of each cell of a 3 x 3 grid how probable each colour, shape and size is there.
 """
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 from data.draw_scenes import COLOURS, SHAPES, SIDE, SIZES
+from lib.command_line import ArgumentParser, non_negative_int, positive_int, run
 from lib.files import replacing
 from lib.photographs import prepare, read_photograph
 
@@ -35,15 +32,14 @@ N_CLASSES = [1 + len(values) for values in ATTRIBUTES.values()]
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument('scenes', help='folder that draw_scenes.py wrote')
     parser.add_argument('-o', '--output', required=True, help='caffemodel to write')
     parser.add_argument('--mean', type=float, nargs=3, default=[220, 220, 220],
                         metavar=('B', 'G', 'R'), help='subtracted from the pixels')
-    parser.add_argument('--epoch', type=int, default=3)
-    parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--epoch', type=positive_int, default=3, help='passes over the scenes')
+    parser.add_argument('--batch-size', type=positive_int, default=32, help='scenes at once')
+    parser.add_argument('--seed', type=non_negative_int, default=0, help='of weights and order')
     return parser.parse_args()
 
 
@@ -172,4 +168,4 @@ def save(path, description, network):
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

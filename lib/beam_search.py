@@ -107,8 +107,8 @@ def _best_extensions(scores, finished, live, log_probs):
 def _largest(values, k):
     """Returns the indices and values of the ``k`` largest of each row, largest first."""
     xp = chainer.backend.get_array_module(values)
-    indices = xp.argpartition(values, -k, axis=1)[:, -k:] if k < values.shape[1] else \
-        xp.broadcast_to(xp.arange(k), values.shape)
+    n = values.shape[1]
+    indices = xp.argpartition(values, n - k, axis=1)[:, n - k:]
     largest = xp.take_along_axis(values, indices, axis=1)
     order = xp.argsort(-largest, axis=1)
     return (xp.take_along_axis(indices, order, axis=1),

@@ -91,9 +91,8 @@ def run(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        if error.filename is None:
-            raise
-        status = _fail(f'{error.filename}: {error.strerror}')
+        # Disks fill up and folders are read-only; h5py leaves out the file's name.
+        status = _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

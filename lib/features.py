@@ -137,12 +137,17 @@ def save_features(path, features):
     Raises:
         InputError: If they are too large for the format.
     """
-    if features.array.nbytes >= MATLAB_5_LIMIT:
-        raise InputError(f'{path}: {features.array.nbytes / 2 ** 30:.1f} GiB of features do not '
-                         'fit into a MATLAB 5 file, which ends at 2 GiB')
+    check_fits(path, features.array)
     with replacing(path) as temporary, open(temporary, 'wb') as file:
         scipy.io.savemat(file, {'feats': features.array.T,
                                 'source': json.dumps(vars(features.source))})
+
+
+def check_fits(path, array):
+    """Raises InputError if an array is too large for a MATLAB 5 file."""
+    if array.nbytes >= MATLAB_5_LIMIT:
+        raise InputError(f'{path}: {array.nbytes / 2 ** 30:.1f} GiB of features do not fit into '
+                         'a MATLAB 5 file, which ends at 2 GiB')
 
 
 def _read_matlab_5(path):

@@ -34,19 +34,23 @@ class ProgressBar(training.Extension):
     """A bar for the epoch that runs, on standard error if that is a terminal."""
 
     trigger = 1, 'iteration'
+    # Before the evaluation, during which the full bar says so.
+    priority = training.PRIORITY_WRITER + 1
 
     def __init__(self, iterations_per_epoch):
         self._iterations_per_epoch = iterations_per_epoch
         self._bar = None
 
     def __call__(self, trainer):
-        iterator = trainer.updater.get_iterator('main')
-        if self._bar is None:
-            self._bar = tqdm.tqdm(total=self._iterations_per_epoch, unit='batch', leave=False,
-                                  disable=None, desc=f'epoch {math.ceil(iterator.epoch_detail)}')
-        self._bar.update()
-        if iterator.is_new_epoch:
+        epoch = trainer.updater.epoch + (not trainer.updater.is_new_epoch)
+        if self._bar is None or self._bar.n == self._bar.total:
             self.finalize()
+            self._bar = tqdm.tqdm(total=self._iterations_per_epoch, unit='batch', leave=False,
+                                  disable=None, desc=f'epoch {epoch}')
+        self._bar.update()
+        if trainer.updater.is_new_epoch:
+            self._bar.n = self._bar.total
+            self._bar.set_description(f'epoch {epoch}, validating')
 
     def finalize(self):
         if self._bar is not None:
@@ -76,11 +80,11 @@ class PrintEpoch(training.Extension):
 
     def __call__(self, trainer):
         if not self._header_printed:
-            print('  '.join(f'{heading:>{len(form.format(0))}}'
-                            for heading, _, form in self.columns))
+            tqdm.tqdm.write('  '.join(f'{heading:>{len(form.format(0))}}'
+                                      for heading, _, form in self.columns))
             self._header_printed = True
         entry = trainer.get_extension('LogReport').log[-1]
-        print('  '.join(form.format(entry[key]) for _, key, form in self.columns))
+        tqdm.tqdm.write('  '.join(form.format(entry[key]) for _, key, form in self.columns))
         sys.stdout.flush()
 
 
@@ -135,5 +139,5 @@ class PrintCaptions(training.Extension):
     def __call__(self, trainer):
         captions = beam_search(self.model.network, self.features, beam_width=3, top=1)
         for name, (best, *_) in zip(self.names, captions):
-            print(f'        {name}: {self.model.vocabulary.decode(best.tokens)}')
+            tqdm.tqdm.write(f'        {name}: {self.model.vocabulary.decode(best.tokens)}')
         sys.stdout.flush()

@@ -18,9 +18,14 @@ SUBJECTS, VERBS, PLACES = ('dog', 'cat', 'man'), ('runs', 'sleeps', 'eats'), ('h
 
 
 def run_script(script, *arguments, cwd=None):
-    """Runs a script as a user would; returns the finished process with its output as text."""
-    return subprocess.run([sys.executable, os.path.join(ROOT, script), *map(str, arguments)],
-                          capture_output=True, text=True, cwd=cwd, timeout=300)
+    """Runs a script, or a module of data/, as a user would.
+
+    Returns:
+        subprocess.CompletedProcess: The finished process with its output as text.
+    """
+    script = [os.path.join(ROOT, script)] if script.endswith('.py') else ['-m', script]
+    return subprocess.run([sys.executable, *script, *map(str, arguments)], capture_output=True,
+                          text=True, cwd=cwd or ROOT, timeout=300)
 
 
 def assert_input_error(process, *parts):
