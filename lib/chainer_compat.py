@@ -21,6 +21,8 @@ def apply():
     """Imports ``chainer`` with every mend in place. Calling it again changes nothing."""
     if 'chainer' in sys.modules:
         return
+    if importlib.util.find_spec('chainer') is None:
+        raise ModuleNotFoundError('Chainer is not installed; README.md says how')
     _replace_environment_check()
     _replace_caffe_pb2()
     _turn_off_cudnn()

@@ -140,7 +140,7 @@ def save_features(path, features):
     check_fits(path, features.array)
     with replacing(path) as temporary, open(temporary, 'wb') as file:
         scipy.io.savemat(file, {'feats': features.array.T,
-                                'source': json.dumps(vars(features.source))})
+                                'feature_source': json.dumps(vars(features.source))})
 
 
 def check_fits(path, array):
@@ -151,14 +151,15 @@ def check_fits(path, array):
 
 
 def _read_matlab_5(path):
-    variables = scipy.io.loadmat(path, variable_names=['feats', 'source'])
+    variables = scipy.io.loadmat(path, variable_names=['feats', 'feature_source'])
     if 'feats' not in variables:
         found = ', '.join(name for name, *_ in scipy.io.whosmat(path)) or 'nothing'
         raise InputError(f'{path}: has no variable "feats", only: {found}')
     feats = variables.pop('feats')
     _check_kind(path, getattr(feats, 'shape', ()), getattr(feats, 'dtype', None))
-    source = FeatureSource(**json.loads(variables['source'].item())) \
-        if 'source' in variables else None
+    source = None
+    if 'feature_source' in variables:
+        source = FeatureSource(**json.loads(variables['feature_source'].item()))
     # MATLAB stores columns, so the transpose is the array as it lies in memory.
     return _narrow(numpy.ascontiguousarray(feats.T)), source
 

@@ -49,9 +49,6 @@ class Vocabulary:
     def __eq__(self, other):
         return isinstance(other, Vocabulary) and self.words == other.words
 
-    def __hash__(self):
-        return hash(self.words)
-
     def encode(self, tokens):
         """Returns the index of each token, that of ``<UNK>`` for unknown ones."""
         return [self._indices.get(token, UNKNOWN) for token in tokens]
