@@ -22,8 +22,9 @@ def parse_args():
     add_device_flag(parser)
     parser.add_argument('photographs', nargs='*', metavar='PHOTO_OR_FOLDER',
                         help='what to caption: files, and folders of files')
-    parser.add_argument('-l', '--list', nargs='+', default=[], metavar='FILE',
-                        help='text files with the path of a photograph or folder on each line')
+    parser.add_argument('-l', '--list', action='append', default=[], metavar='FILE',
+                        help='text file with the path of a photograph or folder on each line; '
+                             'may be given more than once')
     parser.add_argument('-m', '--model', required=True, metavar='FILE',
                         help='trained model, such as best.h5')
     parser.add_argument('-i', '--image', required=True, metavar='FILE',
@@ -63,7 +64,9 @@ def main():
             results += caption(args, model, extractor, photographs)
             progress.update(len(chunk))
     if args.json:
-        with replacing(args.json) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+        # A file name that is no text becomes a JSON escape this way.
+        with (replacing(args.json) as temporary,
+              open(temporary, 'w', encoding='utf-8', errors='backslashreplace') as file):
             json.dump(results, file, indent=1, ensure_ascii=False)
     return 0 if len(results) == len(paths) else 1
 

@@ -102,7 +102,10 @@ def main():
         device.xp.random.seed(args.seed)
     model = make_model(args, captions, features)
     model.network.to_device(device)
-    trainer, settings = make_trainer(args, captions, device.send(features.array), model, device)
+    settings = fixed_settings(args, captions, model)
+    # On a GPU the features live there alone.
+    features = device.send(features.array)
+    trainer = make_trainer(args, captions, features, model, device, settings)
     if args.resume:
         load_snapshot(os.path.join(args.output, FILE_NAME), trainer, settings)
     # A loss that overflows ends the training with a clear message, so NumPy need not warn.
@@ -144,48 +147,57 @@ def check_model(args, model, captions, feature_size):
             raise InputError(f'{flag} {asked}: the model {args.model} has {size}')
 
 
-def make_trainer(args, captions, features, model, device):
-    """Connects data, optimiser and extensions; returns the trainer and its fixed settings."""
-    train, val = captions.captions_of('train'), captions.captions_of('val')
+def fixed_settings(args, captions, model):
+    """Returns what may not change when the training is resumed."""
+    flags = ('batch_size', 'lr', 'lr_decay', 'lr_decay_every', 'gradient_clip', 'standardize',
+             'seed')
+    return {**{name: getattr(args, name) for name in flags}, **model.network.hyperparameters,
+            'training_captions': len(captions.captions_of('train'))}
+
+
+def make_trainer(args, captions, features, model, device, settings):
+    """Connects data, optimiser and network, and adds what happens after each epoch."""
     converter = make_converter(captions, features)
-    iterator = chainer.iterators.SerialIterator(train, args.batch_size)
+    train, val = captions.captions_of('train'), captions.captions_of('val')
     optimizer = chainer.optimizers.Adam(alpha=args.lr).setup(model.network)
     if args.gradient_clip:
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradient_clip))
     updater = training.updaters.StandardUpdater(
-        iterator, optimizer, converter=converter, device=device)
+        chainer.iterators.SerialIterator(train, args.batch_size), optimizer,
+        converter=converter, device=device)
     trainer = training.Trainer(updater, StopTrigger(args.epoch, args.patience), args.output)
 
     trainer.extend(extensions.Evaluator(
         chainer.iterators.SerialIterator(val, args.batch_size, repeat=False, shuffle=False),
         model.network, converter=converter, device=device))
-    trainer.extend(extensions.LogReport(postprocess=add_perplexity))
     if args.lr_decay != 1:
         trainer.extend(extensions.ExponentialShift('alpha', args.lr_decay),
                        trigger=(args.lr_decay_every, 'epoch'))
     trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // args.batch_size)))
-    trainer.extend(PrintEpoch())
+    add_reports(trainer, captions, features, model, device)
+    add_files(trainer, model, settings)
+    return trainer
+
+
+def add_reports(trainer, captions, features, model, device):
     shown = captions.images_of('val')[:SHOWN_IMAGES]
+    trainer.extend(extensions.LogReport(postprocess=add_perplexity))
+    trainer.extend(PrintEpoch())
     trainer.extend(PrintCaptions(model, captions.filename[shown],
                                  features[device.send(captions.imgid[shown])]))
     trainer.extend(PlotLog('loss', 'loss (nats a word)'))
     trainer.extend(PlotLog('accuracy', 'share of words predicted right'))
-    trainer.extend(lambda _: model.save(os.path.join(args.output, 'best.h5')), name='save_best',
+
+
+def add_files(trainer, model, settings):
+    """Saves the best model, that of each epoch, and what a resumed training needs."""
+    trainer.extend(lambda _: model.save(os.path.join(trainer.out, 'best.h5')), name='save_best',
                    trigger=training.triggers.MinValueTrigger(f'{VALIDATION}/loss'))
-    trainer.extend(lambda _: model.save(epoch_file(args, updater.epoch)), name='save_epoch',
-                   trigger=(1, 'epoch'))
-    settings = {
-        **{name: getattr(args, name) for name in (
-            'batch_size', 'lr', 'lr_decay', 'lr_decay_every', 'gradient_clip', 'standardize',
-            'seed')},
-        **model.network.hyperparameters, 'training_captions': len(train)}
+    trainer.extend(lambda _: model.save(os.path.join(
+        trainer.out, f'epoch_{trainer.updater.epoch:03}.h5')), name='save_epoch',
+        trigger=(1, 'epoch'))
     trainer.extend(RandomState())
     trainer.extend(Snapshot(settings))
-    return trainer, settings
-
-
-def epoch_file(args, epoch):
-    return os.path.join(args.output, f'epoch_{epoch:03}.h5')
 
 
 def print_best(args, trainer):

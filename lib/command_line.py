@@ -81,6 +81,9 @@ def _checked(convert, text, is_good, wanted):
 
 def run(main):
     """Runs a script's ``main`` and exits: 0 or its result, 2 for wrong input."""
+    for stream in sys.stdout, sys.stderr:
+        # File names need not be text that the terminal can show.
+        stream.reconfigure(errors='backslashreplace')
     try:
         status = main()
         sys.stdout.flush()

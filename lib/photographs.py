@@ -10,6 +10,10 @@ import numpy
 import tqdm
 from PIL import Image, ImageOps
 
+# What is taken from a folder. Pillow reads more, but also calls PDF and HDF5 files pictures.
+SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp',
+            '.ppm', '.pgm', '.pbm', '.jp2', '.avif', '.tga')
+
 
 class UnreadablePhotographError(Exception):
     """A file that Pillow cannot turn into a picture; the message names it."""
@@ -50,9 +54,8 @@ def _read_list(path):
 
 
 def _pictures_in(folder):
-    suffixes = Image.registered_extensions()
     names = sorted(name for name in os.listdir(folder)
-                   if os.path.splitext(name)[1].lower() in suffixes and not name.startswith('.'))
+                   if name.lower().endswith(SUFFIXES) and not name.startswith('.'))
     return [os.path.join(folder, name) for name in names]
 
 

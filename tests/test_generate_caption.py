@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 from lib.beam_search import beam_search
 from lib.features import FeatureSource
@@ -83,6 +85,16 @@ def test_unreadable_photographs_are_named_and_the_others_captioned(folder, tmp_p
     assert 'broken.jpg' in errors[0]
     assert 'none.png' in errors[1]
     assert sum(line.startswith('# ') for line in process.stdout.splitlines()) == 3
+
+
+def test_file_names_that_are_no_text(folder, tmp_path):
+    name = os.fsencode(tmp_path / 'name_') + b'\xff.jpg'
+    shutil.copy(folder / 'photos' / '0.jpg', name)
+    process = generate(folder, tmp_path, '--json', tmp_path / 'captions.json')
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(f'# {tmp_path}/name_\\udcff.jpg\n')
+    result, = json.loads((tmp_path / 'captions.json').read_text())
+    assert os.fsencode(result['photograph']) == name
 
 
 def test_only_unreadable_photographs(folder, tmp_path):

@@ -113,7 +113,7 @@ def test_huge_pictures_are_read_without_warnings(tmp_path, monkeypatch):
 
 
 def test_finds_files_folders_and_lists_in_order(tmp_path):
-    for name in 'b.JPG', 'a.png', '.hidden.jpg':
+    for name in 'b.JPG', 'a.png', '.hidden.jpg', 'best.h5', 'paper.pdf':
         (tmp_path / name).touch()
     (tmp_path / 'notes.txt').write_text(f'\n{tmp_path}/odd.name \n\n')
     assert find_photographs(['x.jpg', str(tmp_path)], [str(tmp_path / 'notes.txt')]) == [
