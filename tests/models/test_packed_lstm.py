@@ -1,0 +1,97 @@
+from models.packed_lstm import PackedLSTM, packed_lstm
+from tests.numerical import assert_gradients_are_numerical
+
+import chainer
+import chainer.functions as F
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+IN_SIZE, HIDDEN_SIZE = 3, 4
+batch_sizes_strategy = st.lists(st.integers(1, 5), min_size=1, max_size=6).map(
+    lambda sizes: sorted(sizes, reverse=True))
+
+
+def random_arrays(n_rows, seed=0):
+    rng = numpy.random.RandomState(seed)
+    shapes = ((n_rows, IN_SIZE), (4 * HIDDEN_SIZE, IN_SIZE), (4 * HIDDEN_SIZE, HIDDEN_SIZE),
+              (4 * HIDDEN_SIZE,))
+    return tuple(rng.randn(*shape) for shape in shapes)
+
+
+def plain_lstm(x, W_x, W_h, b, batch_sizes):
+    """Eqs. 4-9 of Show and Tell, one sequence after another."""
+    starts = numpy.cumsum([0, *batch_sizes])
+    h_packed = numpy.empty((len(x), HIDDEN_SIZE))
+    for sequence in range(batch_sizes[0]):
+        c = h = numpy.zeros(HIDDEN_SIZE)
+        for step, size in enumerate(batch_sizes):
+            if sequence < size:
+                row = starts[step] + sequence
+                i, f, o, g = numpy.split(W_x @ x[row] + W_h @ h + b, 4)
+                i, f, o = (1 / (1 + numpy.exp(-gate)) for gate in (i, f, o))
+                c = f * c + i * numpy.tanh(g)
+                h = h_packed[row] = o * numpy.tanh(c)
+    return h_packed
+
+
+@given(batch_sizes_strategy, st.integers(0, 99))
+def test_equals_the_equations(batch_sizes, seed):
+    arrays = random_arrays(sum(batch_sizes), seed)
+    numpy.testing.assert_allclose(packed_lstm(*arrays, batch_sizes).array,
+                                  plain_lstm(*arrays, batch_sizes), atol=1e-12)
+
+
+@settings(max_examples=20)
+@given(batch_sizes_strategy)
+def test_gradients_are_the_numerical_ones(batch_sizes):
+    assert_gradients_are_numerical(lambda *inputs: packed_lstm(*inputs, batch_sizes),
+                                   random_arrays(sum(batch_sizes)))
+
+
+def test_equals_chainers_n_step_lstm():
+    batch_sizes = [3, 2, 1, 1]
+    x, W_x, W_h, b = (array.astype('float32') for array in random_arrays(7))
+    h = packed_lstm(x, W_x, W_h, b, batch_sizes).array
+    # Chainer wants one matrix per gate, in the order i, f, g, o.
+    order = [0, 1, 3, 2]
+    w_x, w_h, biases = ([numpy.split(array, 4)[k] for k in order] for array in (W_x, W_h, b))
+    zero = numpy.zeros((1, 3, HIDDEN_SIZE), 'float32')
+    steps = numpy.split(x, numpy.cumsum(batch_sizes)[:-1])
+    no_bias = [numpy.zeros_like(bias) for bias in biases]
+    with chainer.using_config('train', False):
+        _, _, ys = F.n_step_lstm(1, 0, zero, zero, [w_x + w_h], [biases + no_bias], steps)
+    numpy.testing.assert_allclose(h, F.concat(ys, axis=0).array, atol=1e-5)
+
+
+def test_steps_equal_the_packed_run():
+    numpy.random.seed(0)
+    lstm = PackedLSTM(IN_SIZE, HIDDEN_SIZE)
+    x = numpy.random.randn(4, 2, IN_SIZE).astype('float32')
+    state = lstm.start(2)
+    for step, h in zip(x, lstm(x.reshape(8, IN_SIZE), [2] * 4).array.reshape(4, 2, HIDDEN_SIZE)):
+        state = lstm.step(step, state)
+        numpy.testing.assert_allclose(state[1], h, atol=1e-6)
+
+
+def test_large_gates_saturate_without_warnings():
+    arrays = [1e4 * array for array in random_arrays(3)]
+    with numpy.errstate(all='raise', under='ignore'):
+        h = packed_lstm(*arrays, [1, 1, 1]).array
+    assert numpy.isfinite(h).all()
+
+
+def test_wrong_batch_sizes_are_refused():
+    arrays = random_arrays(5)
+    with pytest.raises(ValueError, match='increase'):
+        packed_lstm(*arrays, [2, 3])
+    with pytest.raises(ValueError, match='5 rows, batch_sizes sum to 6'):
+        packed_lstm(*arrays, [3, 3])
+
+
+def test_a_second_derivative_is_refused():
+    x, *weights = (chainer.Variable(array) for array in random_arrays(3))
+    y = F.sum(packed_lstm(x, *weights, [2, 1]))
+    with pytest.raises(RuntimeError, match='second derivative'):
+        chainer.grad([y], [x], enable_double_backprop=True)

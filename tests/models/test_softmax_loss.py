@@ -1,0 +1,60 @@
+from models.softmax_loss import linear_softmax_cross_entropy
+from tests.numerical import assert_gradients_are_numerical
+
+import chainer
+import chainer.functions as F
+import numpy
+import pytest
+
+TARGETS = numpy.array([0, 4, 4, 2, 1, 3], 'int32')
+
+
+def random_arrays(dtype='float64'):
+    rng = numpy.random.RandomState(0)
+    return tuple(rng.randn(*shape).astype(dtype) for shape in ((6, 3), (5, 3), (5,)))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+def test_equals_chainers_functions(dtype):
+    h, W, b = random_arrays(dtype)
+    loss, accuracy = linear_softmax_cross_entropy(h, W, b, TARGETS)
+    logits = F.linear(h, W, b)
+    assert loss.dtype == accuracy.dtype == dtype
+    assert loss.array == pytest.approx(
+        float(F.softmax_cross_entropy(logits, TARGETS).array), rel=1e-6)
+    assert accuracy.array == pytest.approx(float(F.accuracy(logits, TARGETS).array))
+
+
+def test_gradients_are_the_numerical_ones():
+    assert_gradients_are_numerical(
+        lambda *inputs: linear_softmax_cross_entropy(*inputs, TARGETS)[0], random_arrays())
+
+
+def test_large_logits_do_not_overflow():
+    h, W, b = random_arrays()
+    with numpy.errstate(all='raise', under='ignore'):
+        loss, _ = linear_softmax_cross_entropy(1e3 * h, 1e3 * W, b, TARGETS)
+    assert numpy.isfinite(loss.array)
+
+
+def test_arguments_stay_as_they_were():
+    arrays = random_arrays()
+    variables = [chainer.Variable(array.copy()) for array in arrays]
+    linear_softmax_cross_entropy(*variables, TARGETS)[0].backward()
+    for variable, array in zip(variables, arrays):
+        numpy.testing.assert_array_equal(variable.array, array)
+
+
+def test_the_buffer_serves_one_backward_pass():
+    variables = [chainer.Variable(array) for array in random_arrays()]
+    loss, _ = linear_softmax_cross_entropy(*variables, TARGETS)
+    loss.backward(retain_grad=True)
+    with pytest.raises(RuntimeError, match='used up'):
+        loss.backward()
+
+
+def test_a_second_derivative_is_refused():
+    h, W, b = (chainer.Variable(array) for array in random_arrays())
+    loss, _ = linear_softmax_cross_entropy(h, W, b, TARGETS)
+    with pytest.raises(RuntimeError, match='second derivative'):
+        chainer.grad([loss], [h], enable_double_backprop=True)
