@@ -9,6 +9,7 @@ from lib.vocabulary import UNKNOWN, Vocabulary
 
 import h5py
 import numpy
+import tqdm
 
 FORMAT = 'show-and-tell captions 1'
 
@@ -60,7 +61,9 @@ class Captions:
         return cls(
             vocabulary=vocabulary,
             tokens=numpy.fromiter(
-                (index for tokens in captions for index in vocabulary.encode(tokens)), 'int32'),
+                (index for tokens in tqdm.tqdm(captions, desc='encoding', unit='caption',
+                                               disable=None, leave=False)
+                 for index in vocabulary.encode(tokens)), 'int32'),
             offsets=numpy.cumsum([0, *map(len, captions)], dtype='int64'),
             image=numpy.repeat(numpy.arange(len(images), dtype='int32'),
                                [len(image.captions) for image in images]),

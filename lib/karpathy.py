@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from lib.errors import InputError
 
+import tqdm
+
 SPLITS = ('train', 'val', 'test', 'restval')
 
 
@@ -56,7 +58,8 @@ def read_dataset(path):
         raise InputError(f'{path}: has no images')
 
     images, seen = [], set()
-    for position, entry in enumerate(content['images']):
+    for position, entry in enumerate(tqdm.tqdm(
+            content['images'], desc='reading', unit='image', disable=None, leave=False)):
         try:
             image = _parse_image(entry)
             if image.imgid in seen:

@@ -67,11 +67,11 @@ class Writer:
 
 
 def write_vgg19(path, old_format=True, width=2, features=12):
-    """All layers of VGG19 up to prob, for 224 x 224 pictures, with few channels."""
+    """All layers of VGG19 for 224 x 224 pictures; width 64 and 4096 features are its own."""
     writer = Writer(old_format)
     blob, n_in = 'data', 3
     writer.layer('DATA', 'data', [], ['data', 'label'])
-    for block, (n_layers, factor) in enumerate([(2, 1), (2, 2), (4, 3), (4, 4), (4, 4)], start=1):
+    for block, (n_layers, factor) in enumerate([(2, 1), (2, 2), (4, 4), (4, 8), (4, 8)], start=1):
         for number in range(1, n_layers + 1):
             blob = writer.convolution(f'conv{block}_{number}', blob, n_in, width * factor, 3, pad=1)
             n_in = width * factor
