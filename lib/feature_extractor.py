@@ -1,14 +1,11 @@
 """Image features from a Caffe network."""
 
-import os
-import warnings
-
+from lib.caffemodel import Caffemodel
 from lib.errors import InputError
 from lib.photographs import prepare
 
 import chainer
 import numpy
-from chainer.links.caffe import CaffeFunction
 from chainer.utils.type_check import InvalidType
 from google.protobuf.message import DecodeError
 
@@ -75,10 +72,7 @@ class FeatureExtractor:
 
 def _load(path):
     try:
-        with warnings.catch_warnings():
-            # It warns of layers it leaves out, such as those that only training needs.
-            warnings.simplefilter('ignore')
-            network = CaffeFunction(os.fspath(path))
+        network = Caffemodel(path)
     except DecodeError as error:
         raise InputError(f'{path}: not a caffemodel, or cut short') from error
     except (RuntimeError, ValueError, IndexError) as error:

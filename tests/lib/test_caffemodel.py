@@ -1,0 +1,106 @@
+import struct
+import subprocess
+import sys
+
+from lib.caffemodel import Caffemodel
+from tests import caffemodels
+from tests.samples import ROOT
+
+import chainer
+import numpy
+import pytest
+from chainer.links.caffe import CaffeFunction
+from chainer.links.caffe.caffe_function import caffe_pb
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def assert_same_network(path):
+    ours, chainers = Caffemodel(path), CaffeFunction(str(path))
+    assert isinstance(ours, CaffeFunction)
+    assert ours.layers == chainers.layers
+    assert ours.split_map == chainers.split_map
+    assert ours.forwards.keys() == chainers.forwards.keys()
+    params, chainers_params = dict(ours.namedparams()), dict(chainers.namedparams())
+    assert params.keys() == chainers_params.keys()
+    for name, param in params.items():
+        assert param.dtype == 'float32'
+        numpy.testing.assert_array_equal(param.array, chainers_params[name].array)
+    return ours, chainers
+
+
+@pytest.mark.parametrize('old_format', [False, True])
+def test_equals_caffe_function(tmp_path, old_format):
+    ours, chainers = assert_same_network(
+        caffemodels.write_vgg19(tmp_path / 'net.caffemodel', old_format))
+    x = numpy.random.RandomState(0).randn(1, 3, 224, 224).astype('float32')
+    with chainer.using_config('train', False):
+        for a, b in zip(ours(inputs={'data': x}, outputs=['conv5_4', 'prob']),
+                        chainers(inputs={'data': x}, outputs=['conv5_4', 'prob'])):
+            numpy.testing.assert_array_equal(a.array, b.array)
+
+
+def test_equals_caffe_function_for_groups_splits_and_batch_normalization(tmp_path):
+    writer = caffemodels.Writer()
+    writer.convolution('conv', 'data', 2, 8, 3)
+    writer.net.layer[0].convolution_param.group = 2
+    split = writer.net.layer.add(name='split', type='Split', bottom=['conv'], top=['a', 'b'])
+    assert split.top
+    norm = writer.net.layer.add(name='norm', type='BatchNorm', bottom=['a'], top=['norm'])
+    for values in ([1.5] * 8, [2.5] * 8, [0.5]):
+        blob = norm.blobs.add()
+        blob.shape.dim.append(len(values))
+        blob.data.extend(values)
+        blob.diff.extend(values)
+    scale = writer.net.layer.add(name='scale', type='Scale', bottom=['norm'], top=['scale'])
+    blob = scale.blobs.add()
+    blob.shape.dim.append(8)
+    blob.data.extend(range(8))
+    ours, chainers = assert_same_network(writer.write(tmp_path / 'net.caffemodel'))
+    numpy.testing.assert_array_equal(ours.norm.avg_mean, chainers.norm.avg_mean)
+    assert ours.norm.avg_mean[0] == 3
+
+
+def test_weights_written_one_by_one_and_as_doubles(tmp_path):
+    def blob(data):
+        # Field 7: shape 2 x 1; then the numbers.
+        message = b'\x3a\x04\x0a\x02\x02\x01' + data
+        return b'\x3a' + bytes([len(message)]) + message    # field 7 of the layer
+    one_by_one = b''.join(b'\x2d' + struct.pack('<f', value) for value in (1.5, -2))
+    doubles = b'\x42\x10' + struct.pack('<2d', 1.5, -2)
+    head = caffe_pb.LayerParameter(name='fc', type='InnerProduct', bottom=['data'], top=['fc'])
+    head.inner_product_param.bias_term = False
+    for data in one_by_one, doubles:
+        layer = head.SerializeToString() + blob(data)
+        path = tmp_path / 'net.caffemodel'
+        path.write_bytes(b'\xa2\x06' + bytes([len(layer)]) + layer)    # field 100
+        numpy.testing.assert_array_equal(Caffemodel(path).fc.W.array, [[1.5], [-2]])
+
+
+@given(st.binary(max_size=60))
+def test_arbitrary_bytes_raise_nothing_but_decode_errors(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / 'arbitrary.caffemodel'
+    path.write_bytes(content)
+    try:
+        network = Caffemodel(path)
+    except DecodeError:
+        return
+    assert network.layers == []
+
+
+def test_holds_the_weights_once(tmp_path):
+    """Loading 100 MB takes at most 1.6 times that, measured in a process of its own."""
+    writer = caffemodels.Writer()
+    layer = writer.layer('INNER_PRODUCT', 'fc', 'data', 'fc')
+    layer.inner_product_param.bias_term = False
+    blob = layer.blobs.add()
+    blob.shape.dim.extend((5000, 5000))
+    blob.data.extend(numpy.zeros(25_000_000, 'float32'))
+    path = writer.write(tmp_path / 'net.caffemodel')
+    code = (f'import resource\nfrom lib.caffemodel import Caffemodel\n'
+            f'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+            f'before = peak()\nnetwork = Caffemodel({str(path)!r})\nprint(peak() - before)')
+    output = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                            cwd=ROOT, check=True).stdout
+    assert int(output) * 1024 < 1.6 * path.stat().st_size
