@@ -2,6 +2,7 @@
 
 import os
 
+from lib.adam import Adam
 from lib.caption_file import Captions
 from lib.command_line import (
     ArgumentParser,
@@ -159,7 +160,7 @@ def make_trainer(args, captions, features, model, device, settings):
     """Connects data, optimiser and network, and adds what happens after each epoch."""
     converter = make_converter(captions, features)
     train, val = captions.captions_of('train'), captions.captions_of('val')
-    optimizer = chainer.optimizers.Adam(alpha=args.lr).setup(model.network)
+    optimizer = Adam(alpha=args.lr).setup(model.network)
     if args.gradient_clip:
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradient_clip))
     updater = training.updaters.StandardUpdater(
