@@ -68,7 +68,8 @@ class ShowAndTell(chainer.Chain):
         words = self.embedding(inputs)
         x = F.dropout(F.concat((image, words), axis=0), self.dropout)
         h = self.lstm(x, (len(features), *batch_sizes))
-        h = F.dropout(h[len(features):], self.dropout)
+        _, h = F.split_axis(h, [len(features)], axis=0)    # nothing is predicted from the image
+        h = F.dropout(h, self.dropout)
         loss, accuracy = linear_softmax_cross_entropy(h, self.output.W, self.output.b, targets)
         chainer.report({'loss': (loss.array, len(targets)),
                         'accuracy': (accuracy.array, len(targets))}, self)
