@@ -5,10 +5,12 @@ copies: 10 s and three times the file for VGG19. Here only the description of ea
 through protobuf. Weights are read from the file straight into the parameters.
 """
 
+import contextlib
 import mmap
 import os
 
 import numpy
+from chainer.initializers import constant
 from chainer.links.caffe import CaffeFunction, caffe_function
 from google.protobuf.message import DecodeError
 
@@ -36,7 +38,7 @@ class Caffemodel(CaffeFunction):
         # CaffeFunction's own constructor is what this one replaces.
         super(CaffeFunction, self).__init__()
         self.forwards, self.split_map, self.layers = {}, {}, []
-        with open(path, 'rb') as file:
+        with open(path, 'rb') as file, _gradients_left_unwritten():
             old, new = _read_layers(file)
             for layer in new or old:
                 setups = caffe_function._type_to_method if new else \
@@ -44,8 +46,21 @@ class Caffemodel(CaffeFunction):
                 # Layers that only training needs have no setup, as in CaffeFunction.
                 if layer.type in setups:
                     setups[layer.type](self, layer)
-                    # Chainer gives each new parameter a gradient of the same size.
-                    self.cleargrads()
+        self.cleargrads()
+
+
+@contextlib.contextmanager
+def _gradients_left_unwritten():
+    """Chainer fills the gradient of each new parameter with NaN: VGG19's memory once more.
+
+    Unwritten, these gradients, which are dropped after loading, never take up memory.
+    """
+    fill = constant.NaN.__call__
+    constant.NaN.__call__ = lambda self, array: None
+    try:
+        yield
+    finally:
+        constant.NaN.__call__ = fill
 
 
 class Layer:
