@@ -1,5 +1,6 @@
 """The rival people would write instead: PyTorch, nn.LSTM on packed sequences."""
 
+import numpy
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
@@ -21,3 +22,54 @@ class PlainTorch(nn.Module):
         packed = PackedSequence(x, torch.tensor([len(features), *batch_sizes]))
         h = self.dropout(self.lstm(packed)[0].data[len(features):])
         return nn.functional.cross_entropy(self.output(h), targets)
+
+
+def from_ours(model):
+    """Returns a PlainTorch with the weights of a ``models.ShowAndTell`` of one size."""
+    sizes = model.hyperparameters
+    plain = PlainTorch(sizes['feature_size'], sizes['vocabulary_size'], sizes['hidden_size'])
+    order = [0, 1, 3, 2]    # PyTorch's blocks of gates are i, f, g, o
+    lstm = {name: numpy.concatenate([numpy.split(array, 4)[k] for k in order]) for name, array in (
+        ('weight_ih_l0', model.lstm.W_x.array), ('weight_hh_l0', model.lstm.W_h.array),
+        ('bias_ih_l0', model.lstm.b.array), ('bias_hh_l0', numpy.zeros_like(model.lstm.b.array)))}
+    arrays = {'image_projection.weight': model.image_projection.W.array,
+              'image_projection.bias': model.image_projection.b.array,
+              'embedding.weight': model.embedding.W.array,
+              'output.weight': model.output.W.array, 'output.bias': model.output.b.array,
+              **{f'lstm.{name}': array for name, array in lstm.items()}}
+    plain.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return plain.eval()
+
+
+@torch.inference_mode()
+def beam_search(model, features, beam_width, top, max_length, start=0, end=1):
+    """The usual batched beam search: all beams of all images in every step, until all ended.
+
+    Returns:
+        tuple: Words (B, top, length) and log-probabilities (B, top), best first.
+    """
+    n_images, n_words = len(features), model.output.out_features
+    _, state = model.lstm(model.image_projection(torch.from_numpy(features))[None])
+    state = tuple(part.repeat_interleave(beam_width, dim=1) for part in state)
+    scores = torch.full((n_images, beam_width), -torch.inf)
+    scores[:, 0] = 0
+    words = torch.full((n_images, beam_width, 1), start)
+    finished = torch.zeros((n_images, beam_width), dtype=torch.bool)
+    only_end = torch.full((n_words,), -torch.inf)
+    only_end[end] = 0    # a finished sentence goes on with end words, at no cost
+    first_rows = beam_width * torch.arange(n_images)[:, None]
+    for _ in range(max_length):
+        h, state = model.lstm(model.embedding(words[:, :, -1].reshape(1, -1)), state)
+        log_probs = model.output(h[0]).log_softmax(dim=1).view(n_images, beam_width, n_words)
+        log_probs[finished] = only_end
+        candidates = (scores[:, :, None] + log_probs).view(n_images, -1)
+        scores, best = candidates.topk(beam_width, dim=1)
+        parents, next_words = best // n_words, best % n_words
+        rows = (first_rows + parents).view(-1)
+        state = tuple(part[:, rows] for part in state)
+        words = torch.cat((words.view(-1, words.shape[2])[rows].view(n_images, beam_width, -1),
+                           next_words[:, :, None]), dim=2)
+        finished = words[:, :, -1] == end
+        if finished.all():
+            break
+    return words[:, :top, 1:], scores[:, :top]
