@@ -12,6 +12,7 @@ from lib.command_line import (
     positive_float,
     positive_int,
     run,
+    seed,
     select_device,
     share,
 )
@@ -80,7 +81,7 @@ def parse_args():
     optimization.add_argument('--patience', type=non_negative_int, default=0, metavar='N',
                               help='stop after N epochs without a better validation loss; '
                                    '0 never does')
-    optimization.add_argument('--seed', type=non_negative_int, default=0, metavar='N',
+    optimization.add_argument('--seed', type=seed, default=0, metavar='N',
                               help='of weights, order of captions and dropout')
     return parser.parse_args()
 
@@ -109,6 +110,7 @@ def main():
     trainer = make_trainer(args, captions, features, model, device, settings)
     if args.resume:
         load_snapshot(os.path.join(args.output, FILE_NAME), trainer, settings)
+    os.makedirs(args.output, exist_ok=True)    # now, not after the first epoch
     # A loss that overflows ends the training with a clear message, so NumPy need not warn.
     with numpy.errstate(over='ignore', invalid='ignore'):
         trainer.run(show_loop_exception_msg=False)

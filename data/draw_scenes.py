@@ -11,7 +11,7 @@ import os
 import random
 from typing import NamedTuple
 
-from lib.command_line import ArgumentParser, non_negative_int, positive_int, run
+from lib.command_line import ArgumentParser, positive_int, run, seed
 from lib.files import replacing
 
 from PIL import Image, ImageDraw, ImageFilter
@@ -42,7 +42,7 @@ def parse_args():
     parser.add_argument('--train', type=positive_int, default=6000, help='scenes to train on')
     parser.add_argument('--val', type=positive_int, default=200, help='scenes to choose by')
     parser.add_argument('--test', type=positive_int, default=200, help='held-out scenes')
-    parser.add_argument('--seed', type=non_negative_int, default=0, help='of the scenes')
+    parser.add_argument('--seed', type=seed, default=0, help='of the scenes')
     return parser.parse_args()
 
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 
 from data.draw_scenes import COLOURS, SHAPES, SIDE, SIZES
-from lib.command_line import ArgumentParser, non_negative_int, positive_int, run
+from lib.command_line import ArgumentParser, positive_int, run, seed
 from lib.files import replacing
 from lib.photographs import prepare, read_photograph
 
@@ -39,7 +39,7 @@ def parse_args():
                         metavar=('B', 'G', 'R'), help='subtracted from the pixels')
     parser.add_argument('--epoch', type=positive_int, default=3, help='passes over the scenes')
     parser.add_argument('--batch-size', type=positive_int, default=32, help='scenes at once')
-    parser.add_argument('--seed', type=non_negative_int, default=0, help='of weights and order')
+    parser.add_argument('--seed', type=seed, default=0, help='of weights and order')
     return parser.parse_args()
 
 

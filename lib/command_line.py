@@ -57,6 +57,11 @@ def non_negative_int(text):
     return _checked(int, text, lambda value: value >= 0, 'a whole number of 0 or more')
 
 
+def seed(text):
+    return _checked(int, text, lambda value: 0 <= value < 2 ** 32,
+                    'a whole number from 0 to 4294967295')
+
+
 def positive_float(text):
     return _checked(float, text, lambda value: 0 < value < float('inf'), 'a number above 0')
 

@@ -61,7 +61,8 @@ class FeatureExtractor:
             with chainer.using_config('train', False), chainer.no_backprop_mode():
                 features, = self._network(inputs={self._input: pixels}, outputs=[source.layer],
                                           disable=self._skipped)
-        except InvalidType as error:
+        except (InvalidType, AssertionError) as error:
+            # Chainer asserts that something is left of a picture after each layer.
             raise InputError(
                 f'--image-size {source.image_size}: {source.network} takes pictures of another '
                 'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227)') from error

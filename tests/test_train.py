@@ -207,7 +207,8 @@ def test_wrong_flags_are_refused(data, trained, tmp_path):
     def refused(*flags):
         return train(data, tmp_path / 'result', *flags)
     for flags in (['--epoch', 0], ['--dropout', 1], ['--lr', 'fast'], ['--hiden', 3],
-                  ['--batch-size', -1], ['--lr', 'nan'], ['--gradient-clip', 'inf']):
+                  ['--batch-size', -1], ['--lr', 'nan'], ['--gradient-clip', 'inf'],
+                  ['--seed', 2 ** 32]):
         assert_input_error(refused(*flags), flags[0])
     assert_input_error(refused('-g', 99), '--gpu 99')
     assert_input_error(refused('--resume'), '--resume', 'snapshot.h5')
@@ -217,6 +218,10 @@ def test_wrong_flags_are_refused(data, trained, tmp_path):
     assert_input_error(refused('-m', trained[0] / 'best.h5', '--hidden', 99), '--hidden 99')
     assert_input_error(train(data, trained[0]), '--output', '--resume')
     assert not (tmp_path / 'result').exists()
+    (tmp_path / 'file').touch()
+    process = train(data, tmp_path / 'file' / 'result')
+    assert_input_error(process, tmp_path / 'file')
+    assert process.stdout == ''
 
 
 def test_resuming_with_other_settings_is_refused(data, trained, tmp_path):

@@ -69,6 +69,13 @@ def test_another_picture_size_is_refused(vgg19):
         FeatureExtractor(vgg19, source, CPU, 1)(random_images(1))
 
 
+def test_a_picture_too_small_for_the_network_is_refused(tmp_path):
+    path = caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel')
+    source = dataclasses.replace(SOURCE, layer='pool5/7x7_s1', image_size=32)
+    with pytest.raises(InputError, match='--image-size 32'):
+        FeatureExtractor(path, source, CPU, 1)(random_images(1))
+
+
 def test_a_missing_layer_is_refused_with_those_that_exist(vgg19):
     source = dataclasses.replace(SOURCE, layer='pool10')
     with pytest.raises(InputError, match=r'--layer pool10.*conv1_1, .*fc7, fc8, prob'):
