@@ -119,10 +119,12 @@ def outline(rng, thing):
 
 def describe(rng, things, n_captions=5):
     """Returns different captions that are all true of the scene."""
-    captions = set()
+    captions = []
     while len(captions) < n_captions:
-        captions.add(rng.choice(SENTENCES[len(things)])(rng, things))
-    return sorted(captions, key=lambda _: rng.random())
+        caption = rng.choice(SENTENCES[len(things)])(rng, things)
+        if caption not in captions:
+            captions.append(caption)
+    return captions
 
 
 def noun(rng, thing):

@@ -82,6 +82,13 @@ def test_writes_karpathys_format(scenes):
         assert len(image.captions) == 5
 
 
+def test_the_seed_decides(scenes, tmp_path):
+    run_script('data.draw_scenes', tmp_path, '--train', 40, '--val', 6, '--test', 4)
+    assert (tmp_path / 'dataset.json').read_text() == (scenes / 'dataset.json').read_text()
+    for picture in (tmp_path / 'train').iterdir():
+        assert picture.read_bytes() == (scenes / 'train' / picture.name).read_bytes()
+
+
 def test_the_steps_of_the_demo_fit_together(scenes, tmp_path):
     def step(*command):
         process = run_script(*command)
