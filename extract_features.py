@@ -8,7 +8,7 @@ from lib.errors import InputError
 from lib.feature_flags import add_feature_flags, make_extractor
 from lib.features import Features, check_fits, save_features
 from lib.karpathy import read_dataset
-from lib.photographs import readable_photographs
+from lib.photographs import prepared_photographs
 
 import chainer
 import numpy
@@ -42,19 +42,17 @@ def main():
 
     features, n_read = None, 0
     with tqdm.tqdm(total=len(paths), unit='photo', disable=None, leave=False) as progress:
-        for start in range(0, len(paths), PHOTOGRAPHS_AT_ONCE):
-            chunk = paths[start:start + PHOTOGRAPHS_AT_ONCE]
-            readable = {images[start + position].imgid: picture
-                        for position, picture in readable_photographs(chunk)}
-            if readable:
-                rows = chainer.get_device('@numpy').send(extractor(list(readable.values())))
+        for positions, pixels in prepared_photographs(paths, extractor.prepare,
+                                                      PHOTOGRAPHS_AT_ONCE):
+            if positions:
+                rows = chainer.get_device('@numpy').send(extractor(pixels))
                 if features is None:
                     n_columns = max(image.imgid for image in images) + 1
                     features = numpy.full((n_columns, rows.shape[1]), numpy.nan, 'float32')
                     check_fits(args.output, features)    # now, not after hours
-                features[list(readable)] = rows
-            n_read += len(readable)
-            progress.update(len(chunk))
+                features[[images[position].imgid for position in positions]] = rows
+            n_read += len(positions)
+            progress.update(len(positions))
     if features is None:
         raise InputError(f'--image-root {args.image_root}: no photograph could be read')
     save_features(args.output, Features(features, source))

@@ -8,7 +8,7 @@ from lib.command_line import ArgumentParser, add_device_flag, positive_int, run,
 from lib.errors import InputError
 from lib.feature_flags import add_feature_flags, make_extractor
 from lib.files import replacing
-from lib.photographs import find_photographs, readable_photographs
+from lib.photographs import find_photographs, prepared_photographs
 from lib.trained_model import TrainedModel
 
 import tqdm
@@ -57,12 +57,10 @@ def main():
 
     results = []
     with tqdm.tqdm(total=len(paths), unit='photo', disable=None, leave=False) as progress:
-        for start in range(0, len(paths), PHOTOGRAPHS_AT_ONCE):
-            chunk = paths[start:start + PHOTOGRAPHS_AT_ONCE]
-            photographs = [(chunk[position], image)
-                           for position, image in readable_photographs(chunk)]
-            results += caption(args, model, extractor, photographs)
-            progress.update(len(chunk))
+        for positions, pixels in prepared_photographs(paths, extractor.prepare,
+                                                      PHOTOGRAPHS_AT_ONCE):
+            results += caption(args, model, extractor, [paths[each] for each in positions], pixels)
+            progress.update(len(positions))
     if args.json:
         # A file name that is no text becomes a JSON escape this way.
         with (replacing(args.json) as temporary,
@@ -71,17 +69,17 @@ def main():
     return 0 if len(results) == len(paths) else 1
 
 
-def caption(args, model, extractor, photographs):
-    """Prints the captions of ``(path, image)`` pairs and returns them as JSON objects."""
-    if not photographs:
+def caption(args, model, extractor, paths, pixels):
+    """Prints the captions of prepared photographs and returns them as JSON objects."""
+    if not paths:
         return []
-    features = extractor([image for _, image in photographs])
+    features = extractor(pixels)
     size = model.network.hyperparameters['feature_size']
     if features.shape[1] != size:
         raise InputError(f'{args.image}: its features have size {features.shape[1]}, but '
                          f'{args.model} was trained on features of size {size}; see --layer')
     results = []
-    for (path, _), sentences in zip(photographs, beam_search(
+    for path, sentences in zip(paths, beam_search(
             model.network, features, args.beam_width, args.top, args.max_length)):
         captions = [{'caption': model.vocabulary.decode(sentence.tokens),
                      'log_prob': sentence.log_prob} for sentence in sentences]

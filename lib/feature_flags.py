@@ -28,8 +28,8 @@ def add_feature_flags(parser, otherwise):
     group.add_argument('--resize', choices=['warp', 'crop'],
                        help='warp squeezes the whole picture, crop cuts out the centre')
     group.add_argument('--batch-size', type=positive_int, metavar='N',
-                       help='pictures in the network at once; if not given, 1 on the CPU, where '
-                            "Chainer's convolution is fastest so, and 32 on a GPU")
+                       help='pictures in the convolutions at once, which their memory grows with; '
+                            'if not given, 4 on the CPU and 32 on a GPU')
 
 
 def make_extractor(args, device, trained_on=None):
@@ -49,7 +49,7 @@ def make_extractor(args, device, trained_on=None):
              if getattr(args, name) is not None}
     source = dataclasses.replace(
         trained_on or VGG19, network=os.path.basename(args.image), **given)
-    batch_size = args.batch_size or (1 if args.gpu < 0 else 32)
+    batch_size = args.batch_size or (4 if args.gpu < 0 else 32)
     extractor = FeatureExtractor(args.image, source, device, batch_size)
     for name, trained in vars(trained_on or source).items():
         used = getattr(source, name)

@@ -1,8 +1,10 @@
 """Finding, reading and preparing photographs."""
 
+import collections
 import os
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 from lib.errors import InputError
 
@@ -13,6 +15,9 @@ from PIL import Image, ImageOps
 # What is taken from a folder. Pillow reads more, but also calls PDF and HDF5 files pictures.
 SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp',
             '.ppm', '.pgm', '.pbm', '.jp2', '.avif', '.tga')
+# Pillow warns of huge pictures and odd metadata; what it can read is welcome. This holds for all
+# threads, which catching warnings around each picture would not.
+warnings.filterwarnings('ignore', module=r'PIL\.')
 
 
 class UnreadablePhotographError(Exception):
@@ -75,11 +80,8 @@ def read_photograph(path):
         UnreadablePhotographError: If there is no such file or it is no whole picture.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of huge pictures and odd metadata; what it can read is welcome.
-            warnings.simplefilter('ignore')
-            with Image.open(path) as image:
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(path) as image:
+            return _to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:
         # Pillow's decoders raise nearly anything on damaged files.
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
@@ -99,20 +101,47 @@ def _to_rgb(image):
     return image.convert('RGB')
 
 
-def readable_photographs(paths):
-    """Reads photographs, names the unreadable ones on standard error and passes over them.
+def prepared_photographs(paths, prepare, chunk_size):
+    """Reads and prepares photographs in threads, a chunk ahead of the one the caller has.
+
+    Names the unreadable ones on standard error and passes over them.
 
     Args:
         paths (list of str): What to read.
+        prepare (callable): What to make of each picture, in a thread.
+        chunk_size (int): Photographs to yield at once.
 
     Yields:
-        tuple: The position in ``paths`` and the picture.
+        tuple of lists: Of each ``chunk_size`` paths the positions of those that could be read,
+        and what was made of them.
     """
-    for position, path in enumerate(paths):
+    chunks = [range(start, min(start + chunk_size, len(paths)))
+              for start in range(0, len(paths), chunk_size)]
+    with ThreadPoolExecutor() as pool:
         try:
-            yield position, read_photograph(path)
+            running = collections.deque()
+            for chunk in [*chunks, ()]:
+                running.append([(position, pool.submit(_read_and_prepare, paths[position], prepare))
+                                for position in chunk])
+                if len(running) > 1:
+                    yield _readable(running.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read_and_prepare(path, prepare):
+    return prepare(read_photograph(path))
+
+
+def _readable(running):
+    positions, prepared = [], []
+    for position, future in running:
+        try:
+            prepared.append(future.result())
+            positions.append(position)
         except UnreadablePhotographError as error:
             tqdm.tqdm.write(f'unreadable: {error}', file=sys.stderr)
+    return positions, prepared
 
 
 def prepare(image, image_size, mean, resize='warp'):

@@ -40,7 +40,8 @@ def test_squeezenet_gives_the_features_that_come_with_the_captions():
              for name in sorted(os.listdir(real('flickr8k', 'photos')))]
     photographs = {path: read_photograph(path) for path in paths}
     paths = [path for path in paths if photographs[path].size == (224, 224)][:4]
-    features = squeezenet()([photographs[path] for path in paths])
+    extractor = squeezenet()
+    features = extractor([extractor.prepare(photographs[path]) for path in paths])
     columns = [imgid[os.path.basename(path)] for path in paths]
     numpy.testing.assert_allclose(features, expected[columns], atol=1e-3)
 

@@ -59,6 +59,20 @@ def test_equals_caffe_function(tmp_path, old_format):
             numpy.testing.assert_array_equal(a.array, b.array)
 
 
+def test_without_gradients_it_gives_the_same_to_rounding(tmp_path):
+    for path in (caffemodels.write_vgg19(tmp_path / 'vgg19.caffemodel', width=16),
+                 caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel', width=8)):
+        ours, chainers = Caffemodel(path), CaffeFunction(str(path))
+        blobs = [tops[0] for _, _, tops in ours.layers]
+        x = numpy.random.RandomState(0).randn(2, 3, 224, 224).astype('float32')
+        with chainer.using_config('train', False), chainer.no_backprop_mode():
+            outputs = ours(inputs={'data': x}, outputs=blobs)
+            expected = chainers(inputs={'data': x}, outputs=blobs)
+        for blob, a, b in zip(blobs, outputs, expected):
+            atol = 1e-4 * abs(b.array).max()
+            numpy.testing.assert_allclose(a.array, b.array, rtol=0, atol=atol, err_msg=blob)
+
+
 def test_equals_caffe_function_for_groups_splits_and_batch_normalization(tmp_path):
     writer = caffemodels.Writer()
     writer.convolution('conv', 'data', 2, 8, 3)

@@ -27,10 +27,14 @@ def vgg19(tmp_path_factory):
     return caffemodels.write_vgg19(tmp_path_factory.mktemp('vgg19') / 'vgg19.caffemodel')
 
 
+def features_of(extractor, images):
+    return extractor([extractor.prepare(image) for image in images])
+
+
 @pytest.mark.parametrize('batch_size', [1, 2, 8])
 def test_gives_what_the_whole_network_gives(vgg19, batch_size):
     images = random_images(3)
-    features = FeatureExtractor(vgg19, SOURCE, CPU, batch_size)(images)
+    features = features_of(FeatureExtractor(vgg19, SOURCE, CPU, batch_size), images)
     pixels = numpy.stack([prepare(image, 224, SOURCE.mean) for image in images])
     with chainer.using_config('train', False):
         expected, = CaffeFunction(str(vgg19))(inputs={'data': pixels}, outputs=['fc7'])
@@ -44,14 +48,14 @@ def test_gives_what_the_whole_network_gives(vgg19, batch_size):
 def test_old_and_new_format_agree(vgg19, tmp_path):
     new = caffemodels.write_vgg19(tmp_path / 'new.caffemodel', old_format=False)
     images = random_images(1)
-    numpy.testing.assert_array_equal(FeatureExtractor(vgg19, SOURCE, CPU, 1)(images),
-                                     FeatureExtractor(new, SOURCE, CPU, 1)(images))
+    numpy.testing.assert_array_equal(features_of(FeatureExtractor(vgg19, SOURCE, CPU, 1), images),
+                                     features_of(FeatureExtractor(new, SOURCE, CPU, 1), images))
 
 
 def test_googlenet_pool5_is_flattened(tmp_path):
     path = caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel')
     source = dataclasses.replace(SOURCE, layer='pool5/7x7_s1')
-    features = FeatureExtractor(path, source, CPU, 2)(random_images(2))
+    features = features_of(FeatureExtractor(path, source, CPU, 2), random_images(2))
     assert features.shape == (2, 8)
     assert (features[0] != features[1]).any()
 
@@ -59,21 +63,21 @@ def test_googlenet_pool5_is_flattened(tmp_path):
 def test_computes_nothing_that_the_layer_does_not_need(vgg19):
     extractor = FeatureExtractor(vgg19, SOURCE, CPU, 1)
     assert extractor._skipped == {'fc8', 'prob'}
-    extractor(random_images(1))
+    features_of(extractor, random_images(1))
     assert extractor._network.variables == {}
 
 
 def test_another_picture_size_is_refused(vgg19):
     source = dataclasses.replace(SOURCE, image_size=227 + 32)
     with pytest.raises(InputError, match='--image-size 259'):
-        FeatureExtractor(vgg19, source, CPU, 1)(random_images(1))
+        features_of(FeatureExtractor(vgg19, source, CPU, 1), random_images(1))
 
 
 def test_a_picture_too_small_for_the_network_is_refused(tmp_path):
     path = caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel')
     source = dataclasses.replace(SOURCE, layer='pool5/7x7_s1', image_size=32)
     with pytest.raises(InputError, match='--image-size 32'):
-        FeatureExtractor(path, source, CPU, 1)(random_images(1))
+        features_of(FeatureExtractor(path, source, CPU, 1), random_images(1))
 
 
 def test_a_missing_layer_is_refused_with_those_that_exist(vgg19):

@@ -1,14 +1,15 @@
-import warnings
+import subprocess
+import sys
 
 from lib.errors import InputError
 from lib.photographs import (
     UnreadablePhotographError,
     find_photographs,
     prepare,
+    prepared_photographs,
     read_photograph,
-    readable_photographs,
 )
-from tests.samples import write_photograph
+from tests.samples import ROOT, write_photograph
 
 import numpy
 import pytest
@@ -98,18 +99,46 @@ def test_names_what_it_cannot_read(tmp_path, damage):
 def test_passes_over_unreadable_ones_and_says_so(tmp_path, capsys):
     paths = [write_photograph(tmp_path / 'a.jpg'), tmp_path / 'b.jpg',
              write_photograph(tmp_path / 'c.jpg')]
-    assert [position for position, _ in readable_photographs(paths)] == [0, 2]
+    assert list(prepared_photographs(paths, lambda image: image.size, 2)) == [
+        ([0], [(60, 40)]), ([2], [(60, 40)])]
     error = capsys.readouterr().err
     assert 'b.jpg' in error
     assert error.count('\n') == 1
 
 
-def test_huge_pictures_are_read_without_warnings(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1500)
+def test_photographs_are_prepared_in_order_a_chunk_ahead(tmp_path):
+    paths = [write_photograph(tmp_path / f'{k}.png', size=(30 + k, 20)) for k in range(8)]
+    begun = []
+
+    def prepare(image):
+        begun.append(image.width)
+        return image.width
+
+    chunks = prepared_photographs(paths, prepare, 2)
+    assert next(chunks) == ([0, 1], [30, 31])
+    assert len(begun) <= 4
+    assert list(chunks) == [([k, k + 1], [30 + k, 31 + k]) for k in (2, 4, 6)]
+    assert list(prepared_photographs([], prepare, 2)) == []
+
+
+def test_an_error_in_a_thread_reaches_the_caller(tmp_path):
+    paths = [write_photograph(tmp_path / 'a.jpg')]
+    with pytest.raises(ZeroDivisionError):
+        list(prepared_photographs(paths, lambda image: 1 / 0, 2))
+
+
+def test_huge_pictures_are_read_without_warnings(tmp_path):
+    code = """
+import sys
+from PIL import Image
+from lib.photographs import read_photograph
+Image.MAX_IMAGE_PIXELS = 1500
+print(read_photograph(sys.argv[1]).size)
+"""
     write_photograph(tmp_path / 'photo.jpg', size=(60, 40))
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        assert read_photograph(tmp_path / 'photo.jpg').size == (60, 40)
+    process = subprocess.run([sys.executable, '-c', code, tmp_path / 'photo.jpg'], cwd=ROOT,
+                             capture_output=True, text=True, check=True)
+    assert (process.stdout, process.stderr) == ('(60, 40)\n', '')
 
 
 def test_finds_files_folders_and_lists_in_order(tmp_path):
