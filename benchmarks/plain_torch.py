@@ -73,3 +73,51 @@ def beam_search(model, features, beam_width, top, max_length, start=0, end=1):
         if finished.all():
             break
     return words[:, :top, 1:], scores[:, :top]
+
+
+class CaffeNetwork(nn.Module):
+    """A CaffeFunction's layers up to one of them, as PyTorch has them; weights are shared."""
+
+    def __init__(self, network, last_blob):
+        super().__init__()
+        self.steps, self.last_blob = [], last_blob
+        layers = nn.ModuleList()
+        for name, bottoms, tops in network.layers:
+            module = _as_module(network.forwards[name], getattr(network, name, None),
+                                in_place=bottoms == tops)
+            layers.append(module)
+            self.steps.append((module, bottoms, tops[0]))
+            if tops[0] == last_blob and not any(
+                    last_blob in later for _, _, later in network.layers[len(self.steps):]):
+                break
+        self.layers = layers.eval()
+
+    def forward(self, pixels):
+        blobs = {'data': pixels}
+        for module, bottoms, top in self.steps:
+            blobs[top] = module(*(blobs[blob] for blob in bottoms))
+        return blobs[self.last_blob]
+
+
+class Concatenation(nn.Module):
+    def forward(self, *blobs):
+        return torch.cat(blobs, dim=1)
+
+
+def _as_module(forward, link, in_place):
+    if link is not None:
+        W, b = (nn.Parameter(torch.from_numpy(param.array), requires_grad=False)
+                for param in (link.W, link.b))
+        if W.ndim == 4:
+            module = nn.Conv2d(W.shape[1], W.shape[0], W.shape[2:], link.stride, link.pad)
+        else:
+            module = nn.utils.skip_init(nn.Linear, W.shape[1], W.shape[0])
+        module.weight, module.bias = W, b
+        return module if W.ndim == 4 else nn.Sequential(nn.Flatten(), module)
+    function = getattr(forward, 'func', forward).__name__
+    if function == 'max_pooling_2d':
+        return nn.MaxPool2d(forward.args[0], forward.kwargs['stride'], forward.kwargs['pad'],
+                            ceil_mode=True)
+    return {'relu': lambda: nn.ReLU(in_place), 'relu_in_place': lambda: nn.ReLU(in_place),
+            'dropout': nn.Dropout, 'concat': Concatenation,
+            '_func': lambda: nn.AdaptiveAvgPool2d(1)}[function]()

@@ -34,13 +34,29 @@ def flops_per_token(n_tokens, batch_size):
     return (recurrent + output + projection) / n_tokens
 
 
-def measure_sgemm(seconds=1.0, size=2048):
-    """Returns the rate of NumPy's float32 matrix product, operations a second."""
-    a = numpy.random.rand(size, size).astype('float32')
-    b = numpy.empty_like(a)
-    numpy.matmul(a, a, out=b)
-    n, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        numpy.matmul(a, a, out=b)
+def seconds_of(device, function, *arguments):
+    """Returns how long a call takes until the device has done all it asked for."""
+    _synchronize(device)
+    start = time.perf_counter()
+    function(*arguments)
+    _synchronize(device)
+    return time.perf_counter() - start
+
+
+def _synchronize(device):
+    if device.xp is not numpy:
+        device.xp.cuda.Device().synchronize()    # PyTorch's work on it too
+
+
+def measure_sgemm(device, seconds=1.0):
+    """Returns the rate of the device's float32 matrix product, operations a second."""
+    xp = device.xp
+    size = 2048 if xp is numpy else 8192
+    a = xp.random.rand(size, size).astype('float32')
+    b = xp.empty_like(a)
+    xp.matmul(a, a, out=b)
+    n = total = 0
+    while total < seconds:
+        total += seconds_of(device, lambda: xp.matmul(a, a, out=b))
         n += 1
-    return 2 * size ** 3 * n / (time.perf_counter() - start)
+    return 2 * size ** 3 * n / total

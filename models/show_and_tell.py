@@ -1,5 +1,6 @@
 """The caption generator of Vinyals et al., *Show and Tell* (CVPR 2015, arXiv:1411.4555)."""
 
+from models.dropout import dropout
 from models.packed_lstm import PackedLSTM
 from models.softmax_loss import linear_softmax_cross_entropy
 
@@ -64,12 +65,12 @@ class ShowAndTell(chainer.Chain):
             ``accuracy``, both weighted by R, so that their means over minibatches are
             means over words.
         """
-        image = self.image_projection(F.dropout(self._standardize(features), self.dropout))
+        image = self.image_projection(dropout(self._standardize(features), self.dropout))
         words = self.embedding(inputs)
-        x = F.dropout(F.concat((image, words), axis=0), self.dropout)
+        x = dropout(F.concat((image, words), axis=0), self.dropout)
         h = self.lstm(x, (len(features), *batch_sizes))
         _, h = F.split_axis(h, [len(features)], axis=0)    # nothing is predicted from the image
-        h = F.dropout(h, self.dropout)
+        h = dropout(h, self.dropout)
         loss, accuracy = linear_softmax_cross_entropy(h, self.output.W, self.output.b, targets)
         chainer.report({'loss': (loss.array, len(targets)),
                         'accuracy': (accuracy.array, len(targets))}, self)

@@ -1,6 +1,10 @@
 """The output layer and its loss as one function."""
 
 import chainer
+import numpy
+
+# Rows of logits that a CPU works on at a time: half a megabyte for 10,000 words.
+ROWS = 16
 
 
 def linear_softmax_cross_entropy(h, W, b, targets):
@@ -34,21 +38,17 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
     def forward(self, inputs):
         h, W, b = inputs
         xp = chainer.backend.get_array_module(h)
-        rows = xp.arange(len(h))
 
         logits = h @ W.T
-        logits += b
-        largest = logits.max(axis=1)
-        logits -= largest[:, None]
-        target_logits = logits[rows, self.targets]
+        target_logits, sums = xp.empty(len(h), h.dtype), xp.empty(len(h), h.dtype)
+        for rows in _in_cache(logits):
+            _exponentiate(logits[rows], b, self.targets[rows], target_logits[rows], sums[rows])
         accuracy = (target_logits == 0).mean(dtype=h.dtype)
-        exponentials = xp.exp(logits, out=logits)
-        sums = exponentials.sum(axis=1)
         loss = (xp.log(sums) - target_logits).mean()
 
         self.retain_inputs((0, 1))
         if chainer.config.enable_backprop:
-            self.exponentials, self.sums = exponentials, sums
+            self.exponentials, self.sums = logits, sums
         return xp.asarray(loss), xp.asarray(accuracy)
 
     def backward(self, indexes, grad_outputs):
@@ -56,7 +56,9 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
             raise RuntimeError('linear_softmax_cross_entropy has no second derivative')
         h, W = (variable.array for variable in self.get_retained_inputs())
         grad_logits = self._grad_logits(grad_outputs[0].array)
-        gradients = grad_logits @ W, grad_logits.T @ h, grad_logits.sum(axis=0)
+        # A product with ones sums up rows in half the time of sum().
+        ones = chainer.backend.get_array_module(h).ones(len(h), h.dtype)
+        gradients = grad_logits @ W, grad_logits.T @ h, ones @ grad_logits
         return tuple(chainer.as_variable(gradients[i]) for i in indexes)
 
     def _grad_logits(self, grad_loss):
@@ -68,3 +70,24 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
         grad_logits *= (scale / self.sums)[:, None]
         grad_logits[xp.arange(len(grad_logits)), self.targets] -= scale
         return grad_logits
+
+
+def _exponentiate(logits, b, targets, target_logits, sums):
+    """Turns products (R, V) in place into exponentials of logits, the largest being 1.
+
+    Writes the logits of the targets, less the largest of their row, and the sums of the
+    exponentials, both (R,).
+    """
+    xp = chainer.backend.get_array_module(logits)
+    logits += b
+    logits -= logits.max(axis=1)[:, None]
+    target_logits[...] = logits[xp.arange(len(logits)), targets]
+    xp.exp(logits, out=logits)
+    logits.sum(axis=1, out=sums)
+
+
+def _in_cache(array):
+    """Yields slices of an array's rows: few at a time on a CPU, all of them on a GPU."""
+    n_rows = ROWS if isinstance(array, numpy.ndarray) else len(array)
+    for row in range(0, len(array), n_rows):
+        yield slice(row, row + n_rows)
