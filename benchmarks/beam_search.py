@@ -1,20 +1,19 @@
-"""Images captioned a second by beam search on the CPU: ours and a batched one in PyTorch.
+"""Images captioned a second by beam search: ours, and a batched one in PyTorch.
 
-    python -m benchmarks.beam_search -m best.h5 -s captions.h5 -i feats.mat
+    python -m benchmarks.beam_search -m best.h5 -s captions.h5 -i feats.mat [--gpu 0] [--plain]
 
 Both decode the validation images with the same trained weights, the same number at once,
-in turn; rates are medians over the rounds. Their captions must be the same.
+in turn; rates are medians over the rounds. Their captions must be the same. --plain adds, once,
+the search that goes sentence by sentence as the reference program does.
 """
 
-import time
-
-from benchmarks.workload import measure_sgemm
+from benchmarks.workload import measure_sgemm, seconds_of
 from lib.beam_search import beam_search
 from lib.caption_file import Captions
-from lib.command_line import ArgumentParser, positive_int, run
+from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
 from lib.features import load_features
 from lib.trained_model import TrainedModel
-from lib.vocabulary import END
+from tests.lib.plain_beam_search import plain_beam_search
 
 import numpy
 
@@ -23,6 +22,7 @@ MAX_LENGTH = 60
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
+    add_device_flag(parser)
     parser.add_argument('-m', '--model', required=True, help='trained model')
     parser.add_argument('-s', '--sentence', required=True, help='captions, for their val images')
     parser.add_argument('-i', '--image', required=True, help='features of the images')
@@ -32,6 +32,7 @@ def parse_args():
                         metavar='M', help='beam widths to measure')
     parser.add_argument('--top', type=positive_int, default=5, help='captions an image')
     parser.add_argument('--rounds', type=positive_int, default=3, help='how often each one runs')
+    parser.add_argument('--plain', action='store_true', help='measure the slow search too')
     return parser.parse_args()
 
 
@@ -39,35 +40,54 @@ def main():
     from benchmarks import plain_torch
 
     args = parse_args()
+    device = select_device(args.gpu)
     captions = Captions.load(args.sentence)
     network = TrainedModel.load(args.model).network
-    rival = plain_torch.from_ours(network)
+    rival = plain_torch.from_ours(network).to(plain_torch.torch_device(device))
     features = load_features(args.image).array[captions.imgid[captions.images_of('val')]]
-    batches = numpy.array_split(features[:args.images], -(-args.images // args.at_once))
-    standardized = [(batch - network.feature_mean) * network.feature_scale for batch in batches]
-    n_images = sum(map(len, batches))
+    features = features[:args.images]
+    batches = numpy.array_split(features, -(-len(features) // args.at_once))
+    standardized = [plain_torch.as_tensor((batch - network.feature_mean) * network.feature_scale,
+                                          device) for batch in batches]
+    network.to_device(device)
+    batches = [device.send(batch) for batch in batches]
 
-    print(f'{"M":>4}{"ours":>12}{"PyTorch":>12}{"ours is":>10}{"of bound":>10}{"same":>8}')
+    print(f'{"M":>4}  {"":<9}{"images/s":>10}{"ours is":>10}{"of bound":>10}{"same":>10}'
+          f'{"log-prob":>10}')
     for beam_width in args.beam_width:
-        top = min(args.top, beam_width)
-        rates = []
-        for _ in range(args.rounds):
-            bound = measure_sgemm()
-            start = time.perf_counter()
-            counter = CountingNetwork(network)
-            ours = [beam_search(counter, batch, beam_width, top, MAX_LENGTH) for batch in batches]
-            middle = time.perf_counter()
-            theirs = [plain_torch.beam_search(rival, batch, beam_width, top, MAX_LENGTH)
-                      for batch in standardized]
-            end = time.perf_counter()
-            seconds, their_seconds = middle - start, end - middle
-            rates.append((n_images / seconds, n_images / their_seconds, their_seconds / seconds,
-                          counter.flops / bound / seconds))
-        rate, their_rate, ratio, share = numpy.median(rates, axis=0)
-        print(f'{beam_width:>4}{rate:>10.1f}/s{their_rate:>10.1f}/s{ratio:>8.2f} x'
-              f'{share:>10.0%}{agreement(ours, theirs):>8.1%}')
-    print('same: the share of images whose best captions are the same; the others are ties to '
-          'rounding')
+        counter = CountingNetwork(network)
+        options = beam_width, min(args.top, beam_width), MAX_LENGTH
+        compare(args, device, beam_width, counter, {
+            'ours': lambda counter=counter, options=options: [
+                sentences for batch in batches
+                for sentences in beam_search(counter, batch, *options)],
+            'PyTorch': lambda options=options: [
+                sentences for batch in standardized
+                for sentences in plain_torch.beam_search(rival, batch, *options)],
+            'plain': lambda options=options: [
+                plain_beam_search(network, feature, *options)
+                for batch in batches for feature in batch]})
+    print('same: share of images with the same captions in the same order; log-prob: largest '
+          'difference\namong those')
+
+
+def compare(args, device, beam_width, counter, programs):
+    """Prints a row for each program; the plain one runs once, if at all."""
+    results, rates, bounds = {}, {name: [] for name in programs}, []
+    for round_number in range(args.rounds):
+        bounds.append(measure_sgemm(device))
+        for name, program in programs.items():
+            if name != 'plain' or (args.plain and round_number == 0):
+                seconds = seconds_of(device, lambda name=name, program=program: results.update(
+                    {name: program()}))
+                rates[name].append(len(results[name]) / seconds)
+    flops = counter.flops / args.rounds / len(results['ours'])
+    for name, sentences in results.items():
+        ratio = numpy.median(numpy.array(rates['ours'][:len(rates[name])]) / rates[name])
+        share = numpy.median(numpy.array(rates[name]) * flops / bounds[:len(rates[name])])
+        same, difference = agreement(results['ours'], sentences)
+        print(f'{beam_width:>4}  {name:<9}{numpy.median(rates[name]):>10.1f}{ratio:>8.2f} x'
+              f'{share:>10.0%}{same:>10.1%}{difference:>10.0e}', flush=True)
 
 
 class CountingNetwork:
@@ -89,12 +109,11 @@ class CountingNetwork:
 
 
 def agreement(ours, theirs):
-    """Returns the share of images whose first captions are the same."""
-    same = []
-    for sentences, (words, _) in zip(ours, theirs):
-        for own, other in zip(sentences, words[:, 0].tolist()):
-            same.append(own[0].tokens == other[:[*other, END].index(END)])
-    return numpy.mean(same)
+    """Returns the share of images with the same captions, and their largest difference."""
+    differences = [
+        max(abs(a.log_prob - b.log_prob) for a, b in zip(*pair)) for pair in zip(ours, theirs)
+        if [sentence.tokens for sentence in pair[0]] == [sentence.tokens for sentence in pair[1]]]
+    return len(differences) / len(ours), max(differences, default=numpy.nan)
 
 
 if __name__ == '__main__':

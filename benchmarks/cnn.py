@@ -133,9 +133,9 @@ class ChainersOwn:
 
 class Torch:
     def __init__(self, path, layer, size, device):
-        from benchmarks.plain_torch import CaffeNetwork
+        from benchmarks.plain_torch import CaffeNetwork, torch_device
 
-        self.name = 'cpu' if device.xp is numpy else f'cuda:{device.device.id}'
+        self.name = torch_device(device)
         self.network = CaffeNetwork(Caffemodel(path), layer).to(self.name)
 
     def __call__(self, pixels):

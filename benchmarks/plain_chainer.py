@@ -3,7 +3,6 @@
 import chainer
 import chainer.functions as F
 import chainer.links as L
-import numpy
 
 
 class PlainChainer(chainer.Chain):
@@ -23,7 +22,7 @@ class PlainChainer(chainer.Chain):
         self.lstm(F.dropout(image, self.dropout))
         loss = 0
         for words, next_words in zip(inputs, targets):
-            x = F.dropout(self.embedding(numpy.maximum(words, 0)), self.dropout)
+            x = F.dropout(self.embedding(words.clip(0)), self.dropout)
             h = F.dropout(self.lstm(x), self.dropout)
             loss += F.softmax_cross_entropy(self.output(h), next_words) * (next_words >= 0).sum()
         return loss / (targets >= 0).sum()

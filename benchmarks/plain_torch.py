@@ -1,9 +1,21 @@
 """The rival people would write instead: PyTorch, nn.LSTM on packed sequences."""
 
+from lib.beam_search import Sentence
+
 import numpy
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
+
+
+def torch_device(device):
+    """Returns PyTorch's name of a Chainer device."""
+    return 'cpu' if device.xp is numpy else f'cuda:{device.device.id}'
+
+
+def as_tensor(array, device):
+    """Returns an array as a tensor on a Chainer device."""
+    return torch.from_numpy(array).to(torch_device(device))
 
 
 class PlainTorch(nn.Module):
@@ -46,18 +58,19 @@ def beam_search(model, features, beam_width, top, max_length, start=0, end=1):
     """The usual batched beam search: all beams of all images in every step, until all ended.
 
     Returns:
-        tuple: Words (B, top, length) and log-probabilities (B, top), best first.
+        list of list of Sentence: For each image its ``top`` captions, best first.
     """
     n_images, n_words = len(features), model.output.out_features
-    _, state = model.lstm(model.image_projection(torch.from_numpy(features))[None])
+    device = features.device
+    _, state = model.lstm(model.image_projection(features)[None])
     state = tuple(part.repeat_interleave(beam_width, dim=1) for part in state)
-    scores = torch.full((n_images, beam_width), -torch.inf)
+    scores = torch.full((n_images, beam_width), -torch.inf, device=device)
     scores[:, 0] = 0
-    words = torch.full((n_images, beam_width, 1), start)
-    finished = torch.zeros((n_images, beam_width), dtype=torch.bool)
-    only_end = torch.full((n_words,), -torch.inf)
+    words = torch.full((n_images, beam_width, 1), start, device=device)
+    finished = torch.zeros((n_images, beam_width), dtype=torch.bool, device=device)
+    only_end = torch.full((n_words,), -torch.inf, device=device)
     only_end[end] = 0    # a finished sentence goes on with end words, at no cost
-    first_rows = beam_width * torch.arange(n_images)[:, None]
+    first_rows = beam_width * torch.arange(n_images, device=device)[:, None]
     for _ in range(max_length):
         h, state = model.lstm(model.embedding(words[:, :, -1].reshape(1, -1)), state)
         log_probs = model.output(h[0]).log_softmax(dim=1).view(n_images, beam_width, n_words)
@@ -72,7 +85,9 @@ def beam_search(model, features, beam_width, top, max_length, start=0, end=1):
         finished = words[:, :, -1] == end
         if finished.all():
             break
-    return words[:, :top, 1:], scores[:, :top]
+    return [[Sentence(tokens[:[*tokens, end].index(end)], score)
+             for tokens, score in zip(*each)]
+            for each in zip(words[:, :top, 1:].tolist(), scores[:, :top].tolist())]
 
 
 class CaffeNetwork(nn.Module):

@@ -1,37 +1,55 @@
 """Minibatches of COCO's shape with Flickr8k's caption lengths, and how to compare rates."""
 
 import time
+from typing import NamedTuple
 
 import numpy
 
-FEATURE_SIZE, VOCABULARY_SIZE, SIZE = 4096, 8791, 512
+FEATURE_SIZE = 4096
+COCO_CAPTIONS = 566435    # of its training splits, train and restval
 # How many of Flickr8k's training captions have 0, 1, 2, ... words.
 CAPTION_LENGTHS = [
     0, 0, 15, 125, 340, 854, 1948, 2501, 2917, 3318, 3310, 3134, 2772, 2332, 1864, 1339, 979, 683,
     518, 369, 213, 138, 105, 80, 51, 36, 19, 10, 9, 8, 5, 3, 2, 2, 0, 0, 0, 1]
 
 
-def make_minibatch(rng, batch_size):
-    """Returns features, inputs, targets and batch sizes as the model's loss takes them."""
+class Workload(NamedTuple):
+    """Sizes of a training step; ``size`` is that of the embedding and of the LSTM."""
+
+    batch_size: int = 128
+    vocabulary_size: int = 8791
+    size: int = 512
+
+    def minibatch(self, rng):
+        """Returns features, inputs, targets and batch sizes as the model's loss takes them."""
+        lengths = numpy.sort(caption_lengths(rng, self.batch_size))[::-1] + 1
+        batch_sizes = [int((lengths > step).sum()) for step in range(lengths[0])]
+        inputs, targets = (random_words(rng, sum(batch_sizes), self.vocabulary_size)
+                           for _ in range(2))
+        features = rng.rand(self.batch_size, FEATURE_SIZE).astype('float32')
+        return features, inputs, targets, batch_sizes
+
+    def flops(self, n_tokens, n_captions):
+        """Floating-point operations of the matrix products that training on captions takes.
+
+        Forward each product takes 2 operations a weight and row; backward twice that, once
+        for the input and once for the weights. The features need no gradient.
+        """
+        recurrent = 6 * 2 * 4 * self.size * self.size * (n_tokens + n_captions)
+        output = 6 * self.size * self.vocabulary_size * n_tokens
+        projection = 4 * FEATURE_SIZE * self.size * n_captions
+        return recurrent + output + projection
+
+
+def caption_lengths(rng, n):
+    """Returns the numbers of words of ``n`` captions."""
     weights = numpy.array(CAPTION_LENGTHS) / sum(CAPTION_LENGTHS)
-    lengths = numpy.sort(rng.choice(len(weights), batch_size, p=weights))[::-1] + 1
-    batch_sizes = [int((lengths > step).sum()) for step in range(lengths[0])]
-    # Words as frequent as in a language: a few make up most of a text.
-    words = numpy.minimum(rng.zipf(1.3, 2 * sum(batch_sizes)), VOCABULARY_SIZE) - 1
-    inputs, targets = words.astype('int32').reshape(2, -1)
-    return rng.rand(batch_size, FEATURE_SIZE).astype('float32'), inputs, targets, batch_sizes
+    return rng.choice(len(weights), n, p=weights)
 
 
-def flops_per_token(n_tokens, batch_size):
-    """Floating-point operations of the matrix products of a training step, for each token.
-
-    Forward each product takes 2 operations a weight and row; backward twice that, once for
-    the input and once for the weights. The features need no gradient.
-    """
-    recurrent = 6 * 2 * 4 * SIZE * SIZE * (n_tokens + batch_size)
-    output = 6 * SIZE * VOCABULARY_SIZE * n_tokens
-    projection = 4 * FEATURE_SIZE * SIZE * batch_size
-    return (recurrent + output + projection) / n_tokens
+def random_words(rng, n, vocabulary_size):
+    """Returns words as frequent as in a language: a few make up most of a text."""
+    return (numpy.minimum(rng.zipf(1.3, n), vocabulary_size) - 1).astype('int32')
 
 
 def seconds_of(device, function, *arguments):

@@ -68,7 +68,7 @@ def beam_search(model, features, beam_width=20, top=5, max_length=60):
         _give_up_hopeless(scores, finished, top)
 
         # The state and the last word of the sentences that go on.
-        row_of = xp.cumsum(live).reshape(live.shape) - 1
+        row_of = _row_of(live)
         live = ~finished & (scores > -xp.inf)
         rows = row_of[images, parents][live]
         state = tuple(array[rows] for array in state)
@@ -76,8 +76,19 @@ def beam_search(model, features, beam_width=20, top=5, max_length=60):
     return _collect(scores, words, top)
 
 
+def _row_of(live):
+    """Returns the row that each live sentence (B, M) has among all live ones."""
+    xp = chainer.backend.get_array_module(live)
+    return xp.cumsum(live).reshape(live.shape) - 1
+
+
 def _best_extensions(scores, finished, live, log_probs):
     """Extends every live sentence by every word and keeps the best of each image.
+
+    Words are looked at in groups. A sentence among the best M can only come from one of
+    the M groups with the best best words: each of the M others holds a better one. So one pass
+    over all words finds the best of each group, and what is sorted is small, which counts
+    most on a GPU, where CuPy would sort everything.
 
     Args:
         scores, finished, live (arrays): (B, M).
@@ -89,19 +100,50 @@ def _best_extensions(scores, finished, live, log_probs):
     """
     xp = chainer.backend.get_array_module(scores)
     n_images, beam_width = scores.shape
-    n_words = min(beam_width, log_probs.shape[1])
-    best_words, best_log_probs = _largest(log_probs, n_words)
+    n_words = log_probs.shape[1]
+    group_size = round(n_words ** 0.5)
+    best_of_groups = _best_of_groups(log_probs, group_size)
+    n_groups = best_of_groups.shape[1]
 
-    # No more than M extensions of one sentence can be among the best M.
-    candidates = xp.full((n_images, beam_width, n_words), -xp.inf, scores.dtype)
-    candidates[live] = scores[live][:, None] + best_log_probs
-    candidates[:, :, 0][finished] = scores[finished]
-    candidate_words = xp.full(candidates.shape, -1, 'int32')
-    candidate_words[live] = best_words
+    totals = xp.full((n_images, beam_width, n_groups), -xp.inf, scores.dtype)
+    totals[live] = scores[live][:, None] + best_of_groups
+    chosen, _ = _largest(totals.reshape(n_images, -1), beam_width)
+    parents, groups = chosen // n_groups, chosen % n_groups
 
-    best, new_scores = _largest(candidates.reshape(n_images, -1), beam_width)
-    words = xp.take_along_axis(candidate_words.reshape(n_images, -1), best, axis=1)
-    return new_scores, best // n_words, words
+    # The words of the chosen groups, (B, M, group size), and the finished sentences beside them.
+    images = xp.arange(n_images)[:, None]
+    words = groups[:, :, None] + n_groups * xp.arange(group_size)
+    row_of = _row_of(live)
+    totals = scores[images, parents][:, :, None] + log_probs[
+        row_of[images, parents][:, :, None], xp.minimum(words, n_words - 1)]
+    totals[(words >= n_words) | ~live[images, parents][:, :, None]] = -xp.inf
+    candidates = xp.concatenate((totals.reshape(n_images, -1),
+                                 xp.where(finished, scores, -xp.inf)), axis=1)
+    best, new_scores = _largest(candidates, beam_width)
+
+    is_old = best >= beam_width * group_size
+    position = xp.where(is_old, 0, best)
+    return (new_scores,
+            xp.where(is_old, best - beam_width * group_size,
+                     parents[images, position // group_size]),
+            xp.where(is_old, -1, words.reshape(n_images, -1)[images, position]).astype('int32'))
+
+
+def _best_of_groups(log_probs, group_size):
+    """Returns the largest of each group of words, (n, groups).
+
+    Group ``g`` of all ``G`` is the words ``g``, ``g + G``, ``g + 2 G`` and so on, so that
+    maxima are taken of long rows. The last words need not fill a row.
+    """
+    xp = chainer.backend.get_array_module(log_probs)
+    n, n_words = log_probs.shape
+    n_groups = -(-n_words // group_size)
+    in_full_rows = n_words // n_groups * n_groups
+    best = log_probs[:, :in_full_rows].reshape(n, -1, n_groups).max(axis=1)
+    rest = log_probs[:, in_full_rows:]
+    part = best[:, :rest.shape[1]]
+    xp.maximum(part, rest, out=part)
+    return best
 
 
 def _largest(values, k):

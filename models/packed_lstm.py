@@ -55,19 +55,23 @@ class PackedLSTM(chainer.Link):
         shape = n_sequences, self.W_h.shape[1]
         return self.xp.zeros(shape, self.b.dtype), self.xp.zeros(shape, self.b.dtype)
 
-    def step(self, x, state):
+    def input_gates(self, x):
+        """Returns what inputs (n, E) add to the gates, biases included, (n, 4H)."""
+        gates = x @ self.W_x.array.T
+        gates += self.b.array
+        return gates
+
+    def step(self, gates, state):
         """Advances every sequence by one step, outside any computational graph.
 
         Args:
-            x (array): Inputs, (n, E).
+            gates (array): From :meth:`input_gates`, (n, 4H); overwritten.
             state (tuple of arrays): ``(c, h)``, each (n, H).
 
         Returns:
             tuple of arrays: The new ``(c, h)``; ``h`` is the layer's output.
         """
         c, h = state
-        gates = x @ self.W_x.array.T
-        gates += self.b.array
         gates += h @ self.W_h.array.T
         new_c, new_h = self.xp.empty_like(c), self.xp.empty_like(h)
         _activate(gates, c, new_c, self.xp.empty_like(c), new_h)

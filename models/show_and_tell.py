@@ -87,7 +87,7 @@ class ShowAndTell(chainer.Chain):
         """
         with chainer.no_backprop_mode():
             image = self.image_projection(self._standardize(features)).array
-        return self.lstm.step(image, self.lstm.start(len(features)))
+        return self.lstm.step(self.lstm.input_gates(image), self.lstm.start(len(features)))
 
     def step(self, tokens, state):
         """Feeds one word to each of n sentences.
@@ -99,7 +99,10 @@ class ShowAndTell(chainer.Chain):
         Returns:
             tuple: Log-probabilities in nats of every next word, (n, V), and the new state.
         """
-        c, h = self.lstm.step(self.embedding.W.array[tokens], state)
+        # Many sentences of a beam end in the same word, which is multiplied once.
+        words, word_of = self.xp.unique(tokens, return_inverse=True)
+        gates = self.lstm.input_gates(self.embedding.W.array[words])[word_of]
+        c, h = self.lstm.step(gates, state)
         logits = h @ self.output.W.array.T
         logits += self.output.b.array
         return _log_softmax(logits), (c, h)

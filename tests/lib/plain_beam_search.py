@@ -18,11 +18,11 @@ def plain_beam_search(model, feature, beam_width, top, max_length):
                 continue
             last_word = numpy.array([words[-1] if words else 0], 'int32')
             log_probs, next_state = model.step(last_word, state)
-            for word, word_log_prob in enumerate(log_probs[0].tolist()):
+            for word in numpy.argsort(-log_probs[0])[:beam_width].tolist():
+                total = log_prob + float(log_probs[0, word])
                 if word == 1:
-                    candidates.append((words, log_prob + word_log_prob, True, None))
+                    candidates.append((words, total, True, None))
                 else:
-                    candidates.append(([*words, word], log_prob + word_log_prob, False,
-                                       next_state))
+                    candidates.append(([*words, word], total, False, next_state))
         beam = sorted(candidates, key=lambda candidate: -candidate[1])[:beam_width]
     return [Sentence(words, log_prob) for words, log_prob, _, _ in beam[:top]]

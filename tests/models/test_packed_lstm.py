@@ -71,7 +71,7 @@ def test_steps_equal_the_packed_run():
     x = numpy.random.randn(4, 2, IN_SIZE).astype('float32')
     state = lstm.start(2)
     for step, h in zip(x, lstm(x.reshape(8, IN_SIZE), [2] * 4).array.reshape(4, 2, HIDDEN_SIZE)):
-        state = lstm.step(step, state)
+        state = lstm.step(lstm.input_gates(step), state)
         numpy.testing.assert_allclose(state[1], h, atol=1e-6)
 
 
