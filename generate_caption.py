@@ -5,11 +5,11 @@ import sys
 
 from lib.beam_search import beam_search
 from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
+from lib.ensemble import load_models
 from lib.errors import InputError
 from lib.feature_flags import add_feature_flags, make_extractor
 from lib.files import replacing
 from lib.photographs import find_photographs, prepared_photographs
-from lib.trained_model import TrainedModel
 
 import tqdm
 
@@ -25,8 +25,8 @@ def parse_args():
     parser.add_argument('-l', '--list', action='append', default=[], metavar='FILE',
                         help='text file with the path of a photograph or folder on each line; '
                              'may be given more than once')
-    parser.add_argument('-m', '--model', required=True, metavar='FILE',
-                        help='trained model, such as best.h5')
+    parser.add_argument('-m', '--model', required=True, nargs='+', metavar='FILE',
+                        help='trained models, such as best.h5; several caption together')
     parser.add_argument('-i', '--image', required=True, metavar='FILE',
                         help='caffemodel that the features of the model came from')
     parser.add_argument('--json', metavar='FILE',
@@ -51,15 +51,17 @@ def main():
     args = parse_args()
     paths = find_photographs(args.photographs, args.list)
     device = select_device(args.gpu)
-    model = TrainedModel.load(args.model)
-    model.network.to_device(device)
-    extractor, _ = make_extractor(args, device, model.feature_source)
+    model, first = load_models(args.model, device)
+    extractor, _ = make_extractor(args, device, first.feature_source)
 
     results = []
     with tqdm.tqdm(total=len(paths), unit='photo', disable=None, leave=False) as progress:
         for positions, pixels in prepared_photographs(paths, extractor.prepare,
                                                       PHOTOGRAPHS_AT_ONCE):
-            results += caption(args, model, extractor, [paths[each] for each in positions], pixels)
+            if pixels:
+                features = extract(args, extractor, first, pixels)
+                results += caption(args, model, first.vocabulary, features,
+                                   [paths[each] for each in positions])
             progress.update(len(positions))
     if args.json:
         # A file name that is no text becomes a JSON escape this way.
@@ -69,19 +71,22 @@ def main():
     return 0 if len(results) == len(paths) else 1
 
 
-def caption(args, model, extractor, paths, pixels):
-    """Prints the captions of prepared photographs and returns them as JSON objects."""
-    if not paths:
-        return []
+def extract(args, extractor, model, pixels):
+    """Returns the features of prepared photographs."""
     features = extractor(pixels)
     size = model.network.hyperparameters['feature_size']
     if features.shape[1] != size:
         raise InputError(f'{args.image}: its features have size {features.shape[1]}, but '
-                         f'{args.model} was trained on features of size {size}; see --layer')
+                         f'{args.model[0]} was trained on features of size {size}; see --layer')
+    return features
+
+
+def caption(args, model, vocabulary, features, paths):
+    """Prints the captions of photographs and returns them as JSON objects."""
     results = []
     for path, sentences in zip(paths, beam_search(
-            model.network, features, args.beam_width, args.top, args.max_length)):
-        captions = [{'caption': model.vocabulary.decode(sentence.tokens),
+            model, features, args.beam_width, args.top, args.max_length)):
+        captions = [{'caption': vocabulary.decode(sentence.tokens),
                      'log_prob': sentence.log_prob} for sentence in sentences]
         tqdm.tqdm.write('\n'.join([f'# {path}', *(each['caption'] for each in captions)]))
         results.append({'photograph': path, 'captions': captions})

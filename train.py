@@ -2,14 +2,10 @@
 
 import os
 
-from lib.adam import Adam
 from lib.caption_file import Captions
 from lib.command_line import (
     ArgumentParser,
     add_device_flag,
-    non_negative_float,
-    non_negative_int,
-    positive_float,
     positive_int,
     run,
     seed,
@@ -19,6 +15,7 @@ from lib.command_line import (
 from lib.errors import InputError
 from lib.features import check_features, load_features, mean_and_scale
 from lib.minibatch import make_converter
+from lib.optimization import FIXED_FLAGS, LearningRate, add_optimization_flags, make_optimizer
 from lib.snapshot import FILE_NAME, RandomState, Snapshot, load_snapshot
 from lib.stop_trigger import StopTrigger
 from lib.trained_model import TrainedModel
@@ -64,25 +61,9 @@ def parse_args():
     network.add_argument('--standardize', action='store_true',
                          help='bring features to mean 0 and deviation 1 over the training '
                               'images; stored in the model')
-    optimization = parser.add_argument_group('optimization')
-    optimization.add_argument('--epoch', type=positive_int, default=50, metavar='N',
-                              help='epochs in all, those before --resume included')
-    optimization.add_argument('--batch-size', type=positive_int, default=128, metavar='N',
-                              help='captions per minibatch')
-    optimization.add_argument('--lr', type=positive_float, default=0.001, metavar='RATE',
-                              help="learning rate, Adam's alpha")
-    optimization.add_argument('--lr-decay', type=positive_float, default=1, metavar='FACTOR',
-                              help='what the learning rate is multiplied by; 1 keeps it')
-    optimization.add_argument('--lr-decay-every', type=positive_int, default=1, metavar='N',
-                              help='epochs between two multiplications')
-    optimization.add_argument('--gradient-clip', type=non_negative_float, default=0,
-                              metavar='NORM',
-                              help='longest gradient, all parameters together; 0 is no limit')
-    optimization.add_argument('--patience', type=non_negative_int, default=0, metavar='N',
-                              help='stop after N epochs without a better validation loss; '
-                                   '0 never does')
-    optimization.add_argument('--seed', type=seed, default=0, metavar='N',
-                              help='of weights, order of captions and dropout')
+    add_optimization_flags(parser)
+    parser.add_argument('--seed', type=seed, default=0, metavar='N',
+                        help='of weights, order of captions and dropout')
     return parser.parse_args()
 
 
@@ -129,6 +110,7 @@ def make_model(args, captions, features):
         check_model(args, model, captions, feature_size)
         model.network.dropout = args.dropout
         model.feature_source = features.source or model.feature_source
+    model.network.loss, model.network.label_smoothing = args.loss, args.label_smoothing
     if args.standardize:
         rows = captions.imgid[captions.images_of('train')]
         model.network.feature_mean[:], model.network.feature_scale[:] = mean_and_scale(
@@ -152,9 +134,10 @@ def check_model(args, model, captions, feature_size):
 
 def fixed_settings(args, captions, model):
     """Returns what may not change when the training is resumed."""
-    flags = ('batch_size', 'lr', 'lr_decay', 'lr_decay_every', 'gradient_clip', 'standardize',
-             'seed')
+    flags = (*FIXED_FLAGS, 'standardize', 'seed')
     return {**{name: getattr(args, name) for name in flags}, **model.network.hyperparameters,
+            # The end of a cosine is where the last epoch was to be.
+            'last_epoch': args.epoch if args.lr_schedule == 'cosine' else None,
             'training_captions': len(captions.captions_of('train'))}
 
 
@@ -162,20 +145,15 @@ def make_trainer(args, captions, features, model, device, settings):
     """Connects data, optimiser and network, and adds what happens after each epoch."""
     converter = make_converter(captions, features)
     train, val = captions.captions_of('train'), captions.captions_of('val')
-    optimizer = Adam(alpha=args.lr).setup(model.network)
-    if args.gradient_clip:
-        optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradient_clip))
     updater = training.updaters.StandardUpdater(
-        chainer.iterators.SerialIterator(train, args.batch_size), optimizer,
-        converter=converter, device=device)
+        chainer.iterators.SerialIterator(train, args.batch_size),
+        make_optimizer(args, model.network), converter=converter, device=device)
     trainer = training.Trainer(updater, StopTrigger(args.epoch, args.patience), args.output)
 
     trainer.extend(extensions.Evaluator(
         chainer.iterators.SerialIterator(val, args.batch_size, repeat=False, shuffle=False),
         model.network, converter=converter, device=device))
-    if args.lr_decay != 1:
-        trainer.extend(extensions.ExponentialShift('alpha', args.lr_decay),
-                       trigger=(args.lr_decay_every, 'epoch'))
+    trainer.extend(LearningRate(args))
     trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // args.batch_size)))
     add_reports(trainer, captions, features, model, device)
     add_files(trainer, model, settings)

@@ -169,7 +169,9 @@ def _collect(scores, words, top):
     for image_scores, image_words in zip(to_cpu(scores)[:, :top], to_cpu(words)[:, :top]):
         results.append([
             Sentence(_until_end(sentence.tolist()), float(score))
-            for score, sentence in zip(image_scores, image_words) if score > -float('inf')])
+            for score, sentence in zip(image_scores, image_words) if score > -float('inf')]
+            # Of a network that has diverged every sentence is impossible.
+            or [Sentence([], -float('inf'))])
     return results
 
 

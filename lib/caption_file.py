@@ -86,6 +86,18 @@ class Captions:
         """Returns the indices of the captions of a split."""
         return numpy.flatnonzero(self.split[self.image] == SPLITS.index(split))
 
+    def references_of(self, images):
+        """Returns, for each of some images, its captions as they were written."""
+        order = numpy.argsort(self.image, kind='stable')
+        bounds = numpy.searchsorted(self.image[order], numpy.stack((images, images + 1)))
+        return [self.raw[order[start:stop]].tolist() for start, stop in bounds.T]
+
+    def training_texts(self):
+        """Returns the captions of the training split as a model would print them, as a set."""
+        words = numpy.array(self.vocabulary.words, object)
+        return {' '.join(words[self.tokens[self.offsets[caption]:self.offsets[caption + 1]]])
+                for caption in self.captions_of('train')}
+
     def statistics(self):
         """Counts images, captions, tokens and unknown tokens of each split that has any.
 

@@ -24,6 +24,10 @@ class ShowAndTell(chainer.Chain):
         dropout (float): Share of the values that dropout sets to zero, in [0, 1).
 
     Attributes:
+        loss (str): What training minimises: ``'mean'``, the mean over the words of the negative
+            log-likelihood, or ``'sentence'``, the mean over the sentences of its sum over a
+            sentence's words, which is Eq. 13.
+        label_smoothing (float): See :func:`models.softmax_loss.linear_softmax_cross_entropy`.
         feature_mean (array): Subtracted from the features, (D,). Zero at first.
         feature_scale (array): What they are then multiplied by, (D,). One at first.
     """
@@ -32,6 +36,7 @@ class ShowAndTell(chainer.Chain):
                  dropout=0.5):
         super().__init__()
         self.dropout = dropout
+        self.loss, self.label_smoothing = 'mean', 0
         with self.init_scope():
             self.image_projection = L.Linear(feature_size, embed_size)
             self.embedding = L.EmbedID(vocabulary_size, embed_size)
@@ -60,10 +65,10 @@ class ShowAndTell(chainer.Chain):
             batch_sizes (sequence of int): Captions running at each word; they sum to R.
 
         Returns:
-            chainer.Variable: The mean over the R words of the negative log-likelihood, in
-            nats. It is reported as ``loss``, and the share of words predicted right as
-            ``accuracy``, both weighted by R, so that their means over minibatches are
-            means over words.
+            chainer.Variable: What training minimises, in nats; see the attributes. Reported
+            are the mean over the R words of the negative log-likelihood as ``loss``, and the
+            share of words predicted right as ``accuracy``, both weighted by R, so that
+            their means over minibatches are means over words.
         """
         image = self.image_projection(dropout(self._standardize(features), self.dropout))
         words = self.embedding(inputs)
@@ -71,10 +76,12 @@ class ShowAndTell(chainer.Chain):
         h = self.lstm(x, (len(features), *batch_sizes))
         _, h = F.split_axis(h, [len(features)], axis=0)    # nothing is predicted from the image
         h = dropout(h, self.dropout)
-        loss, accuracy = linear_softmax_cross_entropy(h, self.output.W, self.output.b, targets)
+        smooth_loss, loss, accuracy = linear_softmax_cross_entropy(
+            h, self.output.W, self.output.b, targets, self.label_smoothing)
         chainer.report({'loss': (loss.array, len(targets)),
                         'accuracy': (accuracy.array, len(targets))}, self)
-        return loss
+        return (smooth_loss if self.loss == 'mean'
+                else smooth_loss * (len(targets) / len(features)))
 
     def start(self, features):
         """Shows the images to the LSTM.

@@ -7,7 +7,7 @@ import numpy
 ROWS = 16
 
 
-def linear_softmax_cross_entropy(h, W, b, targets):
+def linear_softmax_cross_entropy(h, W, b, targets, label_smoothing=0):
     """Mean softmax cross-entropy of a linear layer over the vocabulary.
 
     This is Eq. 13 of Show and Tell, averaged over the words. The logits of a minibatch are
@@ -19,20 +19,23 @@ def linear_softmax_cross_entropy(h, W, b, targets):
         W (chainer.Variable): Weights, (V, H).
         b (chainer.Variable): Biases, (V,).
         targets (array): Indices of the right words, (R,), integers below V.
+        label_smoothing (float): Share of a target's probability that is spread evenly over all
+            words (Section 7 of Szegedy et al., arXiv:1512.00567), in [0, 1).
 
     Returns:
-        tuple of chainer.Variable: The loss in nats a word, and the share of rows whose
-        target has the largest logit; both scalars. Gradients flow through the loss only.
+        tuple of chainer.Variable: The loss in nats a word, the same without label smoothing,
+        and the share of rows whose target has the largest logit; all scalars. Gradients flow
+        through the first only.
     """
-    return LinearSoftmaxCrossEntropy(targets).apply((h, W, b))
+    return LinearSoftmaxCrossEntropy(targets, label_smoothing).apply((h, W, b))
 
 
 class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
     """See :func:`linear_softmax_cross_entropy`."""
 
-    def __init__(self, targets):
+    def __init__(self, targets, label_smoothing=0):
         super().__init__()
-        self.targets = targets
+        self.targets, self.label_smoothing = targets, label_smoothing
         self.exponentials = self.sums = None
 
     def forward(self, inputs):
@@ -40,16 +43,19 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
         xp = chainer.backend.get_array_module(h)
 
         logits = h @ W.T
-        target_logits, sums = xp.empty(len(h), h.dtype), xp.empty(len(h), h.dtype)
+        target_logits, means, sums = (xp.empty(len(h), h.dtype) for _ in range(3))
         for rows in _in_cache(logits):
-            _exponentiate(logits[rows], b, self.targets[rows], target_logits[rows], sums[rows])
+            _exponentiate(logits[rows], b, self.targets[rows], target_logits[rows],
+                          means[rows] if self.label_smoothing else None, sums[rows])
         accuracy = (target_logits == 0).mean(dtype=h.dtype)
-        loss = (xp.log(sums) - target_logits).mean()
+        loss = smooth_loss = (xp.log(sums) - target_logits).mean()
+        if self.label_smoothing:
+            smooth_loss = loss + self.label_smoothing * (target_logits - means).mean()
 
         self.retain_inputs((0, 1))
         if chainer.config.enable_backprop:
             self.exponentials, self.sums = logits, sums
-        return xp.asarray(loss), xp.asarray(accuracy)
+        return tuple(xp.asarray(value, h.dtype) for value in (smooth_loss, loss, accuracy))
 
     def backward(self, indexes, grad_outputs):
         if chainer.config.enable_backprop:
@@ -68,20 +74,25 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
         xp = chainer.backend.get_array_module(grad_logits)
         scale = grad_loss / len(grad_logits)
         grad_logits *= (scale / self.sums)[:, None]
-        grad_logits[xp.arange(len(grad_logits)), self.targets] -= scale
+        if self.label_smoothing:
+            grad_logits -= scale * self.label_smoothing / grad_logits.shape[1]
+        grad_logits[xp.arange(len(grad_logits)), self.targets] -= \
+            scale * (1 - self.label_smoothing)
         return grad_logits
 
 
-def _exponentiate(logits, b, targets, target_logits, sums):
+def _exponentiate(logits, b, targets, target_logits, means, sums):
     """Turns products (R, V) in place into exponentials of logits, the largest being 1.
 
-    Writes the logits of the targets, less the largest of their row, and the sums of the
-    exponentials, both (R,).
+    Writes the logits of the targets and the mean logits, both less the largest of their
+    row, and the sums of the exponentials, all (R,).
     """
     xp = chainer.backend.get_array_module(logits)
     logits += b
     logits -= logits.max(axis=1)[:, None]
     target_logits[...] = logits[xp.arange(len(logits)), targets]
+    if means is not None:
+        logits.mean(axis=1, out=means)
     xp.exp(logits, out=logits)
     logits.sum(axis=1, out=sums)
 

@@ -3,6 +3,7 @@ import shutil
 
 from lib.caption_file import Captions
 from lib.features import Features, FeatureSource, save_features
+from lib.optimization import OPTIMIZERS
 from lib.trained_model import TrainedModel
 from tests.samples import (
     assert_input_error,
@@ -128,8 +129,11 @@ def test_model_is_enough_by_itself(trained, data):
     numpy.testing.assert_allclose(standardized.std(axis=0), 1, atol=1e-4)
 
 
-def test_resuming_is_exact(data, tmp_path):
-    flags = ('--lr-decay', 0.7, '--lr-decay-every', 2, '--gradient-clip', 1)
+@pytest.mark.parametrize('flags', [
+    ('--lr-decay', 0.7, '--lr-decay-every', 2, '--gradient-clip', 1),
+    ('--optimizer', 'momentum', '--warm-up', 30, '--weight-decay', 1e-4, '--label-smoothing', 0.1),
+    ('--optimizer', 'rmsprop', '--loss', 'sentence')], ids=['decay', 'momentum', 'rmsprop'])
+def test_resuming_is_exact(data, tmp_path, flags):
     assert train(data, tmp_path / 'straight', '--epoch', 6, *flags).returncode == 0
     assert train(data, tmp_path / 'resumed', '--epoch', 3, *flags).returncode == 0
     process = train(data, tmp_path / 'resumed', '--epoch', 6, '--resume', *flags)
@@ -179,6 +183,21 @@ def test_learning_rate_decays(data, tmp_path):
             numpy.testing.assert_allclose(after_two[name], array, atol=1e-6)
 
 
+@pytest.mark.parametrize('optimizer', OPTIMIZERS)
+@pytest.mark.parametrize('loss', ['mean', 'sentence'])
+def test_every_optimizer_learns(data, tmp_path, optimizer, loss):
+    sentence_rate = {'sgd': 0.1, 'momentum': 0.01}
+    rate = sentence_rate.get(optimizer) if loss == 'sentence' else None
+    process = train(data, tmp_path / 'result', '--epoch', 15, '--optimizer', optimizer, '--loss',
+                    loss, '--dropout', 0, *(['--lr', rate] if rate else []),
+                    small=SMALL[:-2])
+    assert process.returncode == 0, process.stderr
+    losses = [entry['validation/main/loss']
+              for entry in json.loads((tmp_path / 'result' / 'log').read_text())]
+    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 2.2    # 2.77 is that of guessing
+
+
 def test_starts_from_a_trained_model(data, trained, tmp_path):
     process = train(data, tmp_path / 'tuned', '-m', trained[0] / 'best.h5', '--epoch', 1,
                     '--lr', 1e-9, small=())
@@ -208,7 +227,8 @@ def test_wrong_flags_are_refused(data, trained, tmp_path):
         return train(data, tmp_path / 'result', *flags)
     for flags in (['--epoch', 0], ['--dropout', 1], ['--lr', 'fast'], ['--hiden', 3],
                   ['--batch-size', -1], ['--lr', 'nan'], ['--gradient-clip', 'inf'],
-                  ['--seed', 2 ** 32]):
+                  ['--seed', 2 ** 32], ['--optimizer', 'adamw'], ['--label-smoothing', 1],
+                  ['--warm-up', -1], ['--weight-decay', -1], ['--lr-schedule', 'none']):
         assert_input_error(refused(*flags), flags[0])
     assert_input_error(refused('-g', 99), '--gpu 99')
     assert_input_error(refused('--resume'), '--resume', 'snapshot.h5')
@@ -229,6 +249,7 @@ def test_resuming_with_other_settings_is_refused(data, trained, tmp_path):
     same = ('--standardize', '--dropout', 0.1, '--resume')
     assert_input_error(train(data, tmp_path / 'result', *same, '--hidden', 17), 'hidden_size', 17)
     assert_input_error(train(data, tmp_path / 'result', *same, '--lr', 0.02), 'lr is 0.02')
+    assert_input_error(train(data, tmp_path / 'result', *same, '--optimizer', 'sgd'), 'optimizer')
     snapshot = tmp_path / 'result' / 'snapshot.h5'
     snapshot.write_bytes(snapshot.read_bytes()[:3000])
     assert_input_error(train(data, tmp_path / 'result', *same), 'snapshot.h5', 'damaged')

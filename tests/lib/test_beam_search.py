@@ -64,3 +64,12 @@ def test_a_beam_wider_than_all_sentences_finds_the_best_of_all():
 
 def test_no_images_give_no_captions():
     assert beam_search(small_model().network, make_features(0)) == []
+
+
+@pytest.mark.parametrize('value', [numpy.nan, numpy.inf, -1e38])
+def test_a_network_that_has_diverged_captions_nothing(value):
+    network = small_model().network
+    network.output.W.array[:] = value
+    with numpy.errstate(all='ignore'):
+        for sentences in beam_search(network, make_features(2)):
+            assert sentences

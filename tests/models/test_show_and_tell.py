@@ -109,6 +109,28 @@ def test_reports_loss_and_accuracy_weighted_by_words():
     assert weight == 9
 
 
+def test_the_loss_of_sentences_is_the_sum_over_their_words():
+    model, plain = make_model('float64')
+    features, inputs, targets, *packed = make_batch([5, 2, 1], 6, 11, 'float64')
+    model.loss = 'sentence'
+    with chainer.using_config('dtype', numpy.dtype('float64')):
+        expected = sum(plain.sentence_loss(*sentence).array
+                       for sentence in zip(features, inputs, targets)) / 3
+    assert model(features, *packed).array == pytest.approx(float(expected))
+
+
+def test_label_smoothing_changes_the_loss_but_not_the_report():
+    model, _ = make_model('float64')
+    features, _, _, *packed = make_batch([5, 2, 1], 6, 11, 'float64')
+    plain_loss = model(features, *packed).array
+    model.label_smoothing = 0.1
+    reporter = chainer.Reporter()
+    reporter.add_observer('main', model)
+    with reporter:
+        assert abs(model(features, *packed).array - plain_loss) > 1e-4
+    assert reporter.observation['main/loss'][0] == plain_loss
+
+
 def test_standardized_features_equal_features_standardized_by_hand():
     model, _ = make_model('float64')
     batch = make_batch([5, 2], 6, 11, 'float64')

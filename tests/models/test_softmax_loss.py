@@ -17,23 +17,35 @@ def random_arrays(dtype='float64'):
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
 def test_equals_chainers_functions(dtype):
     h, W, b = random_arrays(dtype)
-    loss, accuracy = linear_softmax_cross_entropy(h, W, b, TARGETS)
+    loss, plain_loss, accuracy = linear_softmax_cross_entropy(h, W, b, TARGETS)
     logits = F.linear(h, W, b)
-    assert loss.dtype == accuracy.dtype == dtype
-    assert loss.array == pytest.approx(
+    assert loss.dtype == plain_loss.dtype == accuracy.dtype == dtype
+    assert loss.array == plain_loss.array == pytest.approx(
         float(F.softmax_cross_entropy(logits, TARGETS).array), rel=1e-6)
     assert accuracy.array == pytest.approx(float(F.accuracy(logits, TARGETS).array))
 
 
-def test_gradients_are_the_numerical_ones():
+@pytest.mark.parametrize('label_smoothing', [0, 0.3])
+def test_gradients_are_the_numerical_ones(label_smoothing):
     assert_gradients_are_numerical(
-        lambda *inputs: linear_softmax_cross_entropy(*inputs, TARGETS)[0], random_arrays())
+        lambda *inputs: linear_softmax_cross_entropy(*inputs, TARGETS, label_smoothing)[0],
+        random_arrays())
+
+
+def test_label_smoothing_spreads_the_target_over_all_words():
+    h, W, b = random_arrays()
+    loss, plain_loss, _ = linear_softmax_cross_entropy(h, W, b, TARGETS, 0.3)
+    log_probs = F.log_softmax(F.linear(h, W, b)).array
+    right = numpy.full((6, 5), 0.3 / 5)
+    right[numpy.arange(6), TARGETS] += 0.7
+    assert loss.array == pytest.approx(-(right * log_probs).sum(axis=1).mean())
+    assert plain_loss.array == pytest.approx(-log_probs[numpy.arange(6), TARGETS].mean())
 
 
 def test_large_logits_do_not_overflow():
     h, W, b = random_arrays()
     with numpy.errstate(all='raise', under='ignore'):
-        loss, _ = linear_softmax_cross_entropy(1e3 * h, 1e3 * W, b, TARGETS)
+        loss, _, _ = linear_softmax_cross_entropy(1e3 * h, 1e3 * W, b, TARGETS)
     assert numpy.isfinite(loss.array)
 
 
@@ -47,7 +59,7 @@ def test_arguments_stay_as_they_were():
 
 def test_the_buffer_serves_one_backward_pass():
     variables = [chainer.Variable(array) for array in random_arrays()]
-    loss, _ = linear_softmax_cross_entropy(*variables, TARGETS)
+    loss, _, _ = linear_softmax_cross_entropy(*variables, TARGETS)
     loss.backward(retain_grad=True)
     with pytest.raises(RuntimeError, match='used up'):
         loss.backward()
@@ -55,6 +67,6 @@ def test_the_buffer_serves_one_backward_pass():
 
 def test_a_second_derivative_is_refused():
     h, W, b = (chainer.Variable(array) for array in random_arrays())
-    loss, _ = linear_softmax_cross_entropy(h, W, b, TARGETS)
+    loss, _, _ = linear_softmax_cross_entropy(h, W, b, TARGETS)
     with pytest.raises(RuntimeError, match='second derivative'):
         chainer.grad([loss], [h], enable_double_backprop=True)

@@ -1,0 +1,138 @@
+"""Captions a split of a data set and scores the captions as the field does."""
+
+import json
+import os
+
+from lib.beam_search import beam_search
+from lib.caption_file import Captions
+from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
+from lib.ensemble import load_models
+from lib.errors import InputError
+from lib.features import check_features, load_features
+from lib.files import replacing
+from lib.karpathy import SPLITS
+from lib.likelihood import mean_log_prob
+from lib.scores import CaptionScorer, has_java
+
+import numpy
+import tqdm
+
+IMAGES_AT_ONCE = 64
+
+
+def parse_args():
+    parser = ArgumentParser(__doc__)
+    add_device_flag(parser)
+    parser.add_argument('-m', '--model', required=True, nargs='+', metavar='FILE',
+                        help='trained models, such as best.h5; several caption together')
+    parser.add_argument('-s', '--sentence', default='captions.h5', metavar='FILE',
+                        help='captions, from preprocess_vocab.py')
+    parser.add_argument('-i', '--image', default='vgg_feats.mat', metavar='FILE',
+                        help='image features, as for train.py')
+    parser.add_argument('--split', default='val', choices=SPLITS, help='images to caption')
+    parser.add_argument('--json', metavar='FILE',
+                        help="also write the captions here, in COCO's results format, and the "
+                             'scores beside it; with several beam widths each gets its file')
+    search = parser.add_argument_group('search')
+    search.add_argument('--beam-width', type=positive_int, nargs='+', default=[20], metavar='M',
+                        help='sentences kept at each step; one row of scores for each')
+    search.add_argument('--max-length', type=positive_int, default=60, metavar='N',
+                        help='most words of a caption')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    device = select_device(args.gpu)
+    model, first = load_models(args.model, device)
+    captions = Captions.load(args.sentence)
+    images = captions.images_of(args.split)
+    if not images.size:
+        raise InputError(f'{args.sentence}: has no captions in the split "{args.split}"')
+    features = load_features(args.image)
+    check_features(features, captions, args.image)
+    check_model(args, first, captions, features)
+
+    with_java = has_java()
+    scorer = CaptionScorer(captions.references_of(images), with_java)
+    features = device.send(features.array)
+    print_loss(model, first, captions, args.split, features)
+    rows = []
+    for beam_width in args.beam_width:
+        texts = caption(args, model, first.vocabulary, features, captions.imgid[images],
+                        beam_width)
+        scores, cider = scorer(texts)
+        rows.append({'beam_width': beam_width, **scores, **describe(texts, captions)})
+        print_row(rows[-1], with_header=len(rows) == 1)
+        if args.json:
+            write_results(args, beam_width, captions, images, texts, cider)
+    if not with_java:
+        print('There is no java, so words are split plainly and METEOR is left out: these scores '
+              'are not those of other programs')
+    if args.json:
+        write_json(beside(args.json, 'scores'), rows)
+
+
+def check_model(args, model, captions, features):
+    size = model.network.hyperparameters['feature_size']
+    if features.array.shape[1] != size:
+        raise InputError(f'{args.image}: features have size {features.array.shape[1]}, but '
+                         f'{args.model[0]} was trained on features of size {size}')
+
+
+def print_loss(model, first, captions, split, features):
+    """Prints what the models think of the references, if they know the same words."""
+    if first.vocabulary == captions.vocabulary:
+        loss = -mean_log_prob(model, captions, captions.captions_of(split), features)
+        print(f'{split}: loss {loss:.4f} nats a word, perplexity {numpy.exp(loss):.2f}')
+
+
+def caption(args, model, vocabulary, features, columns, beam_width):
+    """Returns the best caption of each image."""
+    texts = []
+    with tqdm.tqdm(total=len(columns), unit='image', disable=None, leave=False) as progress:
+        for start in range(0, len(columns), IMAGES_AT_ONCE):
+            batch = features[columns[start:start + IMAGES_AT_ONCE]]
+            texts += [vocabulary.decode(sentences[0].tokens) for sentences in
+                      beam_search(model, batch, beam_width, 1, args.max_length)]
+            progress.update(len(batch))
+    return texts
+
+
+def describe(texts, captions):
+    """Counts what scores do not show."""
+    known = captions.training_texts()
+    return {'distinct': len(set(texts)),
+            'new': sum(text not in known for text in texts) / len(texts),
+            'words': sum(len(text.split()) for text in texts) / len(texts)}
+
+
+def print_row(row, with_header):
+    columns = {'beam_width': ('M', '{}'), 'distinct': ('distinct', '{}'), 'new': ('new', '{:.1%}'),
+               'words': ('words', '{:.1f}'), 'CIDEr': ('CIDEr', '{:.3f}')}
+    cells = {name: columns.get(name, (name, None)) for name in row}
+    if with_header:
+        print(''.join(f'{title:>9}' for title, _ in cells.values()))
+    print(''.join(f'{(form or "{:.1f}").format(row[name] if form else 100 * row[name]):>9}'
+                  for name, (_, form) in cells.items()), flush=True)
+
+
+def write_results(args, beam_width, captions, images, texts, cider):
+    path = args.json if len(args.beam_width) == 1 else beside(args.json, f'beam{beam_width}')
+    ids = numpy.where(captions.cocoid < 0, captions.imgid, captions.cocoid)[images].tolist()
+    write_json(path, [{'image_id': image_id, 'caption': text, 'CIDEr': score}
+                      for image_id, text, score in zip(ids, texts, cider)])
+
+
+def beside(path, name):
+    stem, suffix = os.path.splitext(path)
+    return f'{stem}_{name}{suffix}'
+
+
+def write_json(path, content):
+    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,77 @@
+"""Several trained models that caption together."""
+
+from lib.errors import InputError
+from lib.trained_model import TrainedModel
+
+import chainer
+
+
+class Ensemble:
+    """Averages the word probabilities of networks at each step.
+
+    These are the "ensembling models" of Section 4.3 of Show and Tell. Its ``start`` and
+    ``step`` are those that :func:`lib.beam_search.beam_search` wants; states lie side by side
+    in one tuple. The networks' hidden sizes may differ.
+
+    Args:
+        networks (sequence of models.show_and_tell.ShowAndTell): On the same device, with the
+            same vocabulary and feature size.
+    """
+
+    def __init__(self, networks):
+        self.networks = tuple(networks)
+
+    def start(self, features):
+        """Shows the images, (B, D), to every network; returns their states."""
+        return tuple(array for network in self.networks for array in network.start(features))
+
+    def step(self, tokens, state):
+        """Feeds one word to each of n sentences in every network.
+
+        Args:
+            tokens (array): Word indices, (n,), int32.
+            state (tuple of arrays): From :meth:`start` or the step before.
+
+        Returns:
+            tuple: Logarithms in nats of the mean probabilities of every next word, (n, V), and
+            the new state.
+        """
+        xp = chainer.backend.get_array_module(tokens)
+        total, new_state = None, ()
+        for network, c, h in zip(self.networks, state[::2], state[1::2]):
+            log_probs, part = network.step(tokens, (c, h))
+            # In logarithms: a word may be too improbable for its probability to be a float.
+            total = log_probs if total is None else xp.logaddexp(total, log_probs, out=total)
+            new_state += part
+        if len(self.networks) > 1:
+            total -= xp.log(xp.asarray(len(self.networks), total.dtype))
+        return total, new_state
+
+
+def load_models(paths, device):
+    """Reads models that can work together and brings them to a device.
+
+    Args:
+        paths (list of str): Files that ``train.py`` wrote.
+        device (chainer.backend.Device): Where they shall compute.
+
+    Returns:
+        tuple: An :class:`Ensemble` of the networks, and the first
+        :class:`lib.trained_model.TrainedModel`, for its vocabulary and feature source.
+
+    Raises:
+        InputError: If a file is no model, or they differ in vocabulary or features.
+    """
+    models = [TrainedModel.load(path) for path in paths]
+    for path, model in zip(paths[1:], models[1:]):
+        for name, ours, first in (
+                ('words', model.vocabulary, models[0].vocabulary),
+                ('feature size', *(each.network.hyperparameters['feature_size']
+                                   for each in (model, models[0]))),
+                ('features', model.feature_source, models[0].feature_source)):
+            if ours != first:
+                raise InputError(f'{path}: was trained with other {name} than {paths[0]}; '
+                                 'models that caption together need the same')
+    for model in models:
+        model.network.to_device(device)
+    return Ensemble(model.network for model in models), models[0]
