@@ -19,15 +19,15 @@ def add_perplexity(entry):
     """Adds the perplexities, the exponentials of the mean losses, to an entry of the log.
 
     Raises:
-        InputError: If a loss is not a number any more.
+        InputError: If a loss is no number any more, or beyond all reason.
     """
     for prefix in TRAIN, VALIDATION:
         loss = entry[f'{prefix}/loss']
-        if not math.isfinite(loss):
+        # Above 700 nats the exponential leaves the range of a double.
+        if not loss < 700:
             raise InputError(f'the loss is {loss} after epoch {entry["epoch"]}: the training '
                              'diverged; try a lower --lr or --gradient-clip')
-        # Above 700 nats the exponential leaves the range of a double.
-        entry[f'{prefix}/perplexity'] = math.exp(min(loss, 700))
+        entry[f'{prefix}/perplexity'] = math.exp(loss)
 
 
 class ProgressBar(training.Extension):
