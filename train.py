@@ -40,6 +40,8 @@ SHOWN_IMAGES = 4
 def parse_args():
     parser = ArgumentParser(__doc__)
     add_device_flag(parser)
+    parser.add_argument('--tf32', action='store_true',
+                        help='on a GPU, let matrix products round their factors to TensorFloat-32')
     data = parser.add_argument_group('data')
     data.add_argument('-s', '--sentence', default='captions.h5', metavar='FILE',
                       help='captions, from preprocess_vocab.py')
@@ -69,7 +71,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     if not args.resume and os.path.exists(os.path.join(args.output, FILE_NAME)):
         raise InputError(f'--output {args.output}: there is a training in this folder; go on '
                          'with --resume or choose another folder')

@@ -3,7 +3,10 @@
 from lib.beam_search import beam_search
 from lib.command_line import select_device
 from lib.errors import InputError
+from lib.feature_extractor import FeatureExtractor
+from lib.features import FeatureSource
 from lib.trained_model import TrainedModel
+from tests import caffemodels
 from tests.models.test_show_and_tell import LENGTHS, TOLERANCE, make_batch, make_model
 from tests.samples import dataset, features_of, run_script, small_model, write_json, write_matlab
 
@@ -54,12 +57,22 @@ def test_beam_search(gpu):
                                       [each.log_prob for each in expected_sentences], atol=1e-3)
 
 
+def test_features(gpu, tmp_path):
+    """Winograd's and the other convolutions, and pooling, on pictures of odd numbers."""
+    path = caffemodels.write_vgg19(tmp_path / 'vgg19.caffemodel', width=16)
+    source = FeatureSource('vgg19.caffemodel', 'fc7', 224, [104, 117, 123], 'warp')
+    pixels = (255 * numpy.random.RandomState(0).rand(5, 3, 224, 224) - 110).astype('float32')
+    expected = FeatureExtractor(path, source, chainer.get_device('@numpy'), 2)(pixels)
+    features = chainer.get_device('@numpy').send(FeatureExtractor(path, source, gpu, 4)(pixels))
+    numpy.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * abs(expected).max())
+
+
 def test_trains_resumes_and_is_loaded_on_the_cpu(gpu, tmp_path):
     content = dataset()
     write_json(tmp_path / 'dataset.json', content)
     write_matlab(tmp_path / 'feats.mat', features_of(content))
     run_script('preprocess_vocab.py', tmp_path / 'dataset.json', '-o', tmp_path / 'captions.h5')
-    for flags in ('--epoch', 4), ('--epoch', 6, '--resume'):
+    for flags in ('--epoch', 4), ('--epoch', 6, '--resume', '--tf32'):
         process = run_script('train.py', '-g', 0, '-s', tmp_path / 'captions.h5', '-i',
                              tmp_path / 'feats.mat', '-o', tmp_path / 'result', '--hidden', 16,
                              '--embed', 12, '--batch-size', 8, '--lr', 0.01, *flags)

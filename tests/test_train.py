@@ -231,6 +231,7 @@ def test_wrong_flags_are_refused(data, trained, tmp_path):
                   ['--warm-up', -1], ['--weight-decay', -1], ['--lr-schedule', 'none']):
         assert_input_error(refused(*flags), flags[0])
     assert_input_error(refused('-g', 99), '--gpu 99')
+    assert_input_error(refused('--tf32'), '--tf32')
     assert_input_error(refused('--resume'), '--resume', 'snapshot.h5')
     assert_input_error(refused('-s', tmp_path / 'none.h5'), 'none.h5', 'preprocess_vocab.py')
     assert_input_error(refused('-i', tmp_path / 'none.mat'), 'none.mat')
