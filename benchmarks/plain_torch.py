@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-
 # The same precision on a GPU as CuPy is told to use.
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
     os.environ.get('CUPY_TF32') == '1')
