@@ -1,11 +1,18 @@
 """Captions a split of a data set and scores the captions as the field does."""
 
+import functools
 import json
 import os
 
-from lib.beam_search import beam_search
 from lib.caption_file import Captions
-from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
+from lib.command_line import (
+    ArgumentParser,
+    add_device_flag,
+    run,
+    seed,
+    seed_everything,
+    select_device,
+)
 from lib.ensemble import load_models
 from lib.errors import InputError
 from lib.features import check_features, load_features
@@ -13,6 +20,7 @@ from lib.files import replacing
 from lib.karpathy import SPLITS
 from lib.likelihood import mean_log_prob
 from lib.scores import CaptionScorer, has_java
+from lib.search_flags import add_search_flags, make_search
 
 import numpy
 import tqdm
@@ -33,16 +41,14 @@ def parse_args():
     parser.add_argument('--json', metavar='FILE',
                         help="also write the captions here, in COCO's results format, and the "
                              'scores beside it; with several beam widths each gets its file')
-    search = parser.add_argument_group('search')
-    search.add_argument('--beam-width', type=positive_int, nargs='+', default=[20], metavar='M',
-                        help='sentences kept at each step; one row of scores for each')
-    search.add_argument('--max-length', type=positive_int, default=60, metavar='N',
-                        help='most words of a caption')
+    parser.add_argument('--seed', type=seed, default=0, metavar='N', help='for --sample')
+    add_search_flags(parser, several_widths=True)
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
+    search = make_search(args)
     device = select_device(args.gpu)
     model, first = load_models(args.model, device)
     captions = Captions.load(args.sentence)
@@ -59,8 +65,9 @@ def main():
     print_loss(model, first, captions, args.split, features)
     rows = []
     for beam_width in args.beam_width:
-        texts = caption(args, model, first.vocabulary, features, captions.imgid[images],
-                        beam_width)
+        seed_everything(args.seed, device)
+        texts = caption(functools.partial(search, beam_width=beam_width, top=1), model,
+                        first.vocabulary, features, captions.imgid[images])
         scores, cider = scorer(texts)
         rows.append({'beam_width': beam_width, **scores, **describe(texts, captions)})
         print_row(rows[-1], with_header=len(rows) == 1)
@@ -87,14 +94,14 @@ def print_loss(model, first, captions, split, features):
         print(f'{split}: loss {loss:.4f} nats a word, perplexity {numpy.exp(loss):.2f}')
 
 
-def caption(args, model, vocabulary, features, columns, beam_width):
+def caption(search, model, vocabulary, features, columns):
     """Returns the best caption of each image."""
     texts = []
     with tqdm.tqdm(total=len(columns), unit='image', disable=None, leave=False) as progress:
         for start in range(0, len(columns), IMAGES_AT_ONCE):
             batch = features[columns[start:start + IMAGES_AT_ONCE]]
             texts += [vocabulary.decode(sentences[0].tokens) for sentences in
-                      beam_search(model, batch, beam_width, 1, args.max_length)]
+                      search(model, batch)]
             progress.update(len(batch))
     return texts
 

@@ -3,13 +3,21 @@
 import json
 import sys
 
-from lib.beam_search import beam_search
-from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
+from lib.command_line import (
+    ArgumentParser,
+    add_device_flag,
+    positive_int,
+    run,
+    seed,
+    seed_everything,
+    select_device,
+)
 from lib.ensemble import load_models
 from lib.errors import InputError
 from lib.feature_flags import add_feature_flags, make_extractor
 from lib.files import replacing
 from lib.photographs import find_photographs, prepared_photographs
+from lib.search_flags import add_search_flags, make_search
 
 import tqdm
 
@@ -34,23 +42,22 @@ def parse_args():
     add_feature_flags(parser, 'What is not given is as the features of the model were made, or, '
                               "if the model does not know, as Karpathy's VGG19 features were: "
                               'fc7, 224 pixels, mean 103.939 116.779 123.68, warp.')
-    search = parser.add_argument_group('search')
-    search.add_argument('--beam-width', type=positive_int, default=20, metavar='M',
-                        help='sentences kept at each step')
-    search.add_argument('--top', type=positive_int, default=5, metavar='N',
+    add_search_flags(parser)
+    parser.add_argument('--top', type=positive_int, default=5, metavar='N',
                         help='captions per photograph')
-    search.add_argument('--max-length', type=positive_int, default=60, metavar='N',
-                        help='most words of a caption')
+    parser.add_argument('--seed', type=seed, default=0, metavar='N', help='for --sample')
     args = parser.parse_args()
-    if args.top > args.beam_width:
+    if args.top > args.beam_width and not args.sample:
         raise InputError(f'--top {args.top} is more than --beam-width {args.beam_width}')
     return args
 
 
 def main():
     args = parse_args()
+    search = make_search(args)
     paths = find_photographs(args.photographs, args.list)
     device = select_device(args.gpu)
+    seed_everything(args.seed, device)
     model, first = load_models(args.model, device)
     extractor, _ = make_extractor(args, device, first.feature_source)
 
@@ -60,8 +67,8 @@ def main():
                                                       PHOTOGRAPHS_AT_ONCE):
             if pixels:
                 features = extract(args, extractor, first, pixels)
-                results += caption(args, model, first.vocabulary, features,
-                                   [paths[each] for each in positions])
+                results += show(first.vocabulary, [paths[each] for each in positions],
+                                search(model, features, args.beam_width, args.top))
             progress.update(len(positions))
     if args.json:
         # A file name that is no text becomes a JSON escape this way.
@@ -81,11 +88,10 @@ def extract(args, extractor, model, pixels):
     return features
 
 
-def caption(args, model, vocabulary, features, paths):
+def show(vocabulary, paths, sentences_of_photographs):
     """Prints the captions of photographs and returns them as JSON objects."""
     results = []
-    for path, sentences in zip(paths, beam_search(
-            model, features, args.beam_width, args.top, args.max_length)):
+    for path, sentences in zip(paths, sentences_of_photographs):
         captions = [{'caption': vocabulary.decode(sentence.tokens),
                      'log_prob': sentence.log_prob} for sentence in sentences]
         tqdm.tqdm.write('\n'.join([f'# {path}', *(each['caption'] for each in captions)]))

@@ -9,6 +9,7 @@ from lib.command_line import (
     positive_int,
     run,
     seed,
+    seed_everything,
     select_device,
     share,
 )
@@ -82,9 +83,7 @@ def main():
     features = load_features(args.image)
     check_features(features, captions, args.image)
 
-    numpy.random.seed(args.seed)
-    if device.xp is not numpy:
-        device.xp.random.seed(args.seed)
+    seed_everything(args.seed, device)
     model = make_model(args, captions, features)
     model.network.to_device(device)
     settings = fixed_settings(args, captions, model)

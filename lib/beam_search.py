@@ -20,7 +20,8 @@ class Sentence(NamedTuple):
     log_prob: float
 
 
-def beam_search(model, features, beam_width=20, top=5, max_length=60):
+def beam_search(model, features, beam_width=20, top=5, max_length=60, length_normalization=0,
+                constraints=()):
     """Finds the most probable captions (Section 3.1, "Inference", of Show and Tell).
 
     The ``beam_width`` best sentences of an image, finished and unfinished ones together, are
@@ -29,7 +30,8 @@ def beam_search(model, features, beam_width=20, top=5, max_length=60):
 
     Log-probabilities only fall as sentences grow. So an unfinished sentence that ranks below
     ``top`` finished ones can no longer matter and is given up; the result is the same as if
-    the search went on until the whole beam is finished.
+    the search went on until the whole beam is finished. With length normalisation, which
+    may lift a sentence as it grows, the search does go on.
 
     Args:
         model: Gives ``start(features)`` and ``step(tokens, state)`` as
@@ -38,6 +40,11 @@ def beam_search(model, features, beam_width=20, top=5, max_length=60):
         beam_width (int): The paper's beam size, M.
         top (int): How many captions to return, at most ``beam_width``.
         max_length (int): Most words a caption may have.
+        length_normalization (float): Sentences of n words, the end word included, are ranked by
+            their log-probability divided by n to this power; 0 ranks by log-probability.
+        constraints (sequence of callable): Each is given the log-probabilities of the next word
+            (n, V), to change in place, the words of these n sentences so far, (n, length), and
+            their images, (n,). See :mod:`lib.constraints`.
 
     Returns:
         list of list of Sentence: For each image its captions, best first.
@@ -49,6 +56,8 @@ def beam_search(model, features, beam_width=20, top=5, max_length=60):
     # Every image starts with one empty sentence; the places beside it are vacant (-inf).
     scores = xp.full((n_images, beam_width), -xp.inf, 'float64')
     scores[:, 0] = 0
+    # What the log-probabilities of finished sentences are divided by before they are ranked.
+    divisors = xp.ones_like(scores)
     finished = xp.zeros((n_images, beam_width), bool)
     words = xp.full((n_images, beam_width, max_length), END, 'int32')
     state = model.start(features)
@@ -59,13 +68,20 @@ def beam_search(model, features, beam_width=20, top=5, max_length=60):
         if not live.any():
             break
         log_probs, state = model.step(last_words, state)
-        scores, parents, next_words = _best_extensions(scores, finished, live, log_probs)
+        for constrain in constraints:
+            constrain(log_probs, words[live][:, :length], xp.nonzero(live)[0])
+        divisor = (length + 1) ** length_normalization
+        ranks, parents, next_words = _best_extensions(
+            scores, finished, live, log_probs, divisors, divisor)
 
         images = xp.arange(n_images)[:, None]
+        divisors = xp.where(next_words < 0, divisors[images, parents], divisor)
+        scores = ranks * divisors
         finished = (next_words < 0) | (next_words == END)
         words = words[images, parents]
         words[:, :, length] = xp.where(next_words < 0, END, next_words)
-        _give_up_hopeless(scores, finished, top)
+        if length_normalization == 0:
+            _give_up_hopeless(scores, finished, top)
 
         # The state and the last word of the sentences that go on.
         row_of = _row_of(live)
@@ -82,7 +98,7 @@ def _row_of(live):
     return xp.cumsum(live).reshape(live.shape) - 1
 
 
-def _best_extensions(scores, finished, live, log_probs):
+def _best_extensions(scores, finished, live, log_probs, divisors, divisor):
     """Extends every live sentence by every word and keeps the best of each image.
 
     Words are looked at in groups. A sentence among the best M can only come from one of
@@ -93,10 +109,13 @@ def _best_extensions(scores, finished, live, log_probs):
     Args:
         scores, finished, live (arrays): (B, M).
         log_probs (array): Of the next word, one row per live sentence, (n, V).
+        divisors (array): What scores of finished sentences are divided by to rank them, (B, M).
+        divisor (float): The same for the extensions of live ones.
 
     Returns:
-        tuple of arrays, each (B, M): The new scores, best first; the sentence that each one
-        extends; and the word it adds, -1 where a finished sentence stays as it was.
+        tuple of arrays, each (B, M): What the new sentences are ranked by, best first; the
+        sentence that each one extends; and the word it adds, -1 where a finished sentence
+        stays as it was.
     """
     xp = chainer.backend.get_array_module(scores)
     n_images, beam_width = scores.shape
@@ -117,13 +136,13 @@ def _best_extensions(scores, finished, live, log_probs):
     totals = scores[images, parents][:, :, None] + log_probs[
         row_of[images, parents][:, :, None], xp.minimum(words, n_words - 1)]
     totals[(words >= n_words) | ~live[images, parents][:, :, None]] = -xp.inf
-    candidates = xp.concatenate((totals.reshape(n_images, -1),
-                                 xp.where(finished, scores, -xp.inf)), axis=1)
-    best, new_scores = _largest(candidates, beam_width)
+    candidates = xp.concatenate((totals.reshape(n_images, -1) / divisor,
+                                 xp.where(finished, scores / divisors, -xp.inf)), axis=1)
+    best, ranks = _largest(candidates, beam_width)
 
     is_old = best >= beam_width * group_size
     position = xp.where(is_old, 0, best)
-    return (new_scores,
+    return (ranks,
             xp.where(is_old, best - beam_width * group_size,
                      parents[images, position // group_size]),
             xp.where(is_old, -1, words.reshape(n_images, -1)[images, position]).astype('int32'))
@@ -168,12 +187,13 @@ def _collect(scores, words, top):
     results = []
     for image_scores, image_words in zip(to_cpu(scores)[:, :top], to_cpu(words)[:, :top]):
         results.append([
-            Sentence(_until_end(sentence.tolist()), float(score))
+            Sentence(until_end(sentence.tolist()), float(score))
             for score, sentence in zip(image_scores, image_words) if score > -float('inf')]
             # Of a network that has diverged every sentence is impossible.
             or [Sentence([], -float('inf'))])
     return results
 
 
-def _until_end(tokens):
+def until_end(tokens):
+    """Returns the words of a list before the first end word."""
     return tokens[:tokens.index(END)] if END in tokens else tokens

@@ -7,6 +7,7 @@ import sys
 from lib.errors import InputError
 
 import chainer
+import numpy
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -57,6 +58,13 @@ def select_device(gpu, tf32=False):
                              '"make setup CUDA=13" installs CuPy') from error
     device.use()
     return device
+
+
+def seed_everything(value, device):
+    """Seeds NumPy's random numbers and, on a GPU, CuPy's."""
+    numpy.random.seed(value)
+    if device.xp is not numpy:
+        device.xp.random.seed(value)
 
 
 def positive_int(text):

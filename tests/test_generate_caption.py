@@ -140,3 +140,36 @@ def test_an_output_that_cannot_be_written_is_refused(folder, tmp_path):
     (tmp_path / 'file').touch()
     assert_input_error(generate(folder, folder / 'photos', '--json', tmp_path / 'file' / 'x.json'),
                        'file')
+
+
+@pytest.mark.parametrize('flags', [
+    ['--length-normalization', 0.7], ['--min-length', 9], ['--no-repeat', 1],
+    ['--groups', 5, '--diversity', 2], ['--sample', '--temperature', 3]],
+    ids=lambda flags: flags[0])
+def test_other_ways_to_decode_change_the_captions(folder, flags):
+    plain, other, again = (generate(folder, folder / 'photos', '--max-length', 12, *more).stdout
+                           for more in ([], flags, flags))
+    assert other == again != plain
+    assert other.count('# ') == 3
+    captions = [line.split() for line in other.splitlines() if not line.startswith('# ')]
+    assert len(captions) == 15
+    if flags[0] == '--min-length':
+        assert all(len(words) >= 9 for words in captions)
+    if flags[0] == '--no-repeat':
+        assert all(len(set(words)) == len(words) for words in captions)
+
+
+def test_decoding_flags_that_contradict_each_other(folder):
+    photo = folder / 'photos' / '0.jpg'
+    assert_input_error(generate(folder, photo, '--groups', 3), '--groups 3', '20')
+    assert_input_error(generate(folder, photo, '--min-length', 61), '--min-length 61')
+    assert_input_error(generate(folder, photo, '--sample', '--groups', 2), '--sample')
+
+
+def test_models_caption_together(folder, tmp_path):
+    small_model(feature_size=12, source=SOURCE, hidden_size=9, seed=3).save(tmp_path / 'b.h5')
+    together = run_script(
+        'generate_caption.py', '-m', folder / 'model.h5', tmp_path / 'b.h5', '-i',
+        folder / 'vgg19.caffemodel', folder / 'photos')
+    assert together.returncode == 0, together.stderr
+    assert together.stdout not in (generate(folder, folder / 'photos').stdout, '')

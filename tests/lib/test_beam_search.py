@@ -31,6 +31,16 @@ def test_equals_the_plain_search(beam_width, top, max_length, seed):
         assert_same(sentences, plain_beam_search(model, feature, beam_width, top, max_length))
 
 
+@pytest.mark.parametrize('power', [0.5, 1, 2])
+@pytest.mark.parametrize('seed', range(3))
+def test_length_normalization_equals_the_plain_search(power, seed):
+    model = small_model(seed=seed).network
+    features = make_features(6)
+    results = beam_search(model, features, 5, 3, 10, length_normalization=power)
+    for feature, sentences in zip(features, results):
+        assert_same(sentences, plain_beam_search(model, feature, 5, 3, 10, power))
+
+
 def test_a_sentence_scores_the_same_whatever_the_batch():
     model = small_model().network
     features = make_features(9)
