@@ -17,6 +17,7 @@ from lib.ensemble import load_models
 from lib.errors import InputError
 from lib.features import check_features, load_features
 from lib.files import replacing
+from lib.html_page import Card, write_page
 from lib.karpathy import SPLITS
 from lib.likelihood import mean_log_prob
 from lib.scores import CaptionScorer, has_java
@@ -26,6 +27,7 @@ import numpy
 import tqdm
 
 IMAGES_AT_ONCE = 64
+SHOWN_CAPTIONS = 5
 
 
 def parse_args():
@@ -41,6 +43,11 @@ def parse_args():
     parser.add_argument('--json', metavar='FILE',
                         help="also write the captions here, in COCO's results format, and the "
                              'scores beside it; with several beam widths each gets its file')
+    parser.add_argument('--html', metavar='FILE',
+                        help='also write a page of the images, their captions and references '
+                             'here, the best scored first; with several beam widths the last')
+    parser.add_argument('--image-root', metavar='FOLDER',
+                        help='where the photographs for --html are; if not given, it shows none')
     parser.add_argument('--seed', type=seed, default=0, metavar='N', help='for --sample')
     add_search_flags(parser, several_widths=True)
     return parser.parse_args()
@@ -66,8 +73,11 @@ def main():
     rows = []
     for beam_width in args.beam_width:
         seed_everything(args.seed, device)
-        texts = caption(functools.partial(search, beam_width=beam_width, top=1), model,
-                        first.vocabulary, features, captions.imgid[images])
+        found = caption(functools.partial(search, beam_width=beam_width,
+                                          top=min(beam_width, SHOWN_CAPTIONS if args.html
+                                                  else 1)),
+                        model, first.vocabulary, features, captions.imgid[images])
+        texts = [sentences[0][0] for sentences in found]
         scores, cider = scorer(texts)
         rows.append({'beam_width': beam_width, **scores, **describe(texts, captions)})
         print_row(rows[-1], with_header=len(rows) == 1)
@@ -78,6 +88,8 @@ def main():
               'are not those of other programs')
     if args.json:
         write_json(beside(args.json, 'scores'), rows)
+    if args.html:
+        write_html(args, captions, images, found, cider)
 
 
 def check_model(args, model, captions, features):
@@ -95,15 +107,15 @@ def print_loss(model, first, captions, split, features):
 
 
 def caption(search, model, vocabulary, features, columns):
-    """Returns the best caption of each image."""
-    texts = []
+    """Returns the captions of each image, best first, and their log-probabilities."""
+    found = []
     with tqdm.tqdm(total=len(columns), unit='image', disable=None, leave=False) as progress:
         for start in range(0, len(columns), IMAGES_AT_ONCE):
             batch = features[columns[start:start + IMAGES_AT_ONCE]]
-            texts += [vocabulary.decode(sentences[0].tokens) for sentences in
-                      search(model, batch)]
+            found += [[(vocabulary.decode(sentence.tokens), sentence.log_prob)
+                       for sentence in sentences] for sentences in search(model, batch)]
             progress.update(len(batch))
-    return texts
+    return found
 
 
 def describe(texts, captions):
@@ -129,6 +141,18 @@ def write_results(args, beam_width, captions, images, texts, cider):
     ids = numpy.where(captions.cocoid < 0, captions.imgid, captions.cocoid)[images].tolist()
     write_json(path, [{'image_id': image_id, 'caption': text, 'CIDEr': score}
                       for image_id, text, score in zip(ids, texts, cider)])
+
+
+def write_html(args, captions, images, found, cider):
+    references = captions.references_of(images)
+    cards = [Card(captions.filename[image],
+                  args.image_root and os.path.join(args.image_root, captions.filename[image]),
+                  found[place], references[place], f'CIDEr {cider[place]:.2f}')
+             for place, image in enumerate(images)]
+    order = sorted(range(len(cards)), key=lambda place: -cider[place])
+    write_page(args.html, f'{len(cards)} images of {args.split}, mean CIDEr '
+                          f'{numpy.mean(cider):.3f}, beam width {args.beam_width[-1]}',
+               (cards[place] for place in order))
 
 
 def beside(path, name):

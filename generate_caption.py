@@ -1,6 +1,7 @@
 """Captions photographs with a trained model and the network its features come from."""
 
 import json
+import os
 import sys
 
 from lib.command_line import (
@@ -16,6 +17,7 @@ from lib.ensemble import load_models
 from lib.errors import InputError
 from lib.feature_flags import add_feature_flags, make_extractor
 from lib.files import replacing
+from lib.html_page import Card, write_page
 from lib.photographs import find_photographs, prepared_photographs
 from lib.search_flags import add_search_flags, make_search
 
@@ -39,6 +41,8 @@ def parse_args():
                         help='caffemodel that the features of the model came from')
     parser.add_argument('--json', metavar='FILE',
                         help='also write the captions and their log-probabilities here')
+    parser.add_argument('--html', metavar='FILE',
+                        help='also write a page of the photographs and their captions here')
     add_feature_flags(parser, 'What is not given is as the features of the model were made, or, '
                               "if the model does not know, as Karpathy's VGG19 features were: "
                               'fc7, 224 pixels, mean 103.939 116.779 123.68, warp.')
@@ -75,6 +79,11 @@ def main():
         with (replacing(args.json) as temporary,
               open(temporary, 'w', encoding='utf-8', errors='backslashreplace') as file):
             json.dump(results, file, indent=1, ensure_ascii=False)
+    if args.html:
+        write_page(args.html, f'{len(results)} photographs and their captions', (
+            Card(os.path.basename(result['photograph']), result['photograph'],
+                 [(each['caption'], each['log_prob']) for each in result['captions']])
+            for result in results))
     return 0 if len(results) == len(paths) else 1
 
 

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from contextlib import redirect_stdout
 
 from lib.trained_model import TrainedModel
@@ -12,6 +13,7 @@ from tests.samples import (
     small_model,
     write_json,
     write_matlab,
+    write_photograph,
 )
 
 import pytest
@@ -95,6 +97,19 @@ def test_each_beam_width_gets_its_file(folder, tmp_path):
     evaluate(folder, '--beam-width', 1, 2, '--json', tmp_path / 'r.json')
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         'r_beam1.json', 'r_beam2.json', 'r_scores.json']
+
+
+def test_writes_a_page_with_the_best_captions_first(folder, tmp_path):
+    write_photograph(tmp_path / '4.jpg')
+    process = evaluate(folder, '--split', 'test', '--beam-width', 3, '--html',
+                       tmp_path / 'page.html', '--image-root', tmp_path)
+    assert process.returncode == 0, process.stderr
+    page = (tmp_path / 'page.html').read_text()
+    scores = [float(score) for score in re.findall(r'CIDEr ([0-9.]+)</h2>', page)]
+    assert len(scores) == 6
+    assert scores == sorted(scores, reverse=True)
+    assert page.count('<img ') == 1
+    assert page.count('<ul>') == 6
 
 
 def test_says_so_without_java(folder, monkeypatch, tmp_path):

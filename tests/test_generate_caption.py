@@ -159,6 +159,13 @@ def test_other_ways_to_decode_change_the_captions(folder, flags):
         assert all(len(set(words)) == len(words) for words in captions)
 
 
+def test_writes_a_page_of_the_photographs(folder, tmp_path):
+    generate(folder, folder / 'photos', '--html', tmp_path / 'page.html', '--top', 2)
+    page = (tmp_path / 'page.html').read_text()
+    assert page.count('<article>') == page.count('<img ') == 3
+    assert page.count('<li>') == 6
+
+
 def test_decoding_flags_that_contradict_each_other(folder):
     photo = folder / 'photos' / '0.jpg'
     assert_input_error(generate(folder, photo, '--groups', 3), '--groups 3', '20')
