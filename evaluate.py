@@ -22,6 +22,7 @@ from lib.karpathy import SPLITS
 from lib.likelihood import mean_log_prob
 from lib.scores import CaptionScorer, has_java
 from lib.search_flags import add_search_flags, make_search
+from lib.tokens import tokenize
 
 import numpy
 import tqdm
@@ -66,8 +67,9 @@ def main():
     check_features(features, captions, args.image)
     check_model(args, first, captions, features)
 
-    with_java = has_java()
-    scorer = CaptionScorer(captions.references_of(images), with_java)
+    unit = captions.vocabulary.unit
+    with_java = unit == 'words' and has_java()
+    scorer = CaptionScorer(captions.references_of(images), with_java, unit)
     features = device.send(features.array)
     print_loss(model, first, captions, args.split, features)
     rows = []
@@ -83,7 +85,9 @@ def main():
         print_row(rows[-1], with_header=len(rows) == 1)
         if args.json:
             write_results(args, beam_width, captions, images, texts, cider)
-    if not with_java:
+    if unit == 'characters':
+        print('scores of characters, not words, and no METEOR')
+    elif not with_java:
         print('There is no java, so words are split plainly and METEOR is left out: these scores '
               'are not those of other programs')
     if args.json:
@@ -123,7 +127,8 @@ def describe(texts, captions):
     known = captions.training_texts()
     return {'distinct': len(set(texts)),
             'new': sum(text not in known for text in texts) / len(texts),
-            'words': sum(len(text.split()) for text in texts) / len(texts)}
+            'words': sum(len(tokenize(text, captions.vocabulary.unit)) for text in texts)
+            / len(texts)}
 
 
 def print_row(row, with_header):

@@ -59,6 +59,8 @@ def parse_args():
                          help="size of the LSTM; if not given, 512 or the model's (-m)")
     network.add_argument('--embed', type=positive_int, metavar='N',
                          help="size of the word embedding; if not given, 512 or the model's (-m)")
+    network.add_argument('--layers', type=positive_int, metavar='N',
+                         help="LSTMs on top of each other; if not given, 1 or the model's (-m)")
     network.add_argument('--dropout', type=share, default=0.5, metavar='RATIO',
                          help='share of values dropped; 0 is no dropout')
     network.add_argument('--standardize', action='store_true',
@@ -104,7 +106,7 @@ def make_model(args, captions, features):
     if args.model is None:
         model = TrainedModel(
             ShowAndTell(feature_size, len(captions.vocabulary), args.embed or 512,
-                        args.hidden or 512, args.dropout),
+                        args.hidden or 512, args.dropout, args.layers or 1),
             captions.vocabulary, features.source)
     else:
         model = TrainedModel.load(args.model)
@@ -128,7 +130,8 @@ def check_model(args, model, captions, feature_size):
         raise InputError(f'{args.model}: was trained on features of size '
                          f'{sizes["feature_size"]}, those of {args.image} have {feature_size}')
     for flag, asked, size in (('--hidden', args.hidden, sizes['hidden_size']),
-                              ('--embed', args.embed, sizes['embed_size'])):
+                              ('--embed', args.embed, sizes['embed_size']),
+                              ('--layers', args.layers, sizes['n_layers'])):
         if asked not in (None, size):
             raise InputError(f'{flag} {asked}: the model {args.model} has {size}')
 

@@ -43,13 +43,14 @@ class PlainTorch(nn.Module):
 
 
 def from_ours(model):
-    """Returns a PlainTorch with the weights of a ``models.ShowAndTell`` of one size."""
+    """Returns a PlainTorch with the weights of a ``models.ShowAndTell`` of one size and layer."""
     sizes = model.hyperparameters
     plain = PlainTorch(sizes['feature_size'], sizes['vocabulary_size'], sizes['hidden_size'])
     order = [0, 1, 3, 2]    # PyTorch's blocks of gates are i, f, g, o
     lstm = {name: numpy.concatenate([numpy.split(array, 4)[k] for k in order]) for name, array in (
-        ('weight_ih_l0', model.lstm.W_x.array), ('weight_hh_l0', model.lstm.W_h.array),
-        ('bias_ih_l0', model.lstm.b.array), ('bias_hh_l0', numpy.zeros_like(model.lstm.b.array)))}
+        ('weight_ih_l0', model.lstm[0].W_x.array), ('weight_hh_l0', model.lstm[0].W_h.array),
+        ('bias_ih_l0', model.lstm[0].b.array),
+        ('bias_hh_l0', numpy.zeros_like(model.lstm[0].b.array)))}
     arrays = {'image_projection.weight': model.image_projection.W.array,
               'image_projection.bias': model.image_projection.b.array,
               'embedding.weight': model.embedding.W.array,

@@ -44,19 +44,20 @@ class Captions:
     raw: numpy.ndarray
 
     @classmethod
-    def from_images(cls, images, min_count, train_splits=('train',)):
+    def from_images(cls, images, min_count, train_splits=('train',), unit='words'):
         """Builds the vocabulary from the training splits and encodes every caption.
 
         Args:
             images (list of lib.karpathy.CaptionedImage): The data set.
             min_count (int): Words rarer than this in the training splits become ``<UNK>``.
             train_splits (sequence of str): Splits that count, from here on, as ``train``.
+            unit (str): What the captions were split into.
         """
         images = [image._replace(split='train') if image.split in train_splits else image
                   for image in images]
         vocabulary = Vocabulary.from_captions(
             (tokens for image in images if image.split == 'train' for tokens in image.captions),
-            min_count)
+            min_count, unit)
         captions = [tokens for image in images for tokens in image.captions]
         return cls(
             vocabulary=vocabulary,
@@ -94,8 +95,7 @@ class Captions:
 
     def training_texts(self):
         """Returns the captions of the training split as a model would print them, as a set."""
-        words = numpy.array(self.vocabulary.words, object)
-        return {' '.join(words[self.tokens[self.offsets[caption]:self.offsets[caption + 1]]])
+        return {self.vocabulary.decode(self.tokens[self.offsets[caption]:self.offsets[caption + 1]])
                 for caption in self.captions_of('train')}
 
     def statistics(self):
@@ -124,6 +124,7 @@ class Captions:
         with replacing(path) as temporary, h5py.File(temporary, 'w') as file:
             file.attrs['format'] = FORMAT
             file.attrs['splits'] = SPLITS
+            file.attrs['tokens'] = self.vocabulary.unit
             for name in 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split':
                 file[name] = getattr(self, name)
             for name in 'filename', 'raw':
@@ -145,7 +146,9 @@ class Captions:
                 arrays = {name: file[name][()]
                           for name in ('tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split')}
                 texts = {name: file[name].asstr()[()] for name in ('filename', 'raw')}
-                return cls(Vocabulary(file['vocabulary'].asstr()[()]), **arrays, **texts)
+                vocabulary = Vocabulary(file['vocabulary'].asstr()[()],
+                                        file.attrs.get('tokens', 'words'))
+                return cls(vocabulary, **arrays, **texts)
         except FileNotFoundError:
             raise InputError(f'{path}: no such file; preprocess_vocab.py makes it') from None
         except (OSError, KeyError, ValueError) as error:

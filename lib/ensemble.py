@@ -20,6 +20,7 @@ class Ensemble:
 
     def __init__(self, networks):
         self.networks = tuple(networks)
+        self._n_arrays = [2 * network.hyperparameters['n_layers'] for network in self.networks]
 
     def start(self, features):
         """Shows the images, (B, D), to every network; returns their states."""
@@ -38,8 +39,9 @@ class Ensemble:
         """
         xp = chainer.backend.get_array_module(tokens)
         total, new_state = None, ()
-        for network, c, h in zip(self.networks, state[::2], state[1::2]):
-            log_probs, part = network.step(tokens, (c, h))
+        for network, n_arrays in zip(self.networks, self._n_arrays):
+            first = len(new_state)
+            log_probs, part = network.step(tokens, state[first:first + n_arrays])
             # In logarithms: a word may be too improbable for its probability to be a float.
             total = log_probs if total is None else xp.logaddexp(total, log_probs, out=total)
             new_state += part

@@ -128,26 +128,37 @@ def mean_and_scale(array, rows):
 
 
 def save_features(path, features):
-    """Writes features as a MATLAB 5 file that Karpathy's tools and :func:`load_features` read.
+    """Writes features as :func:`load_features` reads them.
 
     Args:
-        path (str): File to write.
+        path (str): File to write: HDF5, as MATLAB 7.3 has it, if it ends with ``.h5``,
+            otherwise MATLAB 5, which Karpathy's tools read.
         features (Features): What to write.
 
     Raises:
         InputError: If they are too large for the format.
     """
-    check_fits(path, features.array)
+    check_fits(path, features.array.shape)
+    source = json.dumps(vars(features.source))
+    if is_hdf5_name(path):
+        with replacing(path) as temporary, h5py.File(temporary, 'w') as file:
+            file['feats'] = features.array
+            file.attrs['feature_source'] = source
+        return
     with replacing(path) as temporary, open(temporary, 'wb') as file:
-        scipy.io.savemat(file, {'feats': features.array.T,
-                                'feature_source': json.dumps(vars(features.source))})
+        scipy.io.savemat(file, {'feats': features.array.T, 'feature_source': source})
 
 
-def check_fits(path, array):
-    """Raises InputError if an array is too large for a MATLAB 5 file."""
-    if array.nbytes >= MATLAB_5_LIMIT:
-        raise InputError(f'{path}: {array.nbytes / 2 ** 30:.1f} GiB of features do not fit into '
-                         'a MATLAB 5 file, which ends at 2 GiB')
+def is_hdf5_name(path):
+    return str(path).lower().endswith(('.h5', '.hdf5'))
+
+
+def check_fits(path, shape):
+    """Raises InputError if float32 features of a shape are too large for a MATLAB 5 file."""
+    size = 4 * shape[0] * shape[1]
+    if size >= MATLAB_5_LIMIT and not is_hdf5_name(path):
+        raise InputError(f'{path}: {size / 2 ** 30:.1f} GiB of features do not fit into '
+                         'a MATLAB 5 file, which ends at 2 GiB; choose a name that ends with .h5')
 
 
 def _read_matlab_5(path):
@@ -172,7 +183,8 @@ def _read_matlab_73(path):
         _check_kind(path, dataset.shape, dataset.dtype)
         array = numpy.empty(dataset.shape, 'float32')
         dataset.read_direct(array)
-    return array, None
+        source = file.attrs.get('feature_source')
+    return array, source and FeatureSource(**json.loads(source))
 
 
 def _check_kind(path, shape, dtype):

@@ -26,7 +26,8 @@ h2 { margin: .6rem .8rem 0; font-size: .8rem; font-weight: normal; color: var(--
 ol, ul { margin: .4rem .8rem .8rem; padding: 0; list-style: none; }
 li { display: flex; justify-content: space-between; gap: .8rem; padding: .1rem 0; }
 li:first-child { font-weight: 600; }
-li span { white-space: nowrap; color: var(--quiet); font-weight: normal; font-variant-numeric: tabular-nums; }
+li span { color: var(--quiet); font-weight: normal; font-variant-numeric: tabular-nums;
+          white-space: nowrap; }
 ul { border-top: 1px solid var(--edge); padding-top: .4rem; color: var(--quiet); }
 ul li:first-child { font-weight: normal; }
 '''

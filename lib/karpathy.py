@@ -1,10 +1,10 @@
-"""Reading Karpathy's ``dataset.json``: Flickr8k, Flickr30k and COCO."""
+"""Karpathy's ``dataset.json``: Flickr8k, Flickr30k and COCO."""
 
-import json
 import os
 from typing import NamedTuple
 
 from lib.errors import InputError
+from lib.tokens import tokenize
 
 import tqdm
 
@@ -31,11 +31,14 @@ class CaptionedImage(NamedTuple):
     raw: list
 
 
-def read_dataset(path):
-    """Reads and checks a ``dataset.json``.
+def parse_karpathy(path, content, unit='words'):
+    """Checks the content of a ``dataset.json``.
 
     Args:
-        path (str): File to read.
+        path (str): Where it comes from, for messages.
+        content: What JSON made of the file.
+        unit (str): What captions are split into: ``'words'``, which the file holds, or else
+            what :func:`lib.tokens.tokenize` makes of the captions as they were written.
 
     Returns:
         list of CaptionedImage: The pictures in the order of the file.
@@ -43,15 +46,6 @@ def read_dataset(path):
     Raises:
         InputError: If the file is not such a file; the message names the first bad picture.
     """
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not a text file in UTF-8') from error
-    except json.JSONDecodeError as error:
-        raise InputError(f'{path}: not JSON, or cut short ({error})') from error
-    except RecursionError as error:
-        raise InputError(f'{path}: not a dataset.json, nested too deeply') from error
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
         raise InputError(f'{path}: not a dataset.json, its key "images" is missing or no list')
     if not content['images']:
@@ -61,7 +55,7 @@ def read_dataset(path):
     for position, entry in enumerate(tqdm.tqdm(
             content['images'], desc='reading', unit='image', disable=None, leave=False)):
         try:
-            image = _parse_image(entry)
+            image = _parse_image(entry, unit)
             if image.imgid in seen:
                 raise ValueError(f'imgid {image.imgid} is there twice')
         except ValueError as error:
@@ -71,7 +65,7 @@ def read_dataset(path):
     return images
 
 
-def _parse_image(entry):
+def _parse_image(entry, unit):
     imgid = _get(entry, 'imgid', int)
     if not 0 <= imgid < 2 ** 31:
         raise ValueError(f'imgid {imgid} is no column number')
@@ -87,13 +81,15 @@ def _parse_image(entry):
             raise ValueError(f'imgid {imgid} has an empty caption')
         if not all(isinstance(token, str) and token for token in tokens):
             raise ValueError(f'imgid {imgid} has a token that is not a word')
-        _check_text(' '.join(tokens))
+        check_text(' '.join(tokens))
+    raw = [_get(sentence, 'raw', str, default=' '.join(tokens))
+           for sentence, tokens in zip(sentences, captions)]
+    if unit != 'words':
+        captions = [tokenize(text, unit) for text in raw]
     return CaptionedImage(
         imgid, _get(entry, 'cocoid', int, default=-1),
         os.path.join(_get(entry, 'filepath', str, default=''), _get(entry, 'filename', str)),
-        split, captions,
-        [_get(sentence, 'raw', str, default=' '.join(tokens))
-         for sentence, tokens in zip(sentences, captions)])
+        split, captions, raw)
 
 
 def _get(entry, key, kind, default=None):
@@ -105,11 +101,11 @@ def _get(entry, key, kind, default=None):
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f'the value of "{key}" is no {kind.__name__}')
     if kind is str:
-        _check_text(value)
+        check_text(value)
     return value
 
 
-def _check_text(text):
+def check_text(text):
     """Refuses what JSON can hold but HDF5 cannot: lone surrogates and null characters."""
     if '\0' in text or (not text.isascii() and text != text.encode(errors='ignore').decode()):
         raise ValueError(f'{text!r} is no valid text')

@@ -7,11 +7,11 @@ the one of the Penn Treebank, are Java programs.
 import contextlib
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 
 from lib.errors import InputError
+from lib.tokens import tokenize
 
 
 def has_java():
@@ -27,17 +27,17 @@ class CaptionScorer:
     Args:
         references (list of list of str): The captions that people wrote for each image.
         with_java (bool): Whether to use the Penn Treebank's tokenizer, as COCO's server does,
-            and compute METEOR. If not, text is split into words at everything that is
-            neither letter nor digit.
+            and compute METEOR.
+        unit (str): What to split captions into without it; see :func:`lib.tokens.tokenize`.
 
     Raises:
         InputError: If pycocoevalcap is not installed.
     """
 
-    def __init__(self, references, with_java):
+    def __init__(self, references, with_java, unit='words'):
         if importlib.util.find_spec('pycocoevalcap') is None:
             raise InputError('scores need pycocoevalcap: pip install -r requirements-eval.txt')
-        self._with_java = with_java
+        self._with_java, self._unit = with_java, unit
         self._references = self._tokenize(references)
 
     def __call__(self, captions):
@@ -66,7 +66,7 @@ class CaptionScorer:
 
     def _tokenize(self, texts_of_images):
         if not self._with_java:
-            return {image: [' '.join(re.findall(r'\w+', text.lower())) for text in texts]
+            return {image: [' '.join(tokenize(text, self._unit)) for text in texts]
                     for image, texts in enumerate(texts_of_images)}
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 

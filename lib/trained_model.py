@@ -37,6 +37,7 @@ class TrainedModel:
             file.attrs['hyperparameters'] = json.dumps(self.network.hyperparameters)
             file.attrs['feature_source'] = json.dumps(
                 self.feature_source and vars(self.feature_source))
+            file.attrs['tokens'] = self.vocabulary.unit
             file.create_dataset('vocabulary', data=self.vocabulary.words,
                                 dtype=h5py.string_dtype())
             HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
@@ -55,8 +56,9 @@ class TrainedModel:
                 network = ShowAndTell(**json.loads(file.attrs['hyperparameters']))
                 HDF5Deserializer(file['network']).load(network)
                 source = json.loads(file.attrs['feature_source'])
-                return cls(network, Vocabulary(file['vocabulary'].asstr()[()]),
-                           source and FeatureSource(**source))
+                vocabulary = Vocabulary(file['vocabulary'].asstr()[()],
+                                        file.attrs.get('tokens', 'words'))
+                return cls(network, vocabulary, source and FeatureSource(**source))
         except FileNotFoundError:
             raise InputError(f'{path}: no such file; train.py writes best.h5') from None
         except (OSError, KeyError, ValueError, TypeError) as error:

@@ -22,6 +22,7 @@ class ShowAndTell(chainer.Chain):
         embed_size (int): Size E of the word embedding, which the image is projected to.
         hidden_size (int): Size H of the LSTM.
         dropout (float): Share of the values that dropout sets to zero, in [0, 1).
+        n_layers (int): LSTMs on top of each other; the paper has one.
 
     Attributes:
         loss (str): What training minimises: ``'mean'``, the mean over the words of the negative
@@ -33,14 +34,16 @@ class ShowAndTell(chainer.Chain):
     """
 
     def __init__(self, feature_size, vocabulary_size, embed_size=512, hidden_size=512,
-                 dropout=0.5):
+                 dropout=0.5, n_layers=1):
         super().__init__()
         self.dropout = dropout
         self.loss, self.label_smoothing = 'mean', 0
         with self.init_scope():
             self.image_projection = L.Linear(feature_size, embed_size)
             self.embedding = L.EmbedID(vocabulary_size, embed_size)
-            self.lstm = PackedLSTM(embed_size, hidden_size)
+            self.lstm = chainer.ChainList(*(
+                PackedLSTM(hidden_size if layer else embed_size, hidden_size)
+                for layer in range(n_layers)))
             self.output = L.Linear(hidden_size, vocabulary_size)
         self.add_persistent('feature_mean', self.xp.zeros(feature_size, chainer.get_dtype()))
         self.add_persistent('feature_scale', self.xp.ones(feature_size, chainer.get_dtype()))
@@ -52,7 +55,8 @@ class ShowAndTell(chainer.Chain):
                 'vocabulary_size': self.embedding.W.shape[0],
                 'embed_size': self.embedding.W.shape[1],
                 'hidden_size': self.output.W.shape[1],
-                'dropout': self.dropout}
+                'dropout': self.dropout,
+                'n_layers': len(self.lstm)}
 
     def forward(self, features, inputs, targets, batch_sizes):
         """Computes and reports the loss of a packed minibatch of captions.
@@ -73,9 +77,10 @@ class ShowAndTell(chainer.Chain):
         image = self.image_projection(dropout(self._standardize(features), self.dropout))
         words = self.embedding(inputs)
         x = dropout(F.concat((image, words), axis=0), self.dropout)
-        h = self.lstm(x, (len(features), *batch_sizes))
+        for layer in self.lstm:
+            h = layer(x, (len(features), *batch_sizes))
+            x = h = dropout(h, self.dropout)
         _, h = F.split_axis(h, [len(features)], axis=0)    # nothing is predicted from the image
-        h = dropout(h, self.dropout)
         smooth_loss, loss, accuracy = linear_softmax_cross_entropy(
             h, self.output.W, self.output.b, targets, self.label_smoothing)
         chainer.report({'loss': (loss.array, len(targets)),
@@ -90,29 +95,40 @@ class ShowAndTell(chainer.Chain):
             features (array): (B, D), float.
 
         Returns:
-            tuple of arrays: The state ``(c, h)`` before the start word, each (B, H).
+            tuple of arrays: The state before the start word: ``c`` and ``h`` of each layer,
+            (B, H).
         """
         with chainer.no_backprop_mode():
             image = self.image_projection(self._standardize(features)).array
-        return self.lstm.step(self.lstm.input_gates(image), self.lstm.start(len(features)))
+        state = sum((layer.start(len(features)) for layer in self.lstm), ())
+        return self._step(self.lstm[0].input_gates(image), state)
 
     def step(self, tokens, state):
         """Feeds one word to each of n sentences.
 
         Args:
             tokens (array): Word indices, (n,), int32.
-            state (tuple of arrays): ``(c, h)``, each (n, H).
+            state (tuple of arrays): ``c`` and ``h`` of each layer, (n, H).
 
         Returns:
             tuple: Log-probabilities in nats of every next word, (n, V), and the new state.
         """
         # Many sentences of a beam end in the same word, which is multiplied once.
         words, word_of = self.xp.unique(tokens, return_inverse=True)
-        gates = self.lstm.input_gates(self.embedding.W.array[words])[word_of]
-        c, h = self.lstm.step(gates, state)
-        logits = h @ self.output.W.array.T
+        gates = self.lstm[0].input_gates(self.embedding.W.array[words])[word_of]
+        state = self._step(gates, state)
+        logits = state[-1] @ self.output.W.array.T
         logits += self.output.b.array
-        return _log_softmax(logits), (c, h)
+        return _log_softmax(logits), state
+
+    def _step(self, gates, state):
+        """Advances all layers; ``gates`` is what the input adds to those of the first."""
+        new_state = ()
+        for layer, c, h in zip(self.lstm, state[::2], state[1::2]):
+            if new_state:
+                gates = layer.input_gates(new_state[-1])
+            new_state += layer.step(gates, (c, h))
+        return new_state
 
     def _standardize(self, features):
         return (features - self.feature_mean) * self.feature_scale

@@ -81,11 +81,12 @@ def write_photograph(path, seed=0, size=(60, 40), mode='RGB', **options):
 
 
 def small_model(feature_size=8, words=('a', 'dog', 'cat', 'runs'), seed=0, source=None,
-                hidden_size=7):
+                hidden_size=7, n_layers=1):
     """Returns a trained model with random weights that prefers some words clearly."""
     numpy.random.seed(seed)
     vocabulary = Vocabulary((*SPECIAL_WORDS, *words))
-    network = ShowAndTell(feature_size, len(vocabulary), embed_size=6, hidden_size=hidden_size)
+    network = ShowAndTell(feature_size, len(vocabulary), embed_size=6, hidden_size=hidden_size,
+                          n_layers=n_layers)
     for param in network.params():
         param.array[...] += numpy.random.randn(*param.shape)
     return TrainedModel(network, vocabulary, source)

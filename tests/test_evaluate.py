@@ -16,6 +16,7 @@ from tests.samples import (
     write_photograph,
 )
 
+import numpy
 import pytest
 
 pytest.importorskip('pycocoevalcap', reason='requirements-eval.txt')
@@ -120,6 +121,27 @@ def test_says_so_without_java(folder, monkeypatch, tmp_path):
     assert process.returncode == 0, process.stderr
     assert 'METEOR ' not in process.stdout.splitlines()[1]
     assert 'There is no java' in process.stdout
+
+
+def test_scores_characters(tmp_path):
+    lines = ''.join(f'{n}.jpg\t{"犬が走る" if n % 2 else "猫が眠る"}\n' for n in range(12))
+    for split in 'train', 'val':
+        (tmp_path / f'{split}.tsv').write_text(lines, encoding='utf-8')
+    write_matlab(tmp_path / 'feats.mat', numpy.eye(2, dtype='float32')[numpy.arange(24) % 2])
+    run_script('preprocess_vocab.py', tmp_path / 'train.tsv', tmp_path / 'val.tsv', '--tokens',
+               'characters', '-o', tmp_path / 'captions.h5')
+    run_script('train.py', '-s', tmp_path / 'captions.h5', '-i', tmp_path / 'feats.mat', '-o',
+               tmp_path / 'result', '--hidden', 16, '--embed', 16, '--epoch', 40, '--batch-size',
+               4, '--lr', 0.02, '--dropout', 0)
+    process = run_script('evaluate.py', '-m', tmp_path / 'result' / 'best.h5', '-s',
+                         tmp_path / 'captions.h5', '-i', tmp_path / 'feats.mat', '--beam-width', 2)
+    assert process.returncode == 0, process.stderr
+    header, row = (line.split() for line in process.stdout.splitlines()[1:3])
+    cells = dict(zip(header, row))
+    assert cells['BLEU-4'] == '100.0'
+    assert cells['words'] == '4.0'
+    assert cells['new'] == '0.0%'
+    assert 'scores of characters' in process.stdout
 
 
 def test_models_caption_together(folder, tmp_path):

@@ -1,4 +1,7 @@
+import os
+
 from lib.features import FeatureSource, load_features
+from lib.partial_features import PartialFeatures
 from lib.photographs import prepare, read_photograph
 from tests import caffemodels
 from tests.samples import assert_input_error, dataset, run_script, write_json, write_photograph
@@ -53,6 +56,53 @@ def test_an_unreadable_photograph_becomes_nan(folder):
     assert '2.jpg' in process.stderr
     bad = ~numpy.isfinite(load_features(folder / 'feats.mat').array).all(axis=1)
     assert numpy.flatnonzero(~bad).tolist() == [1, 3, 7, 9]
+
+
+def test_goes_on_where_it_was_interrupted(folder):
+    extract(folder)
+    whole = load_features(folder / 'feats.mat').array
+    source = FeatureSource('googlenet.caffemodel', 'pool5/7x7_s1', 224,
+                           [103.939, 116.779, 123.68], 'warp')
+    caffemodel = os.stat(folder / 'googlenet.caffemodel')
+    made_by = {**vars(source), 'size': caffemodel.st_size, 'modified': caffemodel.st_mtime}
+    # What is there already is not made again: here it is recognisably not the network's.
+    PartialFeatures(str(folder / 'feats.mat'), 2 * N_IMAGES, made_by).put(
+        [1, 5], numpy.full((2, 8), 7, 'float32'))
+    process = extract(folder)
+    assert process.returncode == 0
+    assert process.stderr == f'going on: 2 of {N_IMAGES} photographs were there already\n'
+    array = load_features(folder / 'feats.mat').array
+    assert (array[[1, 5]] == 7).all()
+    numpy.testing.assert_array_equal(array[[3, 7, 9]], whole[[3, 7, 9]])
+    assert not (folder / 'feats.mat.partial').exists()
+
+
+@pytest.mark.parametrize('damage', ['other', 'cut'])
+def test_what_was_kept_of_something_else_is_dropped(folder, damage):
+    partial = PartialFeatures(str(folder / 'feats.mat'), 2 * N_IMAGES, {'network': 'other'})
+    partial.put([1], numpy.full((1, 8), 7, 'float32'))
+    if damage == 'cut':
+        whole = (folder / 'feats.mat.partial').read_bytes()
+        (folder / 'feats.mat.partial').write_bytes(whole[:len(whole) // 2])
+    process = extract(folder)
+    assert process.stderr == ''
+    assert (load_features(folder / 'feats.mat').array[1] != 7).any()
+
+
+def test_writes_hdf5_if_the_name_says_so(folder):
+    for name in 'feats.mat', 'feats.h5':
+        process = extract(folder, '-o', folder / name)
+        assert process.returncode == 0, process.stderr
+    matlab, hdf5 = (load_features(folder / name) for name in ('feats.mat', 'feats.h5'))
+    numpy.testing.assert_array_equal(matlab.array, hdf5.array)
+    assert matlab.source == hdf5.source
+
+
+def test_reads_lists_of_photographs(folder):
+    (folder / 'list.tsv').write_text(''.join(f'{n}.jpg#0\ta dog\n' for n in range(3)))
+    process = extract(folder, '--dataset', f'train={folder}/list.tsv')
+    assert process.returncode == 0, process.stderr
+    assert load_features(folder / 'feats.mat').array.shape == (3, 8)
 
 
 def test_wrong_input_is_refused(folder):

@@ -69,6 +69,31 @@ def test_restval_belongs_to_training_if_asked_for(tmp_path):
     assert captions.cocoid[3] == 1003
 
 
+def test_holds_out_images_for_validation(tmp_path):
+    (tmp_path / 'list.tsv').write_text(''.join(f'{n}.jpg\ta dog runs\n' for n in range(20)))
+    for name in 'a', 'b':
+        process = run_script('preprocess_vocab.py', f'train={tmp_path}/list.tsv', '--hold-out', 5,
+                             '-o', tmp_path / f'{name}.h5')
+        assert process.returncode == 0, process.stderr
+    a, b = (Captions.load(tmp_path / f'{name}.h5') for name in 'ab')
+    assert len(a.images_of('val')) == 5
+    assert len(a.images_of('train')) == 15
+    numpy.testing.assert_array_equal(a.split, b.split)
+    assert_input_error(run_script('preprocess_vocab.py', f'train={tmp_path}/list.tsv',
+                                  '--hold-out', 20), '--hold-out 20')
+
+
+def test_captions_of_characters(tmp_path):
+    (tmp_path / 'train.tsv').write_text('a.jpg\t犬が 走る。\n' * 5, encoding='utf-8')
+    process = run_script('preprocess_vocab.py', tmp_path / 'train.tsv', '--tokens', 'characters',
+                         '-o', tmp_path / 'captions.h5')
+    assert process.returncode == 0, process.stderr
+    captions = Captions.load(tmp_path / 'captions.h5')
+    assert captions.vocabulary.unit == 'characters'
+    assert captions.vocabulary.decode(captions.tokens[:4]) == '犬が走る'
+    assert captions.training_texts() == {'犬が走る'}
+
+
 def test_words_of_any_language(tmp_path):
     content = dataset()
     for image in content['images']:

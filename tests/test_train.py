@@ -123,7 +123,7 @@ def test_model_is_enough_by_itself(trained, data):
     assert model.vocabulary == Captions.load(data / 'captions.h5').vocabulary
     assert model.network.hyperparameters == {
         'feature_size': 8, 'vocabulary_size': 16, 'embed_size': 12, 'hidden_size': 16,
-        'dropout': 0.1}
+        'dropout': 0.1, 'n_layers': 1}
     features = features_of(dataset())[[k for k in range(30) if k % 5 < 3]]
     standardized = (features - model.network.feature_mean) * model.network.feature_scale
     numpy.testing.assert_allclose(standardized.std(axis=0), 1, atol=1e-4)
@@ -132,7 +132,8 @@ def test_model_is_enough_by_itself(trained, data):
 @pytest.mark.parametrize('flags', [
     ('--lr-decay', 0.7, '--lr-decay-every', 2, '--gradient-clip', 1),
     ('--optimizer', 'momentum', '--warm-up', 30, '--weight-decay', 1e-4, '--label-smoothing', 0.1),
-    ('--optimizer', 'rmsprop', '--loss', 'sentence')], ids=['decay', 'momentum', 'rmsprop'])
+    ('--optimizer', 'rmsprop', '--loss', 'sentence', '--layers', 2)],
+    ids=['decay', 'momentum', 'rmsprop'])
 def test_resuming_is_exact(data, tmp_path, flags):
     assert train(data, tmp_path / 'straight', '--epoch', 6, *flags).returncode == 0
     assert train(data, tmp_path / 'resumed', '--epoch', 3, *flags).returncode == 0

@@ -15,7 +15,7 @@ from data.draw_scenes import (
     relation,
 )
 from data.score_scenes import names_all
-from lib.karpathy import read_dataset
+from lib.datasets import read_datasets
 from tests.samples import run_script
 
 import numpy
@@ -75,7 +75,7 @@ def test_scoring_wants_every_thing_in_its_colour():
 
 
 def test_writes_karpathys_format(scenes):
-    images = read_dataset(scenes / 'dataset.json')
+    images = read_datasets([str(scenes / 'dataset.json')])
     assert [image.split for image in images] == ['train'] * 40 + ['val'] * 6 + ['test'] * 4
     for image in images:
         assert Image.open(scenes / image.filename).size == (SIDE, SIDE)

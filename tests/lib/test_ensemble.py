@@ -14,7 +14,8 @@ CPU = chainer.get_device('@numpy')
 
 
 def networks(*hidden_sizes):
-    return [small_model(seed=seed, hidden_size=size).network
+    """Returns networks of these sizes, with 1, 2, 1, ... layers."""
+    return [small_model(seed=seed, hidden_size=size, n_layers=1 + seed % 2).network
             for seed, size in enumerate(hidden_sizes)]
 
 
@@ -27,7 +28,7 @@ def test_averages_probabilities():
     numpy.testing.assert_allclose(
         numpy.exp(log_probs), numpy.mean([numpy.exp(part) for part, _ in each], axis=0), rtol=1e-5)
     numpy.testing.assert_allclose(numpy.exp(log_probs).sum(axis=1), 1, rtol=1e-5)
-    assert [array.shape for array in state] == [(4, 7)] * 2 + [(4, 5)] * 2 + [(4, 9)] * 2
+    assert [array.shape for array in state] == [(4, 7)] * 2 + [(4, 5)] * 4 + [(4, 9)] * 2
 
 
 def test_one_model_or_the_same_one_twice_caption_as_it_does_alone():

@@ -1,6 +1,6 @@
 from lib.caption_file import Captions
+from lib.datasets import read_datasets
 from lib.ensemble import Ensemble
-from lib.karpathy import read_dataset
 from lib.likelihood import mean_log_prob
 from lib.minibatch import make_converter
 from tests.samples import dataset, features_of, small_model, write_json
@@ -12,7 +12,8 @@ import pytest
 
 def test_is_the_loss_that_training_reports(tmp_path):
     content = dataset()
-    captions = Captions.from_images(read_dataset(write_json(tmp_path / 'd.json', content)), 1)
+    path = write_json(tmp_path / 'd.json', content)
+    captions = Captions.from_images(read_datasets([str(path)]), 1)
     features = features_of(content)
     indices = captions.captions_of('val')
     network = small_model(words=captions.vocabulary.words[3:]).network

@@ -9,17 +9,20 @@ import numpy
 class PlainShowAndTell(chainer.Chain):
     """Equals ``models.ShowAndTell`` with dropout 0, one sentence and one word at a time."""
 
-    def __init__(self, feature_size, vocabulary_size, embed_size, hidden_size):
+    def __init__(self, feature_size, vocabulary_size, embed_size, hidden_size,
+                 n_layers=1):
         super().__init__()
         with self.init_scope():
             self.image_projection = L.Linear(feature_size, embed_size)
             self.embedding = L.EmbedID(vocabulary_size, embed_size)
-            self.lstm = L.LSTM(embed_size, hidden_size)
+            self.lstm = chainer.Sequential(L.LSTM(embed_size, hidden_size), *(
+                L.LSTM(hidden_size, hidden_size) for _ in range(n_layers - 1)))
             self.output = L.Linear(hidden_size, vocabulary_size)
 
     def sentence_loss(self, feature, inputs, targets):
         """Sum over the words of the negative log-likelihood of one sentence."""
-        self.lstm.reset_state()
+        for layer in self.lstm:
+            layer.reset_state()
         self.lstm(self.image_projection(feature[None]))
         loss = 0
         for word, target in zip(inputs, targets):
@@ -30,9 +33,10 @@ class PlainShowAndTell(chainer.Chain):
     def copy_from(self, model):
         for name in 'image_projection', 'embedding', 'output':
             getattr(self, name).copyparams(getattr(model, name))
-        self.lstm.upward.W.array[:] = chainer_gates(model.lstm.W_x.array)
-        self.lstm.upward.b.array[:] = chainer_gates(model.lstm.b.array)
-        self.lstm.lateral.W.array[:] = chainer_gates(model.lstm.W_h.array)
+        for own, layer in zip(self.lstm, model.lstm):
+            own.upward.W.array[:] = chainer_gates(layer.W_x.array)
+            own.upward.b.array[:] = chainer_gates(layer.b.array)
+            own.lateral.W.array[:] = chainer_gates(layer.W_h.array)
 
 
 def chainer_gates(rows):

@@ -29,11 +29,11 @@ def make_batch(lengths, feature_size, vocabulary_size, dtype, seed=0):
     return features, inputs, targets, pack(inputs), pack(targets), batch_sizes
 
 
-def make_model(dtype, dropout=0.0):
+def make_model(dtype, dropout=0.0, n_layers=1):
     numpy.random.seed(1)
     with chainer.using_config('dtype', numpy.dtype(dtype)):
-        model = ShowAndTell(6, 11, embed_size=5, hidden_size=4, dropout=dropout)
-        plain = PlainShowAndTell(6, 11, embed_size=5, hidden_size=4)
+        model = ShowAndTell(6, 11, 5, 4, dropout, n_layers)
+        plain = PlainShowAndTell(6, 11, 5, 4, n_layers)
     for param in model.params():
         param.array[...] += 0.3 * numpy.random.randn(*param.shape).astype(dtype)
     plain.copy_from(model)
@@ -42,8 +42,9 @@ def make_model(dtype, dropout=0.0):
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
 @pytest.mark.parametrize('lengths', LENGTHS)
-def test_loss_and_gradients_equal_the_plain_version(lengths, dtype):
-    model, plain = make_model(dtype)
+@pytest.mark.parametrize('n_layers', [1, 3])
+def test_loss_and_gradients_equal_the_plain_version(lengths, dtype, n_layers):
+    model, plain = make_model(dtype, n_layers=n_layers)
     features, inputs, targets, packed_inputs, packed_targets, batch_sizes = make_batch(
         lengths, 6, 11, dtype)
 
@@ -66,14 +67,16 @@ def test_loss_and_gradients_equal_the_plain_version(lengths, dtype):
     for name in 'image_projection', 'embedding', 'output':
         for param, plain_param in zip(model[name].params(), plain[name].params()):
             check(param.grad, plain_param.grad)
-    check(chainer_gates(model.lstm.W_x.grad), plain.lstm.upward.W.grad)
-    check(chainer_gates(model.lstm.b.grad), plain.lstm.upward.b.grad)
-    check(chainer_gates(model.lstm.W_h.grad), plain.lstm.lateral.W.grad)
+    for layer, plain_layer in zip(model.lstm, plain.lstm):
+        check(chainer_gates(layer.W_x.grad), plain_layer.upward.W.grad)
+        check(chainer_gates(layer.b.grad), plain_layer.upward.b.grad)
+        check(chainer_gates(layer.W_h.grad), plain_layer.lateral.W.grad)
 
 
 @pytest.mark.parametrize('lengths', LENGTHS)
-def test_decoding_gives_the_probabilities_of_training(lengths):
-    model, _ = make_model('float64')
+@pytest.mark.parametrize('n_layers', [1, 2])
+def test_decoding_gives_the_probabilities_of_training(lengths, n_layers):
+    model, _ = make_model('float64', n_layers=n_layers)
     features, inputs, targets, packed_inputs, packed_targets, batch_sizes = make_batch(
         lengths, 6, 11, 'float64')
     loss = model(features, packed_inputs, packed_targets, batch_sizes).array
