@@ -13,7 +13,7 @@ from lib.command_line import (
     seed_everything,
     select_device,
 )
-from lib.ensemble import load_models
+from lib.ensemble import average_weights, load_models
 from lib.errors import InputError
 from lib.features import check_features, load_features
 from lib.files import replacing
@@ -36,6 +36,9 @@ def parse_args():
     add_device_flag(parser)
     parser.add_argument('-m', '--model', required=True, nargs='+', metavar='FILE',
                         help='trained models, such as best.h5; several caption together')
+    parser.add_argument('--average', metavar='FILE',
+                        help="average the models' weights, not their probabilities, and write "
+                             'the model that this makes here')
     parser.add_argument('-s', '--sentence', default='captions.h5', metavar='FILE',
                         help='captions, from preprocess_vocab.py')
     parser.add_argument('-i', '--image', default='vgg_feats.mat', metavar='FILE',
@@ -58,6 +61,9 @@ def main():
     args = parse_args()
     search = make_search(args)
     device = select_device(args.gpu)
+    if args.average:
+        average_weights(args.model).save(args.average)
+        args.model = [args.average]
     model, first = load_models(args.model, device)
     captions = Captions.load(args.sentence)
     images = captions.images_of(args.split)

@@ -16,7 +16,13 @@ from lib.command_line import (
 from lib.errors import InputError
 from lib.features import check_features, load_features, mean_and_scale
 from lib.minibatch import make_converter
-from lib.optimization import FIXED_FLAGS, LearningRate, add_optimization_flags, make_optimizer
+from lib.optimization import (
+    FIXED_FLAGS,
+    LearningRate,
+    ScheduledSampling,
+    add_optimization_flags,
+    make_optimizer,
+)
 from lib.snapshot import FILE_NAME, RandomState, Snapshot, load_snapshot
 from lib.stop_trigger import StopTrigger
 from lib.trained_model import TrainedModel
@@ -140,8 +146,9 @@ def fixed_settings(args, captions, model):
     """Returns what may not change when the training is resumed."""
     flags = (*FIXED_FLAGS, 'standardize', 'seed')
     return {**{name: getattr(args, name) for name in flags}, **model.network.hyperparameters,
-            # The end of a cosine is where the last epoch was to be.
-            'last_epoch': args.epoch if args.lr_schedule == 'cosine' else None,
+            # What ends with the last epoch ends where it was to be.
+            'last_epoch': (args.epoch if args.lr_schedule == 'cosine' or args.scheduled_sampling
+                           else None),
             'training_captions': len(captions.captions_of('train'))}
 
 
@@ -158,6 +165,8 @@ def make_trainer(args, captions, features, model, device, settings):
         chainer.iterators.SerialIterator(val, args.batch_size, repeat=False, shuffle=False),
         model.network, converter=converter, device=device))
     trainer.extend(LearningRate(args))
+    if args.scheduled_sampling:
+        trainer.extend(ScheduledSampling(model.network, args.scheduled_sampling, args.epoch))
     trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // args.batch_size)))
     add_reports(trainer, captions, features, model, device)
     add_files(trainer, model, settings)

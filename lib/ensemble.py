@@ -64,6 +64,40 @@ def load_models(paths, device):
     Raises:
         InputError: If a file is no model, or they differ in vocabulary or features.
     """
+    models = _load_alike(paths)
+    for model in models:
+        model.network.to_device(device)
+    return Ensemble(model.network for model in models), models[0]
+
+
+def average_weights(paths):
+    """Makes one model of several, such as the last epochs of a training.
+
+    Args:
+        paths (list of str): Files that ``train.py`` wrote.
+
+    Returns:
+        lib.trained_model.TrainedModel: The first model with the mean of all weights, on the CPU.
+
+    Raises:
+        InputError: If a file is no model, or they differ in vocabulary, features or sizes.
+    """
+    first, *others = _load_alike(paths)
+    for path, model in zip(paths[1:], others):
+        if _sizes(model) != _sizes(first):
+            raise InputError(f'--average: {path} has other sizes than {paths[0]}')
+    for params in zip(*(model.network.params() for model in (first, *others))):
+        for param in params[1:]:
+            params[0].array += param.array
+        params[0].array /= len(paths)
+    return first
+
+
+def _sizes(model):
+    return {**model.network.hyperparameters, 'dropout': None}
+
+
+def _load_alike(paths):
     models = [TrainedModel.load(path) for path in paths]
     for path, model in zip(paths[1:], models[1:]):
         for name, ours, first in (
@@ -74,6 +108,4 @@ def load_models(paths, device):
             if ours != first:
                 raise InputError(f'{path}: was trained with other {name} than {paths[0]}; '
                                  'models that caption together need the same')
-    for model in models:
-        model.network.to_device(device)
-    return Ensemble(model.network for model in models), models[0]
+    return models

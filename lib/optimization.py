@@ -52,6 +52,9 @@ def add_optimization_flags(parser):
     group.add_argument('--label-smoothing', type=share, default=0, metavar='SHARE',
                        help="share of a word's probability spread over all words; the losses "
                             'printed are without')
+    group.add_argument('--scheduled-sampling', type=share, default=0, metavar='CHANCE',
+                       help='feed in words that the network predicts instead of right ones, with '
+                            'a chance that rises from 0 to this at the last epoch')
     group.add_argument('--gradient-clip', type=non_negative_float, default=0, metavar='NORM',
                        help='longest gradient, all parameters together; 0 is no limit')
     group.add_argument('--patience', type=non_negative_int, default=0, metavar='N',
@@ -60,7 +63,8 @@ def add_optimization_flags(parser):
 
 # Flags that may not change when a training is resumed.
 FIXED_FLAGS = ('batch_size', 'optimizer', 'loss', 'lr', 'lr_schedule', 'lr_decay',
-               'lr_decay_every', 'warm_up', 'weight_decay', 'label_smoothing', 'gradient_clip')
+               'lr_decay_every', 'warm_up', 'weight_decay', 'label_smoothing', 'scheduled_sampling',
+               'gradient_clip')
 
 
 def make_optimizer(args, network):
@@ -72,6 +76,22 @@ def make_optimizer(args, network):
     if args.gradient_clip:
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradient_clip))
     return optimizer
+
+
+class ScheduledSampling(training.Extension):
+    """Raises the chance of sampled words evenly, from 0 to ``chance`` at the last epoch."""
+
+    trigger = 1, 'iteration'
+
+    def __init__(self, network, chance, last_epoch):
+        self.network, self.chance, self.last_epoch = network, chance, last_epoch
+
+    def initialize(self, trainer):
+        self(trainer)
+
+    def __call__(self, trainer):
+        self.network.sampling_chance = self.chance * min(
+            1, trainer.updater.epoch_detail / self.last_epoch)
 
 
 class LearningRate(training.Extension):

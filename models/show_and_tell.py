@@ -2,6 +2,7 @@
 
 from models.dropout import dropout
 from models.packed_lstm import PackedLSTM
+from models.scheduled_sampling import mix_in_samples
 from models.softmax_loss import linear_softmax_cross_entropy
 
 import chainer
@@ -29,6 +30,10 @@ class ShowAndTell(chainer.Chain):
             log-likelihood, or ``'sentence'``, the mean over the sentences of its sum over a
             sentence's words, which is Eq. 13.
         label_smoothing (float): See :func:`models.softmax_loss.linear_softmax_cross_entropy`.
+        sampling_chance (float): Chance that training feeds in, instead of a right word, one
+            drawn from what the network predicts there (scheduled sampling, Bengio et al.,
+            arXiv:1506.03099; all words of a minibatch at once as Duckworth et al. do,
+            arXiv:1906.04331).
         feature_mean (array): Subtracted from the features, (D,). Zero at first.
         feature_scale (array): What they are then multiplied by, (D,). One at first.
     """
@@ -37,7 +42,7 @@ class ShowAndTell(chainer.Chain):
                  dropout=0.5, n_layers=1):
         super().__init__()
         self.dropout = dropout
-        self.loss, self.label_smoothing = 'mean', 0
+        self.loss, self.label_smoothing, self.sampling_chance = 'mean', 0, 0
         with self.init_scope():
             self.image_projection = L.Linear(feature_size, embed_size)
             self.embedding = L.EmbedID(vocabulary_size, embed_size)
@@ -74,19 +79,28 @@ class ShowAndTell(chainer.Chain):
             share of words predicted right as ``accuracy``, both weighted by R, so that
             their means over minibatches are means over words.
         """
-        image = self.image_projection(dropout(self._standardize(features), self.dropout))
-        words = self.embedding(inputs)
-        x = dropout(F.concat((image, words), axis=0), self.dropout)
-        for layer in self.lstm:
-            h = layer(x, (len(features), *batch_sizes))
-            x = h = dropout(h, self.dropout)
-        _, h = F.split_axis(h, [len(features)], axis=0)    # nothing is predicted from the image
+        if self.sampling_chance and chainer.config.train:
+            with chainer.no_backprop_mode():
+                h = self._hidden(features, inputs, batch_sizes).array
+                logits = h @ self.output.W.array.T + self.output.b.array
+            inputs = mix_in_samples(inputs, logits, batch_sizes, self.sampling_chance)
+        h = self._hidden(features, inputs, batch_sizes)
         smooth_loss, loss, accuracy = linear_softmax_cross_entropy(
             h, self.output.W, self.output.b, targets, self.label_smoothing)
         chainer.report({'loss': (loss.array, len(targets)),
                         'accuracy': (accuracy.array, len(targets))}, self)
         return (smooth_loss if self.loss == 'mean'
                 else smooth_loss * (len(targets) / len(features)))
+
+    def _hidden(self, features, inputs, batch_sizes):
+        """Returns the states that words are predicted from, (R, H)."""
+        image = self.image_projection(dropout(self._standardize(features), self.dropout))
+        words = self.embedding(inputs)
+        x = dropout(F.concat((image, words), axis=0), self.dropout)
+        for layer in self.lstm:
+            h = layer(x, (len(features), *batch_sizes))
+            x = h = dropout(h, self.dropout)
+        return F.split_axis(h, [len(features)], axis=0)[1]    # the image predicts nothing
 
     def start(self, features):
         """Shows the images to the LSTM.

@@ -158,6 +158,23 @@ def test_models_caption_together(folder, tmp_path):
                        'other.h5', 'other words')
 
 
+def test_weights_are_averaged(folder, tmp_path):
+    epochs = ['result/epoch_011.h5', 'result/epoch_012.h5']
+    process = evaluate(folder, '--beam-width', 1, '--average', tmp_path / 'mean.h5', models=epochs)
+    assert process.returncode == 0, process.stderr
+    mean, *parts = (TrainedModel.load(path).network for path in (
+        tmp_path / 'mean.h5', *(folder / epoch for epoch in epochs)))
+    for param, *others in zip(mean.params(), *(part.params() for part in parts)):
+        numpy.testing.assert_allclose(param.array, sum(other.array for other in others) / 2,
+                                      atol=1e-6)
+    assert evaluate(folder, '--beam-width', 1,
+                    models=[tmp_path / 'mean.h5']).stdout == process.stdout
+    model = TrainedModel.load(folder / epochs[0])
+    small_model(words=model.vocabulary.words[len(SPECIAL_WORDS):]).save(tmp_path / 'small.h5')
+    assert_input_error(evaluate(folder, '--average', tmp_path / 'mean.h5',
+                                models=[epochs[0], tmp_path / 'small.h5']), '--average')
+
+
 def test_wrong_input(folder, tmp_path):
     small_model(feature_size=9).save(tmp_path / 'wide.h5')
     assert_input_error(evaluate(folder, models=[tmp_path / 'wide.h5']), 'feats.mat', 'size 9')

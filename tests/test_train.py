@@ -199,6 +199,21 @@ def test_every_optimizer_learns(data, tmp_path, optimizer, loss):
     assert losses[-1] < 2.2    # 2.77 is that of guessing
 
 
+@pytest.mark.parametrize('flags', [
+    ['--scheduled-sampling', 0.3], ['--lr-schedule', 'cosine', '--warm-up', 5], ['--layers', 2]],
+    ids=lambda flags: flags[0])
+def test_variants_learn_and_are_resumed(data, tmp_path, flags):
+    process = train(data, tmp_path / 'result', '--epoch', 12, *flags)
+    assert process.returncode == 0, process.stderr
+    log = json.loads((tmp_path / 'result' / 'log').read_text())
+    assert log[-1]['validation/main/loss'] < 0.8 * log[0]['validation/main/loss']
+    resumed = train(data, tmp_path / 'result', '--epoch', 13, '--resume', *flags)
+    if flags[0] == '--layers':
+        assert resumed.returncode == 0, resumed.stderr
+    else:
+        assert_input_error(resumed, 'last_epoch')
+
+
 def test_starts_from_a_trained_model(data, trained, tmp_path):
     process = train(data, tmp_path / 'tuned', '-m', trained[0] / 'best.h5', '--epoch', 1,
                     '--lr', 1e-9, small=())
