@@ -1,7 +1,6 @@
 """Captions a split of a data set and scores the captions as the field does."""
 
 import functools
-import json
 import os
 
 from lib.caption_file import Captions
@@ -16,7 +15,7 @@ from lib.command_line import (
 from lib.ensemble import average_weights, load_models
 from lib.errors import InputError
 from lib.features import check_features, load_features
-from lib.files import replacing
+from lib.files import write_json
 from lib.html_page import Card, write_page
 from lib.karpathy import SPLITS
 from lib.likelihood import mean_log_prob
@@ -24,6 +23,7 @@ from lib.scores import CaptionScorer, has_java
 from lib.search_flags import add_search_flags, make_search
 from lib.tokens import tokenize
 
+import chainer
 import numpy
 import tqdm
 
@@ -72,22 +72,27 @@ def main():
     features = load_features(args.image)
     check_features(features, captions, args.image)
     check_model(args, first, captions, features)
+    evaluate(args, search, model, first, captions, images, device.send(features.array))
 
+
+def evaluate(args, search, model, first, captions, images, features):
+    """Prints the loss and a row of scores for each beam width, and writes what is asked for."""
     unit = captions.vocabulary.unit
     with_java = unit == 'words' and has_java()
     scorer = CaptionScorer(captions.references_of(images), with_java, unit)
-    features = device.send(features.array)
+    training_texts = captions.training_texts()
     print_loss(model, first, captions, args.split, features)
-    rows = []
+    device = chainer.backend.get_device_from_array(features)
+    columns, rows = device.send(captions.imgid[images]), []
     for beam_width in args.beam_width:
         seed_everything(args.seed, device)
-        found = caption(functools.partial(search, beam_width=beam_width,
-                                          top=min(beam_width, SHOWN_CAPTIONS if args.html
-                                                  else 1)),
-                        model, first.vocabulary, features, captions.imgid[images])
+        top = min(beam_width, SHOWN_CAPTIONS if args.html else 1)
+        found = caption(functools.partial(search, beam_width=beam_width, top=top), model,
+                        first.vocabulary, features, columns)
         texts = [sentences[0][0] for sentences in found]
         scores, cider = scorer(texts)
-        rows.append({'beam_width': beam_width, **scores, **describe(texts, captions)})
+        rows.append({'beam_width': beam_width, **scores,
+                     **describe(texts, training_texts, unit)})
         print_row(rows[-1], with_header=len(rows) == 1)
         if args.json:
             write_results(args, beam_width, captions, images, texts, cider)
@@ -107,6 +112,9 @@ def check_model(args, model, captions, features):
     if features.array.shape[1] != size:
         raise InputError(f'{args.image}: features have size {features.array.shape[1]}, but '
                          f'{args.model[0]} was trained on features of size {size}')
+    if model.vocabulary.unit != captions.vocabulary.unit:
+        raise InputError(f'{args.sentence}: holds {captions.vocabulary.unit}, but '
+                         f'{args.model[0]} was trained on {model.vocabulary.unit}')
 
 
 def print_loss(model, first, captions, split, features):
@@ -128,23 +136,21 @@ def caption(search, model, vocabulary, features, columns):
     return found
 
 
-def describe(texts, captions):
+def describe(texts, training_texts, unit):
     """Counts what scores do not show."""
-    known = captions.training_texts()
     return {'distinct': len(set(texts)),
-            'new': sum(text not in known for text in texts) / len(texts),
-            'words': sum(len(tokenize(text, captions.vocabulary.unit)) for text in texts)
-            / len(texts)}
+            'new': sum(text not in training_texts for text in texts) / len(texts),
+            'words': sum(len(tokenize(text, unit)) for text in texts) / len(texts)}
 
 
 def print_row(row, with_header):
-    columns = {'beam_width': ('M', '{}'), 'distinct': ('distinct', '{}'), 'new': ('new', '{:.1%}'),
-               'words': ('words', '{:.1f}'), 'CIDEr': ('CIDEr', '{:.3f}')}
-    cells = {name: columns.get(name, (name, None)) for name in row}
+    """Prints scores as the field does: out of 100, but for CIDEr."""
+    forms = {'beam_width': '{:d}', 'distinct': '{:d}', 'new': '{:.1%}', 'words': '{:.1f}',
+             'CIDEr': '{:.3f}'}
     if with_header:
-        print(''.join(f'{title:>9}' for title, _ in cells.values()))
-    print(''.join(f'{(form or "{:.1f}").format(row[name] if form else 100 * row[name]):>9}'
-                  for name, (_, form) in cells.items()), flush=True)
+        print(''.join(f'{"M" if name == "beam_width" else name:>9}' for name in row))
+    print(''.join(f'{forms[name].format(value) if name in forms else f"{100 * value:.1f}":>9}'
+                  for name, value in row.items()), flush=True)
 
 
 def write_results(args, beam_width, captions, images, texts, cider):
@@ -169,11 +175,6 @@ def write_html(args, captions, images, found, cider):
 def beside(path, name):
     stem, suffix = os.path.splitext(path)
     return f'{stem}_{name}{suffix}'
-
-
-def write_json(path, content):
-    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
 
 
 if __name__ == '__main__':

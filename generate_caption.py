@@ -1,6 +1,5 @@
 """Captions photographs with a trained model and the network its features come from."""
 
-import json
 import os
 import sys
 
@@ -16,7 +15,7 @@ from lib.command_line import (
 from lib.ensemble import load_models
 from lib.errors import InputError
 from lib.feature_flags import add_feature_flags, make_extractor
-from lib.files import replacing
+from lib.files import write_json
 from lib.html_page import Card, write_page
 from lib.photographs import find_photographs, prepared_photographs
 from lib.search_flags import add_search_flags, make_search
@@ -75,10 +74,7 @@ def main():
                                 search(model, features, args.beam_width, args.top))
             progress.update(len(positions))
     if args.json:
-        # A file name that is no text becomes a JSON escape this way.
-        with (replacing(args.json) as temporary,
-              open(temporary, 'w', encoding='utf-8', errors='backslashreplace') as file):
-            json.dump(results, file, indent=1, ensure_ascii=False)
+        write_json(args.json, results)
     if args.html:
         write_page(args.html, f'{len(results)} photographs and their captions', (
             Card(os.path.basename(result['photograph']), result['photograph'],

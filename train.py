@@ -53,7 +53,8 @@ def parse_args():
     data.add_argument('-s', '--sentence', default='captions.h5', metavar='FILE',
                       help='captions, from preprocess_vocab.py')
     data.add_argument('-i', '--image', default='vgg_feats.mat', metavar='FILE',
-                      help='image features, MATLAB 5 or 7.3, feats being D x N')
+                      help='image features, from extract_features.py, or a MATLAB file with '
+                           'feats, D x N')
     data.add_argument('-o', '--output', default='result', metavar='FOLDER',
                       help='where models, log and plots go')
     data.add_argument('-m', '--model', metavar='FILE',

@@ -1,6 +1,7 @@
 """Writing files so that a crash never leaves half of one."""
 
 import contextlib
+import json
 import os
 
 
@@ -21,3 +22,10 @@ def replacing(path):
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+def write_json(path, content):
+    """Writes JSON for people to read; file names that are no text become JSON escapes."""
+    with (replacing(path) as temporary,
+          open(temporary, 'w', encoding='utf-8', errors='backslashreplace') as file):
+        json.dump(content, file, indent=1, ensure_ascii=False)

@@ -3,7 +3,6 @@
 from lib.minibatch import pack
 
 import chainer
-import numpy
 
 
 def mean_log_prob(model, captions, indices, features, batch_size=256):
@@ -22,22 +21,23 @@ def mean_log_prob(model, captions, indices, features, batch_size=256):
     Returns:
         float: In nats a word, the end word included.
     """
+    send = chainer.backend.get_device_from_array(features).send
     total = n_words = 0
     for start in range(0, len(indices), batch_size):
-        order, *packed = pack(captions, indices[start:start + batch_size])
+        order, inputs, targets, batch_sizes = pack(captions, indices[start:start + batch_size])
         columns = captions.imgid[captions.image[order]]
-        total += _packed_log_prob(model, features[columns], *packed)
-        n_words += len(packed[0])
+        total += _packed_log_prob(model, features[send(columns)], send(inputs), send(targets),
+                                  batch_sizes)
+        n_words += len(targets)
     return total / n_words
 
 
 def _packed_log_prob(model, features, inputs, targets, batch_sizes):
-    send = chainer.backend.get_device_from_array(features).send
-    inputs, targets = send(inputs), send(targets)
+    xp = chainer.backend.get_array_module(features)
     state, first, total = model.start(features), 0, 0
     for size in batch_sizes:
         rows = slice(first, first + size)
         log_probs, state = model.step(inputs[rows], tuple(array[:size] for array in state))
-        total += log_probs[numpy.arange(size), targets[rows]].sum(dtype='float64')
+        total += log_probs[xp.arange(size), targets[rows]].sum(dtype='float64')
         first += size
     return float(total)

@@ -2,9 +2,13 @@
 
 from lib.beam_search import beam_search
 from lib.command_line import select_device
+from lib.constraints import MinimumLength, NoRepeatedNgrams
+from lib.diverse_beam_search import diverse_beam_search
+from lib.ensemble import Ensemble
 from lib.errors import InputError
 from lib.feature_extractor import FeatureExtractor
 from lib.features import FeatureSource
+from lib.sampling import sample
 from lib.trained_model import TrainedModel
 from tests import caffemodels
 from tests.models.test_show_and_tell import LENGTHS, TOLERANCE, make_batch, make_model
@@ -27,14 +31,17 @@ def gpu():
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
 @pytest.mark.parametrize('lengths', LENGTHS)
-def test_loss_and_gradients(gpu, lengths, dtype):
+@pytest.mark.parametrize('label_smoothing', [0, 0.1])
+def test_loss_and_gradients(gpu, lengths, dtype, label_smoothing):
     features, _, _, inputs, targets, batch_sizes = make_batch(lengths, 6, 11, dtype)
-    model, _ = make_model(dtype)
+    model, _ = make_model(dtype, n_layers=2)
+    model.label_smoothing = label_smoothing
     loss = model(features, inputs, targets, batch_sizes)
     model.cleargrads()
     loss.backward()
 
-    gpu_model, _ = make_model(dtype)
+    gpu_model, _ = make_model(dtype, n_layers=2)
+    gpu_model.label_smoothing = label_smoothing
     gpu_model.to_device(gpu)
     gpu_loss = gpu_model(gpu.send(features), gpu.send(inputs), gpu.send(targets), batch_sizes)
     gpu_model.cleargrads()
@@ -55,6 +62,24 @@ def test_beam_search(gpu):
         assert [each.tokens for each in sentences] == [each.tokens for each in expected_sentences]
         numpy.testing.assert_allclose([each.log_prob for each in sentences],
                                       [each.log_prob for each in expected_sentences], atol=1e-3)
+
+
+def test_other_ways_to_decode(gpu):
+    networks = [small_model(seed=seed).network for seed in (0, 1)]
+    features = numpy.random.RandomState(3).randn(7, 8).astype('float32')
+
+    def decode(ensemble, features):
+        yield from beam_search(ensemble, features, 6, 4, 12, 0.7,
+                               [MinimumLength(3), NoRepeatedNgrams(2)])
+        yield from diverse_beam_search(ensemble, features, 6, 6, 9, groups=3, diversity=0.8)
+
+    expected = list(decode(Ensemble(networks), features))
+    for network in networks:
+        network.to_device(gpu)
+    for sentences, others in zip(decode(Ensemble(networks), gpu.send(features)), expected):
+        assert [each.tokens for each in sentences] == [each.tokens for each in others]
+    drawn = sample(Ensemble(networks), gpu.send(features), 5, max_length=9)
+    assert [len(sentences) for sentences in drawn] == [5] * 7
 
 
 def test_features(gpu, tmp_path):
