@@ -1,5 +1,6 @@
 """Reading data sets: Karpathy's, COCO's own annotations, and plain lists."""
 
+import itertools
 import json
 import os
 import re
@@ -32,7 +33,7 @@ def read_datasets(names, unit='words'):
     Raises:
         InputError: If a file cannot be read as one of these.
     """
-    images = []
+    images, imgids = [], itertools.count()
     for name in names:
         split, path = _split_and_path(name)
         content = _read(path)
@@ -44,10 +45,13 @@ def read_datasets(names, unit='words'):
         captions_of = _coco_captions if isinstance(content, dict) else _listed_captions
         split = split or _split_in_name(path)
         for cocoid, filename, raw in captions_of(path, content):
+            # Pictures are counted whether anything is left of their captions or not, so that
+            # their numbers are the same for words and characters.
+            imgid = next(imgids)
             captions = [(text, tokenize(text, unit)) for text in raw]
             captions = [(text, tokens) for text, tokens in captions if tokens]
             if captions:
-                images.append(CaptionedImage(len(images), cocoid, filename, split,
+                images.append(CaptionedImage(imgid, cocoid, filename, split,
                                              [tokens for _, tokens in captions],
                                              [text for text, _ in captions]))
     if not images:

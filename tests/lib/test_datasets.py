@@ -64,6 +64,13 @@ def test_reads_characters(tmp_path):
     assert images[0].captions[0] == ['犬', 'が', '走', 'る']
 
 
+def test_pictures_have_the_same_numbers_whatever_captions_are_split_into(tmp_path):
+    path = write(tmp_path / 'train.tsv', 'a.jpg\t。\nb.jpg\t犬\n')
+    numbers = [{image.filename: image.imgid for image in read_datasets([path], unit)}
+               for unit in ('words', 'characters')]
+    assert numbers == [{'a.jpg': 0, 'b.jpg': 1}, {'b.jpg': 1}]
+
+
 @pytest.mark.parametrize('name, content, message', [
     ('list.txt', LIST, r'which split is it\? Write train='),
     ('train_val.txt', LIST, 'which split'),
