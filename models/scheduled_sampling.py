@@ -4,13 +4,14 @@ import chainer
 import numpy
 
 
-def mix_in_samples(inputs, logits, batch_sizes, chance):
+def mix_in_samples(inputs, predict, batch_sizes, chance):
     """Replaces some words of a packed minibatch by words drawn from the predictions there.
 
     Args:
         inputs (array): Words fed in, packed time-major (see :mod:`models.packed_lstm`), (R,),
             int32.
-        logits (array): What each of them makes the network predict, (R, V); overwritten.
+        predict (callable): Given n indices of rows, returns new logits, (n, V), of the word
+            after each of them.
         batch_sizes (sequence of int): Captions running at each word.
         chance (float): How likely each word after the first one is replaced.
 
@@ -24,14 +25,13 @@ def mix_in_samples(inputs, logits, batch_sizes, chance):
         numpy.arange(size) + first for size, first in zip(
             batch_sizes[1:], numpy.cumsum([0, *batch_sizes]))] or [[]]).astype('int32'))
     is_replaced = xp.random.rand(len(before)) < chance
-    rows = before[is_replaced]
     mixed = inputs.copy()
-    mixed[n_first:][is_replaced] = _draw(logits[rows])
+    mixed[n_first:][is_replaced] = _draw(predict(before[is_replaced]))
     return mixed
 
 
 def _draw(logits):
-    """Draws a word for each row of logits, (n, V)."""
+    """Draws a word for each row of logits, (n, V), which it overwrites."""
     xp = chainer.backend.get_array_module(logits)
     logits -= logits.max(axis=1, keepdims=True)
     sums = xp.cumsum(xp.exp(logits), axis=1)

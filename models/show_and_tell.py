@@ -82,8 +82,8 @@ class ShowAndTell(chainer.Chain):
         if self.sampling_chance and chainer.config.train:
             with chainer.no_backprop_mode():
                 h = self._hidden(features, inputs, batch_sizes).array
-                logits = h @ self.output.W.array.T + self.output.b.array
-            inputs = mix_in_samples(inputs, logits, batch_sizes, self.sampling_chance)
+            inputs = mix_in_samples(inputs, lambda rows: self._logits(h[rows]), batch_sizes,
+                                    self.sampling_chance)
         h = self._hidden(features, inputs, batch_sizes)
         smooth_loss, loss, accuracy = linear_softmax_cross_entropy(
             h, self.output.W, self.output.b, targets, self.label_smoothing)
@@ -131,9 +131,7 @@ class ShowAndTell(chainer.Chain):
         words, word_of = self.xp.unique(tokens, return_inverse=True)
         gates = self.lstm[0].input_gates(self.embedding.W.array[words])[word_of]
         state = self._step(gates, state)
-        logits = state[-1] @ self.output.W.array.T
-        logits += self.output.b.array
-        return _log_softmax(logits), state
+        return _log_softmax(self._logits(state[-1])), state
 
     def _step(self, gates, state):
         """Advances all layers; ``gates`` is what the input adds to those of the first."""
@@ -143,6 +141,11 @@ class ShowAndTell(chainer.Chain):
                 gates = layer.input_gates(new_state[-1])
             new_state += layer.step(gates, (c, h))
         return new_state
+
+    def _logits(self, h):
+        logits = h @ self.output.W.array.T
+        logits += self.output.b.array
+        return logits
 
     def _standardize(self, features):
         return (features - self.feature_mean) * self.feature_scale
