@@ -2,10 +2,12 @@
 
 import os
 
+from lib.best_epoch import CRITERIA, SaveBest, ScoreCaptions, StopTrigger, best_index
 from lib.caption_file import Captions
 from lib.command_line import (
     ArgumentParser,
     add_device_flag,
+    non_negative_int,
     positive_int,
     run,
     seed,
@@ -24,10 +26,8 @@ from lib.optimization import (
     make_optimizer,
 )
 from lib.snapshot import FILE_NAME, RandomState, Snapshot, load_snapshot
-from lib.stop_trigger import StopTrigger
 from lib.trained_model import TrainedModel
 from lib.training_report import (
-    VALIDATION,
     PlotLog,
     PrintCaptions,
     PrintEpoch,
@@ -74,6 +74,12 @@ def parse_args():
                          help='bring features to mean 0 and deviation 1 over the training '
                               'images; stored in the model')
     add_optimization_flags(parser)
+    choice = parser.add_argument_group('the best epoch')
+    choice.add_argument('--best-by', choices=CRITERIA, default='loss',
+                        help='which epoch becomes best.h5: the one with the lowest validation '
+                             'loss, or with the highest CIDEr of captions of the validation images')
+    choice.add_argument('--patience', type=non_negative_int, default=0, metavar='N',
+                        help='stop after N epochs without a better one; 0 never does')
     parser.add_argument('--seed', type=seed, default=0, metavar='N',
                         help='of weights, order of captions and dropout')
     return parser.parse_args()
@@ -145,7 +151,7 @@ def check_model(args, model, captions, feature_size):
 
 def fixed_settings(args, captions, model):
     """Returns what may not change when the training is resumed."""
-    flags = (*FIXED_FLAGS, 'standardize', 'seed')
+    flags = (*FIXED_FLAGS, 'best_by', 'standardize', 'seed')
     return {**{name: getattr(args, name) for name in flags}, **model.network.hyperparameters,
             # What ends with the last epoch ends where it was to be.
             'last_epoch': (args.epoch if args.lr_schedule == 'cosine' or args.scheduled_sampling
@@ -160,7 +166,8 @@ def make_trainer(args, captions, features, model, device, settings):
     updater = training.updaters.StandardUpdater(
         chainer.iterators.SerialIterator(train, args.batch_size),
         make_optimizer(args, model.network), converter=converter, device=device)
-    trainer = training.Trainer(updater, StopTrigger(args.epoch, args.patience), args.output)
+    trainer = training.Trainer(
+        updater, StopTrigger(args.epoch, args.patience, args.best_by), args.output)
 
     trainer.extend(extensions.Evaluator(
         chainer.iterators.SerialIterator(val, args.batch_size, repeat=False, shuffle=False),
@@ -169,12 +176,12 @@ def make_trainer(args, captions, features, model, device, settings):
     if args.scheduled_sampling:
         trainer.extend(ScheduledSampling(model.network, args.scheduled_sampling, args.epoch))
     trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // args.batch_size)))
-    add_reports(trainer, captions, features, model, device)
-    add_files(trainer, model, settings)
+    add_reports(trainer, args.best_by, captions, features, model, device)
+    add_files(trainer, args.best_by, model, settings)
     return trainer
 
 
-def add_reports(trainer, captions, features, model, device):
+def add_reports(trainer, criterion, captions, features, model, device):
     shown = captions.images_of('val')[:SHOWN_IMAGES]
     trainer.extend(extensions.LogReport(postprocess=add_perplexity))
     trainer.extend(PrintEpoch())
@@ -182,12 +189,14 @@ def add_reports(trainer, captions, features, model, device):
                                  features[device.send(captions.imgid[shown])]))
     trainer.extend(PlotLog('loss', 'loss (nats a word)'))
     trainer.extend(PlotLog('accuracy', 'share of words predicted right'))
+    if criterion == 'CIDEr':
+        trainer.extend(ScoreCaptions(model, captions, features))
+        trainer.extend(PlotLog('CIDEr', 'CIDEr of captions'))
 
 
-def add_files(trainer, model, settings):
+def add_files(trainer, criterion, model, settings):
     """Saves the best model, that of each epoch, and what a resumed training needs."""
-    trainer.extend(lambda _: model.save(os.path.join(trainer.out, 'best.h5')), name='save_best',
-                   trigger=training.triggers.MinValueTrigger(f'{VALIDATION}/loss'))
+    trainer.extend(SaveBest(model, criterion))
     trainer.extend(lambda _: model.save(os.path.join(
         trainer.out, f'epoch_{trainer.updater.epoch:03}.h5')), name='save_epoch',
         trigger=(1, 'epoch'))
@@ -196,9 +205,10 @@ def add_files(trainer, model, settings):
 
 
 def print_best(args, trainer):
-    best = min(trainer.get_extension('LogReport').log,
-               key=lambda entry: entry[f'{VALIDATION}/loss'])
-    print(f'best validation loss {best[f"{VALIDATION}/loss"]:.4f} after epoch {best["epoch"]}: '
+    log = trainer.get_extension('LogReport').log
+    best = log[best_index(log, args.best_by)]
+    key, _ = CRITERIA[args.best_by]
+    print(f'best validation {args.best_by} {best[key]:.4f} after epoch {best["epoch"]}: '
           f'{os.path.join(args.output, "best.h5")}')
 
 

@@ -57,8 +57,6 @@ def add_optimization_flags(parser):
                             'a chance that rises from 0 to this at the last epoch')
     group.add_argument('--gradient-clip', type=non_negative_float, default=0, metavar='NORM',
                        help='longest gradient, all parameters together; 0 is no limit')
-    group.add_argument('--patience', type=non_negative_int, default=0, metavar='N',
-                       help='stop after N epochs without a better validation loss; 0 never does')
 
 
 # Flags that may not change when a training is resumed.

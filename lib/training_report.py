@@ -72,6 +72,7 @@ class PrintEpoch(training.Extension):
         ('val perplexity', f'{VALIDATION}/perplexity', '{:>14.2f}'),
         ('accuracy', f'{TRAIN}/accuracy', '{:>8.2%}'),
         ('val accuracy', f'{VALIDATION}/accuracy', '{:>12.2%}'),
+        ('val CIDEr', f'{VALIDATION}/CIDEr', '{:>9.3f}'),
         ('elapsed', 'elapsed_time', '{:>8.0f} s'),
     )
 
@@ -79,23 +80,27 @@ class PrintEpoch(training.Extension):
         self._header_printed = False
 
     def __call__(self, trainer):
+        entry = trainer.get_extension('LogReport').log[-1]
+        columns = [column for column in self.columns if column[1] in entry]
         if not self._header_printed:
             tqdm.tqdm.write('  '.join(f'{heading:>{len(form.format(0))}}'
-                                      for heading, _, form in self.columns))
+                                      for heading, _, form in columns))
             self._header_printed = True
-        entry = trainer.get_extension('LogReport').log[-1]
-        tqdm.tqdm.write('  '.join(form.format(entry[key]) for _, key, form in self.columns))
+        tqdm.tqdm.write('  '.join(form.format(entry[key]) for _, key, form in columns))
         sys.stdout.flush()
 
 
 class PlotLog(training.Extension):
     """Plots a quantity of the log over the epochs, for training and validation, as PNG.
 
+    A quantity that is known for validation alone makes one line.
+
     Chainer's ``PlotReport`` writes into the old picture, which is broken if it is stopped
     there; this one replaces it.
 
     Args:
-        quantity (str): ``'loss'`` or ``'accuracy'``; also the name of the file.
+        quantity (str): ``'loss'``, ``'accuracy'`` or ``'CIDEr'``; in small letters also the name
+            of the file.
         label (str): The label of the vertical axis.
     """
 
@@ -111,14 +116,16 @@ class PlotLog(training.Extension):
         figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout='constrained')
         axes = figure.add_subplot()
         for prefix, name in (TRAIN, 'training'), (VALIDATION, 'validation'):
-            axes.plot(epochs, [entry[f'{prefix}/{self.quantity}'] for entry in log],
-                      marker='o', markersize=3, label=name)
+            key = f'{prefix}/{self.quantity}'
+            if key in log[-1]:
+                axes.plot(epochs, [entry[key] for entry in log], marker='o', markersize=3,
+                          label=name)
         axes.set_xlabel('epoch')
         axes.set_ylabel(self.label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-        with replacing(f'{trainer.out}/{self.quantity}.png') as temporary:
+        with replacing(f'{trainer.out}/{self.quantity.lower()}.png') as temporary:
             figure.savefig(temporary, format='png', dpi=120)
 
 

@@ -1,9 +1,11 @@
 import json
 import shutil
 
+from lib.beam_search import beam_search
 from lib.caption_file import Captions
 from lib.features import Features, FeatureSource, save_features
 from lib.optimization import OPTIMIZERS
+from lib.scores import CaptionScorer
 from lib.trained_model import TrainedModel
 from tests.samples import (
     assert_input_error,
@@ -101,6 +103,32 @@ def test_best_is_the_epoch_with_the_lowest_validation_loss(trained):
         numpy.testing.assert_array_equal(array, epoch_arrays[name])
 
 
+def test_best_may_be_the_epoch_with_the_best_captions(data, tmp_path):
+    folder = tmp_path / 'result'
+    process = train(data, folder, '--epoch', 30, '--best-by', 'CIDEr', '--patience', 3)
+    assert process.returncode == 0, process.stderr
+    log = json.loads((folder / 'log').read_text())
+    cider = [entry['validation/main/CIDEr'] for entry in log]
+    best = cider.index(max(cider)) + 1
+    assert len(log) == min(30, best + 3)
+    assert process.stdout.endswith(
+        f'best validation CIDEr {max(cider):.4f} after epoch {best}: {folder / "best.h5"}\n')
+    assert f'  {max(cider):.3f}  ' in process.stdout
+    for name, array in arrays_of(folder / 'best.h5').items():
+        numpy.testing.assert_array_equal(array, arrays_of(folder / f'epoch_{best:03}.h5')[name])
+
+    captions = Captions.load(data / 'captions.h5')
+    images, features = captions.images_of('val'), features_of(dataset())
+    network = TrainedModel.load(folder / 'best.h5').network
+    texts = [captions.vocabulary.decode(best.tokens) for best, in beam_search(
+        network, features[captions.imgid[images]], beam_width=3, top=1)]
+    scores, _ = CaptionScorer(captions.references_of(images), with_java=False)(texts)
+    assert {name: log[best - 1][f'validation/main/{name}'] for name in scores} == \
+        pytest.approx(scores)
+    with Image.open(folder / 'cider.png') as plot:
+        assert plot.width > 500
+
+
 def test_validation_loss_is_the_mean_over_the_words(trained, data):
     """The log's figure equals one taken word by word from the saved model."""
     model = TrainedModel.load(trained[0] / 'epoch_012.h5').network
@@ -132,7 +160,7 @@ def test_model_is_enough_by_itself(trained, data):
 @pytest.mark.parametrize('flags', [
     ('--lr-decay', 0.7, '--lr-decay-every', 2, '--gradient-clip', 1),
     ('--optimizer', 'momentum', '--warm-up', 30, '--weight-decay', 1e-4, '--label-smoothing', 0.1),
-    ('--optimizer', 'rmsprop', '--loss', 'sentence', '--layers', 2)],
+    ('--optimizer', 'rmsprop', '--loss', 'sentence', '--layers', 2, '--best-by', 'CIDEr')],
     ids=['decay', 'momentum', 'rmsprop'])
 def test_resuming_is_exact(data, tmp_path, flags):
     assert train(data, tmp_path / 'straight', '--epoch', 6, *flags).returncode == 0
@@ -264,7 +292,7 @@ def test_resuming_with_other_settings_is_refused(data, trained, tmp_path):
     same = ('--standardize', '--dropout', 0.1, '--resume')
     assert_input_error(train(data, tmp_path / 'result', *same, '--hidden', 17), 'hidden_size', 17)
     assert_input_error(train(data, tmp_path / 'result', *same, '--lr', 0.02), 'lr is 0.02')
-    assert_input_error(train(data, tmp_path / 'result', *same, '--optimizer', 'sgd'), 'optimizer')
+    assert_input_error(train(data, tmp_path / 'result', *same, '--best-by', 'CIDEr'), 'best_by')
     snapshot = tmp_path / 'result' / 'snapshot.h5'
     snapshot.write_bytes(snapshot.read_bytes()[:3000])
     assert_input_error(train(data, tmp_path / 'result', *same), 'snapshot.h5', 'damaged')
