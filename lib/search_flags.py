@@ -4,6 +4,7 @@ import functools
 
 from lib.beam_search import beam_search
 from lib.command_line import non_negative_float, non_negative_int, positive_float, positive_int
+from lib.consensus import by_consensus
 from lib.constraints import MinimumLength, NoRepeatedNgrams
 from lib.diverse_beam_search import diverse_beam_search
 from lib.errors import InputError
@@ -34,6 +35,9 @@ def add_search_flags(parser, several_widths=False):
                             'plain beam search')
     group.add_argument('--diversity', type=non_negative_float, default=0.5, metavar='NATS',
                        help="what a word costs that another group has chosen in the same step")
+    group.add_argument('--consensus', type=positive_float, metavar='T',
+                       help="rank the beam's sentences by how much they agree with the others, "
+                            'each weighted by its probability to the power 1/T; 4 is a good value')
     group.add_argument('--sample', action='store_true',
                        help='draw captions at random instead of searching')
     group.add_argument('--temperature', type=positive_float, default=1.0, metavar='T',
@@ -59,9 +63,15 @@ def make_search(args):
     options = {'max_length': args.max_length, 'constraints': constraints,
                'length_normalization': args.length_normalization}
     if args.groups > 1:
-        return functools.partial(diverse_beam_search, groups=args.groups,
-                                 diversity=args.diversity, **options)
-    return functools.partial(beam_search, **options)
+        search = functools.partial(diverse_beam_search, groups=args.groups,
+                                   diversity=args.diversity, **options)
+    else:
+        search = functools.partial(beam_search, **options)
+    if args.consensus is None:
+        return search
+    return lambda model, features, beam_width, top: [
+        by_consensus(sentences, args.consensus)[:top]
+        for sentences in search(model, features, beam_width=beam_width, top=beam_width)]
 
 
 def check_flags(args):
@@ -73,5 +83,6 @@ def check_flags(args):
     if args.min_length > args.max_length:
         raise InputError(f'--min-length {args.min_length} is more than --max-length '
                          f'{args.max_length}')
-    if args.sample and args.groups > 1:
-        raise InputError('--sample draws captions at random; --groups is for beam search')
+    for name, asked in ('groups', args.groups > 1), ('consensus', args.consensus is not None):
+        if args.sample and asked:
+            raise InputError(f'--sample draws captions at random; --{name} is for beam search')
