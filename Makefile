@@ -14,8 +14,9 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: setup
 	PYTHON=$(BIN)/python sh data/demo.sh
 
+# One process a core, so matrix products get one thread each.
 test: setup $(VENV)/.requirements-dev.txt
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: setup $(VENV)/.requirements-dev.txt
 	$(BIN)/python -m ruff check .

@@ -115,10 +115,11 @@ class PlotLog(training.Extension):
         epochs = [entry['epoch'] for entry in log]
         figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout='constrained')
         axes = figure.add_subplot()
-        for prefix, name in (TRAIN, 'training'), (VALIDATION, 'validation'):
+        for prefix, name, color in ((TRAIN, 'training', 'C0'),
+                                    (VALIDATION, 'validation', 'C1')):
             key = f'{prefix}/{self.quantity}'
             if key in log[-1]:
-                axes.plot(epochs, [entry[key] for entry in log], marker='o', markersize=3,
+                axes.plot(epochs, [entry[key] for entry in log], color, marker='o', markersize=3,
                           label=name)
         axes.set_xlabel('epoch')
         axes.set_ylabel(self.label)
