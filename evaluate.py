@@ -4,6 +4,7 @@ import functools
 import os
 
 from lib.caption_file import Captions
+from lib.captioning import caption_images
 from lib.command_line import (
     ArgumentParser,
     add_device_flag,
@@ -25,9 +26,7 @@ from lib.tokens import tokenize
 
 import chainer
 import numpy
-import tqdm
 
-IMAGES_AT_ONCE = 64
 SHOWN_CAPTIONS = 5
 
 
@@ -87,8 +86,8 @@ def evaluate(args, search, model, first, captions, images, features):
     for beam_width in args.beam_width:
         seed_everything(args.seed, device)
         top = min(beam_width, SHOWN_CAPTIONS if args.html else 1)
-        found = caption(functools.partial(search, beam_width=beam_width, top=top), model,
-                        first.vocabulary, features, columns)
+        found = caption_images(functools.partial(search, beam_width=beam_width, top=top),
+                               model, first.vocabulary, features, columns)
         texts = [sentences[0][0] for sentences in found]
         scores, cider = scorer(texts)
         rows.append({'beam_width': beam_width, **scores,
@@ -122,18 +121,6 @@ def print_loss(model, first, captions, split, features):
     if first.vocabulary == captions.vocabulary:
         loss = -mean_log_prob(model, captions, captions.captions_of(split), features)
         print(f'{split}: loss {loss:.4f} nats a word, perplexity {numpy.exp(loss):.2f}')
-
-
-def caption(search, model, vocabulary, features, columns):
-    """Returns the captions of each image, best first, and their log-probabilities."""
-    found = []
-    with tqdm.tqdm(total=len(columns), unit='image', disable=None, leave=False) as progress:
-        for start in range(0, len(columns), IMAGES_AT_ONCE):
-            batch = features[columns[start:start + IMAGES_AT_ONCE]]
-            found += [[(vocabulary.decode(sentence.tokens), sentence.log_prob)
-                       for sentence in sentences] for sentences in search(model, batch)]
-            progress.update(len(batch))
-    return found
 
 
 def describe(texts, training_texts, unit):

@@ -1,8 +1,10 @@
 """Which epoch of a training is the best one, and what is done about it."""
 
+import functools
 import os
 
 from lib.beam_search import beam_search
+from lib.captioning import caption_images
 from lib.scores import CaptionScorer
 from lib.training_report import VALIDATION
 
@@ -12,7 +14,6 @@ from chainer import training
 # What an epoch is judged by: the key in the log, and which value is the best.
 CRITERIA = {'loss': (f'{VALIDATION}/loss', min), 'CIDEr': (f'{VALIDATION}/CIDEr', max)}
 BEAM_WIDTH = 3
-IMAGES_AT_ONCE = 64
 
 
 def best_index(log, criterion):
@@ -96,15 +97,11 @@ class ScoreCaptions(training.Extension):
         images = captions.images_of('val')
         self._scorer = CaptionScorer(captions.references_of(images), with_java=False,
                                      unit=captions.vocabulary.unit)
-        self._columns = chainer.backend.get_device_from_array(features).send(
-            captions.imgid[images])
+        self._rows = chainer.backend.get_device_from_array(features).send(captions.imgid[images])
 
     def __call__(self, trainer):
-        texts = []
-        for start in range(0, len(self._columns), IMAGES_AT_ONCE):
-            found = beam_search(
-                self.model.network, self.features[self._columns[start:start + IMAGES_AT_ONCE]],
-                beam_width=BEAM_WIDTH, top=1)
-            texts += [self.model.vocabulary.decode(best.tokens) for best, in found]
-        scores, _ = self._scorer(texts)
+        found = caption_images(functools.partial(beam_search, beam_width=BEAM_WIDTH, top=1),
+                               self.model.network, self.model.vocabulary, self.features,
+                               self._rows)
+        scores, _ = self._scorer([text for ((text, _),) in found])
         chainer.report({f'{VALIDATION}/{name}': value for name, value in scores.items()})
