@@ -62,7 +62,7 @@ class StopTrigger:
         criterion (str): A key of ``CRITERIA``.
     """
 
-    def __init__(self, max_epoch, patience, criterion='loss'):
+    def __init__(self, max_epoch, patience, criterion):
         self.max_epoch, self.patience, self.criterion = max_epoch, patience, criterion
 
     def __call__(self, trainer):
