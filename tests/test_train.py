@@ -292,6 +292,7 @@ def test_resuming_with_other_settings_is_refused(data, trained, tmp_path):
     same = ('--standardize', '--dropout', 0.1, '--resume')
     assert_input_error(train(data, tmp_path / 'result', *same, '--hidden', 17), 'hidden_size', 17)
     assert_input_error(train(data, tmp_path / 'result', *same, '--lr', 0.02), 'lr is 0.02')
+    assert_input_error(train(data, tmp_path / 'result', *same, '--optimizer', 'sgd'), 'optimizer')
     assert_input_error(train(data, tmp_path / 'result', *same, '--best-by', 'CIDEr'), 'best_by')
     snapshot = tmp_path / 'result' / 'snapshot.h5'
     snapshot.write_bytes(snapshot.read_bytes()[:3000])
