@@ -51,7 +51,8 @@ def parse_args():
                              'here, the best scored first; with several beam widths the last')
     parser.add_argument('--image-root', metavar='FOLDER',
                         help='where the photographs for --html are; if not given, it shows none')
-    parser.add_argument('--seed', type=seed, default=0, metavar='N', help='for --sample')
+    parser.add_argument('--seed', type=seed, default=0, metavar='N',
+                        help='for --sample and --consensus')
     add_search_flags(parser, several_widths=True)
     return parser.parse_args()
 

@@ -48,7 +48,8 @@ def parse_args():
     add_search_flags(parser)
     parser.add_argument('--top', type=positive_int, default=5, metavar='N',
                         help='captions per photograph')
-    parser.add_argument('--seed', type=seed, default=0, metavar='N', help='for --sample')
+    parser.add_argument('--seed', type=seed, default=0, metavar='N',
+                        help='for --sample and --consensus')
     args = parser.parse_args()
     if args.top > args.beam_width and not args.sample:
         raise InputError(f'--top {args.top} is more than --beam-width {args.beam_width}')

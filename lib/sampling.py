@@ -2,12 +2,15 @@
 
 from lib.beam_search import Sentence, until_end
 from lib.vocabulary import END, START
+from models.drawing import draw
 
 import chainer
 
 
 def sample(model, features, n_samples, temperature=1.0, max_length=60, constraints=()):
     """Draws captions word by word (Section 3.1, "Sampling", of Show and Tell).
+
+    Captions of an image that begin alike share a row of the network's state until they part.
 
     Args:
         model: As :func:`lib.beam_search.beam_search` takes it.
@@ -24,26 +27,32 @@ def sample(model, features, n_samples, temperature=1.0, max_length=60, constrain
     """
     xp = chainer.backend.get_array_module(features)
     images = xp.repeat(xp.arange(len(features)), n_samples)
-    state = tuple(array[images] for array in model.start(features))
     words = xp.full((len(images), max_length), END, 'int32')
     scores = xp.zeros(len(images))
-    last_words = xp.full(len(images), START, 'int32')
-    live = xp.arange(len(images))
+    state = model.start(features)
+    last_words = xp.full(len(features), START, 'int32')
+    # The captions that go on, and the row of the state that each of them has.
+    live, rows = xp.arange(len(images)), images
     for length in range(max_length):
+        log_probs, state = model.step(last_words, state)
+        n_words = log_probs.shape[1]
+        allowed = log_probs / temperature
+        if constraints:
+            _, first = xp.unique(rows, return_index=True)
+            for constrain in constraints:
+                constrain(allowed, words[live[first], :length], images[live[first]])
+        next_words = draw(allowed, rows)
+        words[live, length] = next_words
+        scores[live] += log_probs[rows, next_words]
+
+        going_on = next_words != END
+        live = live[going_on]
         if not live.size:
             break
-        log_probs, state = model.step(last_words, state)
-        allowed = log_probs.copy()
-        for constrain in constraints:
-            constrain(allowed, words[live, :length], images[live])
-        # Gumbel noise turns drawing into looking for the largest.
-        noise = -xp.log(xp.random.exponential(size=allowed.shape))
-        next_words = (allowed / temperature + noise).argmax(axis=1).astype('int32')
-        words[live, length] = next_words
-        scores[live] += log_probs[xp.arange(len(live)), next_words]
-        going_on = xp.nonzero(next_words != END)[0]
-        live, last_words = live[going_on], next_words[going_on]
-        state = tuple(array[going_on] for array in state)
+        beginnings, rows = xp.unique(rows[going_on] * n_words + next_words[going_on],
+                                     return_inverse=True)
+        state = tuple(array[beginnings // n_words] for array in state)
+        last_words = (beginnings % n_words).astype('int32')
 
     to_cpu = chainer.get_device('@numpy').send
     sentences = [Sentence(until_end(tokens), score)

@@ -4,7 +4,7 @@ import functools
 
 from lib.beam_search import beam_search
 from lib.command_line import non_negative_float, non_negative_int, positive_float, positive_int
-from lib.consensus import by_consensus
+from lib.consensus import rank_by_consensus
 from lib.constraints import MinimumLength, NoRepeatedNgrams
 from lib.diverse_beam_search import diverse_beam_search
 from lib.errors import InputError
@@ -35,13 +35,14 @@ def add_search_flags(parser, several_widths=False):
                             'plain beam search')
     group.add_argument('--diversity', type=non_negative_float, default=0.5, metavar='NATS',
                        help="what a word costs that another group has chosen in the same step")
-    group.add_argument('--consensus', type=positive_float, metavar='T',
-                       help="rank the beam's sentences by how much they agree with the others, "
-                            'each weighted by its probability to the power 1/T; 4 is a good value')
+    group.add_argument('--consensus', type=non_negative_int, default=0, metavar='N',
+                       help="rank the beam's sentences by how well N captions drawn at random "
+                            'agree with them, 100 or more; 0 ranks them by probability')
     group.add_argument('--sample', action='store_true',
                        help='draw captions at random instead of searching')
     group.add_argument('--temperature', type=positive_float, default=1.0, metavar='T',
-                       help='for --sample: below 1 probable words become more so')
+                       help='of what --sample and --consensus draw: below 1 probable words '
+                            'become more so')
 
 
 def make_search(args):
@@ -67,11 +68,15 @@ def make_search(args):
                                    diversity=args.diversity, **options)
     else:
         search = functools.partial(beam_search, **options)
-    if args.consensus is None:
+    if not args.consensus:
         return search
-    return lambda model, features, beam_width, top: [
-        by_consensus(sentences, args.consensus)[:top]
-        for sentences in search(model, features, beam_width=beam_width, top=beam_width)]
+
+    def search_and_rank(model, features, beam_width, top):
+        sentences = search(model, features, beam_width=beam_width, top=beam_width)
+        ranked = rank_by_consensus(model, features, sentences, args.consensus, args.temperature,
+                                   args.max_length)
+        return [best[:top] for best in ranked]
+    return search_and_rank
 
 
 def check_flags(args):
@@ -83,6 +88,6 @@ def check_flags(args):
     if args.min_length > args.max_length:
         raise InputError(f'--min-length {args.min_length} is more than --max-length '
                          f'{args.max_length}')
-    for name, asked in ('groups', args.groups > 1), ('consensus', args.consensus is not None):
+    for name, asked in ('groups', args.groups > 1), ('consensus', args.consensus):
         if args.sample and asked:
             raise InputError(f'--sample draws captions at random; --{name} is for beam search')

@@ -144,7 +144,7 @@ def test_an_output_that_cannot_be_written_is_refused(folder, tmp_path):
 
 @pytest.mark.parametrize('flags', [
     ['--length-normalization', 0.7], ['--min-length', 9], ['--no-repeat', 1],
-    ['--groups', 5, '--diversity', 2], ['--consensus', 4], ['--sample', '--temperature', 3]],
+    ['--groups', 5, '--diversity', 2], ['--consensus', 20], ['--sample', '--temperature', 3]],
     ids=lambda flags: flags[0])
 def test_other_ways_to_decode_change_the_captions(folder, flags):
     plain, other, again = (generate(folder, folder / 'photos', '--max-length', 12, *more).stdout
@@ -171,7 +171,7 @@ def test_decoding_flags_that_contradict_each_other(folder):
     assert_input_error(generate(folder, photo, '--groups', 3), '--groups 3', '20')
     assert_input_error(generate(folder, photo, '--min-length', 61), '--min-length 61')
     assert_input_error(generate(folder, photo, '--sample', '--groups', 2), '--sample')
-    assert_input_error(generate(folder, photo, '--sample', '--consensus', 4), '--consensus')
+    assert_input_error(generate(folder, photo, '--sample', '--consensus', 20), '--consensus')
 
 
 def test_models_caption_together(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 from lib.beam_search import beam_search
 from lib.command_line import select_device
+from lib.consensus import rank_by_consensus
 from lib.constraints import MinimumLength, NoRepeatedNgrams
 from lib.diverse_beam_search import diverse_beam_search
 from lib.ensemble import Ensemble
@@ -80,6 +81,9 @@ def test_other_ways_to_decode(gpu):
         assert [each.tokens for each in sentences] == [each.tokens for each in others]
     drawn = sample(Ensemble(networks), gpu.send(features), 5, max_length=9)
     assert [len(sentences) for sentences in drawn] == [5] * 7
+    ranked = rank_by_consensus(Ensemble(networks), gpu.send(features), drawn, 20, max_length=9)
+    assert [sorted(map(repr, sentences)) for sentences in ranked] == [
+        sorted(map(repr, sentences)) for sentences in drawn]
 
 
 def test_features(gpu, tmp_path):

@@ -1,57 +1,73 @@
-from lib.beam_search import Sentence
-from lib.consensus import by_consensus
+import math
+
+from lib import consensus
+from lib.beam_search import Sentence, beam_search
+from lib.consensus import mean_cider, rank_by_consensus
+from lib.sampling import sample
+from tests.lib.test_beam_search import make_features
+from tests.samples import small_model
 
 import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-BEAMS = st.lists(
-    st.builds(Sentence, st.lists(st.integers(3, 6), max_size=8), st.floats(-30, 0)),
-    min_size=1, max_size=7, unique_by=lambda sentence: tuple(sentence.tokens))
+SENTENCES = st.lists(st.lists(st.integers(2, 7), max_size=9), min_size=1, max_size=5)
 
 
-def ngrams(tokens):
-    return [tokens[start:end] for start in range(len(tokens))
-            for end in range(start + 1, min(start + 4, len(tokens)) + 1)]
+def ngrams(tokens, n):
+    return [tuple(tokens[start:start + n]) for start in range(len(tokens) - n + 1)]
 
 
-def plain_f1(a, b):
-    """Harmonic mean of precision and recall, n-grams crossed out one by one."""
-    if a == b:
-        return 1
-    a, b = ngrams(a), ngrams(b)
-    left, n_common = list(b), 0
-    for ngram in a:
-        if ngram in left:
-            left.remove(ngram)
-            n_common += 1
-    if not n_common:
-        return 0
-    precision, recall = n_common / len(a), n_common / len(b)
-    return 2 * precision * recall / (precision + recall)
+def plain_cider(candidate, reference):
+    """CIDEr-D of one sentence against one other, summed up n-gram by n-gram."""
+    total = 0
+    for n in 1, 2, 3, 4:
+        every = sorted(set(ngrams(candidate, n) + ngrams(reference, n)))
+        weights = [sum(math.log(max(token - 2, 1)) for token in ngram) for ngram in every]
+        a, b = ([ngrams(tokens, n).count(ngram) * weight for ngram, weight in zip(every, weights)]
+                for tokens in (candidate, reference))
+        norm = math.hypot(*a) * math.hypot(*b)
+        if norm:
+            total += sum(min(x, y) * y for x, y in zip(a, b)) / norm / 4
+    return total * math.exp(-(len(candidate) - len(reference)) ** 2 / (2 * 6 ** 2))
 
 
-@given(BEAMS, st.sampled_from([0.5, 1, 4]))
-def test_equals_the_plain_definition(beam, temperature):
-    total = sum(numpy.exp(other.log_prob / temperature) for other in beam)
-    gains = [sum(plain_f1(sentence.tokens, other.tokens) * numpy.exp(other.log_prob / temperature)
-                 for other in beam) / total for sentence in beam]
-    ranked = by_consensus(beam, temperature)
-    assert sorted(map(repr, ranked)) == sorted(map(repr, beam))
-    gain_of = {id(sentence): gain for sentence, gain in zip(beam, gains)}
-    assert [gain_of[id(sentence)] for sentence in ranked] == pytest.approx(
-        sorted(gains, reverse=True))
+@given(SENTENCES, SENTENCES)
+def test_scores_equal_the_plain_definition(candidates, references):
+    scores = mean_cider(candidates, references)
+    assert scores == pytest.approx([
+        sum(plain_cider(candidate, reference) for reference in references) / len(references)
+        for candidate in candidates])
 
 
-@given(BEAMS)
-def test_without_temperature_the_most_probable_wins(beam):
-    best = max(sentence.log_prob for sentence in beam)
-    assert by_consensus(beam, 1e-9)[0].log_prob == pytest.approx(best, abs=1e-7)
+def test_rare_words_count_more_and_unknown_ones_nothing():
+    frequent, rare, unknown = 4, 2000, 2
+    scores = mean_cider([[frequent, 5, 6, 7], [rare, 8, 9, 10], [unknown]],
+                        [[frequent, rare, unknown]])
+    assert 0 == scores[2] < scores[0] < scores[1]
 
 
-def test_the_common_ground_wins_and_ties_keep_their_order():
-    beam = [Sentence([9], -1), Sentence([3, 4, 5], -1.1), Sentence([3, 4, 6], -1.2)]
-    assert by_consensus(beam, 4)[0] == beam[1]
-    alike = [Sentence([number], -1) for number in range(3, 6)]
-    assert by_consensus(alike, 4) == alike
+@pytest.mark.parametrize('images_at_once', [1, 2, 5])
+def test_ranks_by_the_score_against_drawn_captions(monkeypatch, images_at_once):
+    monkeypatch.setattr(consensus, 'DRAWN_AT_ONCE', 30 * images_at_once)
+    model = small_model(words=('a', 'dog', 'cat', 'runs', 'home')).network
+    features = make_features(5)
+    beams = beam_search(model, features, 6, 6, max_length=8)
+    numpy.random.seed(4)
+    ranked = rank_by_consensus(model, features, beams, 30, 0.7, 8)
+    numpy.random.seed(4)
+    drawn = [captions for start in range(0, 5, images_at_once)
+             for captions in sample(model, features[start:start + images_at_once], 30, 0.7, 8)]
+    for beam, order, references in zip(beams, ranked, drawn, strict=True):
+        scores = [mean_cider([sentence.tokens], [other.tokens for other in references])[0]
+                  for sentence in order]
+        assert scores == sorted(scores, reverse=True)
+        assert sorted(map(repr, order)) == sorted(map(repr, beam))
+    assert ranked != beams
+
+
+def test_sentences_alike_stay_in_order():
+    model = small_model().network
+    alike = [Sentence([2] * number, -number) for number in range(4)]
+    assert rank_by_consensus(model, make_features(1), [alike], 5, max_length=3) == [alike]

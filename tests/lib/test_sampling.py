@@ -2,7 +2,7 @@ import collections
 import math
 
 from lib.beam_search import beam_search
-from lib.constraints import MinimumLength
+from lib.constraints import MinimumLength, NoRepeatedNgrams
 from lib.sampling import sample
 from tests.lib.test_beam_search import make_features
 from tests.samples import small_model
@@ -44,3 +44,10 @@ def test_keeps_constraints_and_order():
         log_probs = [sentence.log_prob for sentence in sentences]
         assert log_probs == sorted(log_probs, reverse=True)
     assert len({tuple(sentence.tokens) for sentence in drawn[0]}) > 1
+
+
+def test_constraints_see_the_words_of_each_caption():
+    model = small_model().network
+    for sentences in sample(model, make_features(4), 40, 3.0, 6, [NoRepeatedNgrams(1)]):
+        assert all(len(set(tokens)) == len(tokens) for tokens, _ in sentences)
+        assert len({tuple(tokens) for tokens, _ in sentences}) > 5
