@@ -12,6 +12,8 @@ from scipy import sparse
 LONGEST_NGRAM = 4
 # How many words longer or shorter a caption may well be, as in CIDEr-D.
 LENGTH_DEVIATION = 6
+# Of words too rare for the vocabulary.
+UNKNOWN_RANK = 10000
 # Captions drawn at a time, so that their probabilities do not fill the memory.
 DRAWN_AT_ONCE = 4096
 
@@ -52,7 +54,7 @@ def mean_cider(candidates, references):
     CIDEr-D (Vedantam et al., *CIDEr*, CVPR 2015) weighs n-grams by how rare they are among
     images. Here the weight of an n-gram is the sum over its words of the logarithm of their
     rank in the vocabulary, which by Zipf's law is nearly that, and nothing but the sentences
-    need be known.
+    need be known. An n-gram with ``<UNK>`` equals no other: who knows which word it is.
 
     Args:
         candidates (list of list of int): Sentences, as tokens of a vocabulary that has its most
@@ -80,8 +82,8 @@ def _vectors(sentences, column_of):
     two sentences share as many columns as the smaller count, which CIDEr-D asks for.
 
     Returns:
-        tuple of scipy.sparse.csr_matrix: The weights, of length 1 for the n-grams of each n if
-        none is there twice, and how often the n-gram is in the sentence.
+        tuple of scipy.sparse.csr_matrix: The weights, divided by the length of the vector of
+        the sentence's n-grams of this n; and how often the n-gram is in the sentence.
     """
     columns, weights, counts, ends = [], [], [], [0]
     for tokens in sentences:
@@ -92,6 +94,8 @@ def _vectors(sentences, column_of):
             norm = math.sqrt(sum((count * weight_of[ngram]) ** 2
                                  for ngram, count in ngrams.items())) or 1
             for ngram, count in ngrams.items():
+                if UNKNOWN in ngram:
+                    continue
                 columns += [column_of[ngram, number] for number in range(count)]
                 weights += [weight_of[ngram] / norm] * count
                 counts += [count] * count
@@ -101,5 +105,5 @@ def _vectors(sentences, column_of):
 
 
 def _rarity(token):
-    """The logarithm of a word's rank; that of ``<UNK>``, which says nothing, is 0."""
-    return math.log(max(1, token - UNKNOWN))
+    """The logarithm of a word's rank; 0 for the most frequent word."""
+    return math.log(UNKNOWN_RANK if token == UNKNOWN else max(1, token - UNKNOWN))

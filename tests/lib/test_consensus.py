@@ -24,12 +24,14 @@ def plain_cider(candidate, reference):
     total = 0
     for n in 1, 2, 3, 4:
         every = sorted(set(ngrams(candidate, n) + ngrams(reference, n)))
-        weights = [sum(math.log(max(token - 2, 1)) for token in ngram) for ngram in every]
+        weights = [sum(math.log(10000 if token == 2 else token - 2) for token in ngram)
+                   for ngram in every]
         a, b = ([ngrams(tokens, n).count(ngram) * weight for ngram, weight in zip(every, weights)]
                 for tokens in (candidate, reference))
         norm = math.hypot(*a) * math.hypot(*b)
         if norm:
-            total += sum(min(x, y) * y for x, y in zip(a, b)) / norm / 4
+            total += sum(min(x, y) * y for ngram, x, y in zip(every, a, b)
+                         if 2 not in ngram) / norm / 4
     return total * math.exp(-(len(candidate) - len(reference)) ** 2 / (2 * 6 ** 2))
 
 
@@ -41,11 +43,13 @@ def test_scores_equal_the_plain_definition(candidates, references):
         for candidate in candidates])
 
 
-def test_rare_words_count_more_and_unknown_ones_nothing():
+def test_rare_words_count_more_and_unknown_ones_are_no_match():
     frequent, rare, unknown = 4, 2000, 2
-    scores = mean_cider([[frequent, 5, 6, 7], [rare, 8, 9, 10], [unknown]],
-                        [[frequent, rare, unknown]])
+    reference = [frequent, rare, unknown]
+    scores = mean_cider([[frequent, 5, 6, 7], [rare, 8, 9, 10], [unknown], [rare, unknown], [rare]],
+                        [reference])
     assert 0 == scores[2] < scores[0] < scores[1]
+    assert scores[3] < scores[4]
 
 
 @pytest.mark.parametrize('images_at_once', [1, 2, 5])
@@ -69,5 +73,5 @@ def test_ranks_by_the_score_against_drawn_captions(monkeypatch, images_at_once):
 
 def test_sentences_alike_stay_in_order():
     model = small_model().network
-    alike = [Sentence([2] * number, -number) for number in range(4)]
+    alike = [Sentence([3] * number, -number) for number in range(4)]
     assert rank_by_consensus(model, make_features(1), [alike], 5, max_length=3) == [alike]
