@@ -54,7 +54,7 @@ def mean_cider(candidates, references):
     CIDEr-D (Vedantam et al., *CIDEr*, CVPR 2015) weighs n-grams by how rare they are among
     images. Here the weight of an n-gram is the sum over its words of the logarithm of their
     rank in the vocabulary, which by Zipf's law is nearly that, and nothing but the sentences
-    need be known. An n-gram with ``<UNK>`` equals no other: who knows which word it is.
+    need be known. An n-gram with ``<UNK>``, whose word is not known, equals no other.
 
     Args:
         candidates (list of list of int): Sentences, as tokens of a vocabulary that has its most

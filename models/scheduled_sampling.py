@@ -12,8 +12,8 @@ def mix_in_samples(inputs, predict, batch_sizes, chance):
     Args:
         inputs (array): Words fed in, packed time-major (see :mod:`models.packed_lstm`), (R,),
             int32.
-        predict (callable): Given n indices of rows, returns the logits, (n, V), of the word after
-            each of them.
+        predict (callable): Given n indices of rows, returns new logits, (n, V), of the word
+            after each of them.
         batch_sizes (sequence of int): Captions running at each word.
         chance (float): How likely each word after the first one is replaced.
 
