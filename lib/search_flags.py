@@ -37,7 +37,7 @@ def add_search_flags(parser, several_widths=False):
                        help="what a word costs that another group has chosen in the same step")
     group.add_argument('--consensus', type=non_negative_int, default=0, metavar='N',
                        help="rank the beam's sentences by how well N captions drawn at random "
-                            'agree with them, 100 or more; 0 ranks them by probability')
+                            'agree with them, such as 300; 0 ranks them by probability')
     group.add_argument('--sample', action='store_true',
                        help='draw captions at random instead of searching')
     group.add_argument('--temperature', type=positive_float, default=1.0, metavar='T',
