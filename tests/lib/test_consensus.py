@@ -52,6 +52,12 @@ def test_rare_words_count_more_and_unknown_ones_are_no_match():
     assert scores[3] < scores[4]
 
 
+def test_the_common_ground_wins():
+    scores = mean_cider([[9], [4, 5, 6], [4, 5, 7]], [[9], [4, 5, 6], [4, 5, 7], [4, 5, 6]])
+    assert scores.argmax() == 1
+    assert scores.argmin() == 0
+
+
 @pytest.mark.parametrize('images_at_once', [1, 2, 5])
 def test_ranks_by_the_score_against_drawn_captions(monkeypatch, images_at_once):
     monkeypatch.setattr(consensus, 'DRAWN_AT_ONCE', 30 * images_at_once)

@@ -29,7 +29,6 @@ def test_the_lowest_and_highest_random_numbers_stay_in_their_row(monkeypatch, nu
 def test_unlikely_words_are_drawn_too():
     numpy.random.seed(0)
     logits = numpy.zeros((1, 10000), 'float32')
-    logits[0, 9999] = numpy.log(1e-4 * 10000)
     counts = numpy.bincount(draw(logits, numpy.zeros(10 ** 6, int)), minlength=10000)
     assert counts.mean() == 100
     assert counts.std() == pytest.approx(10, rel=.05)
