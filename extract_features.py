@@ -1,90 +1,107 @@
-"""Makes the features file of a data set from its photographs with a Caffe network."""
+"""Extracts the features of a data set's images with a Caffe network."""
 
 import os
 import sys
 
-from lib.command_line import ArgumentParser, add_device_flag, run, select_device
-from lib.datasets import read_datasets
-from lib.errors import InputError
-from lib.feature_flags import add_feature_flags, make_extractor
-from lib.features import Features, check_fits, save_features
-from lib.partial_features import PartialFeatures
-from lib.photographs import prepared_photographs
-
-import chainer
 import numpy
 import tqdm
 
-PHOTOGRAPHS_AT_ONCE = 32
+from lib.captions.readers import read_dataset
+from lib.command_line import ArgumentParser, add_gpu_flag, print_unreadable, run_main
+from lib.device import select_device
+from lib.errors import InputError
+from lib.features.extractor import FeatureExtractor
+from lib.features.feature_file import Features, check_fits, save_features
+from lib.features.flags import add_extraction_flags, extraction_options
+from lib.features.partial_file import PartialFeatures
+
+IMAGES_AT_ONCE = 32
 
 
 def parse_args():
     parser = ArgumentParser(__doc__)
-    add_device_flag(parser)
-    parser.add_argument('-i', '--image', required=True, metavar='FILE',
-                        help='caffemodel, such as VGG_ILSVRC_19_layers.caffemodel')
-    parser.add_argument('--dataset', required=True, nargs='+', metavar='[SPLIT=]FILE',
-                        help='what names the photographs, as preprocess_vocab.py was given it')
-    parser.add_argument('--image-root', required=True, metavar='FOLDER',
-                        help='where the photographs are')
-    parser.add_argument('-o', '--output', required=True, metavar='FILE',
-                        help='file to write; column n belongs to image n; HDF5 if it ends with '
-                             '.h5, else MATLAB 5. What is done is kept beside it, so that the '
-                             'same command goes on after an interruption')
-    add_feature_flags(parser, "What is not given is as Karpathy's VGG19 features were made: fc7, "
-                              '224 pixels, mean 103.939 116.779 123.68, warp.')
+    add_gpu_flag(parser)
+    parser.add_argument(
+        '--dataset',
+        required=True,
+        nargs='+',
+        metavar='[SPLIT=]FILE',
+        help='files that name the images, as for preprocess_vocab.py',
+    )
+    parser.add_argument(
+        '--image-root', required=True, metavar='FOLDER', help='folder that contains the images'
+    )
+    parser.add_argument(
+        '-o',
+        '--output',
+        required=True,
+        metavar='FILE',
+        help='file to write: HDF5 if it ends with .h5, otherwise MATLAB 5. After an interruption '
+        'the same command continues where it stopped',
+    )
+    add_extraction_flags(
+        parser,
+        "By default features are extracted like Karpathy's with VGG19: fc7, 224 pixels, mean "
+        '103.939 116.779 123.68, warp.',
+    )
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    images = read_datasets(args.dataset)
+    images = read_dataset(args.dataset)
     paths = [os.path.join(args.image_root, image.filename) for image in images]
-    check_paths(args, paths)
-    columns = numpy.array([image.imgid for image in images])
-    extractor, source = make_extractor(args, select_device(args.gpu))
-    caffemodel = os.stat(args.image)
-    partial = PartialFeatures(args.output, int(columns.max()) + 1, {
-        **vars(source), 'size': caffemodel.st_size, 'modified': caffemodel.st_mtime})
+    check_exist(args.image_root, paths)
+    imgids = numpy.array([image.imgid for image in images])
+    extractor = FeatureExtractor.load(args.cnn, select_device(args.gpu), **extraction_options(args))
+    cnn_stat = os.stat(args.cnn)
+    settings = {**vars(extractor.source), 'size': cnn_stat.st_size, 'modified': cnn_stat.st_mtime}
+    partial = PartialFeatures(args.output, int(imgids.max()) + 1, settings)
 
-    n_before = int(partial.done()[columns].sum())
-    if n_before:
-        print(f'going on: {n_before} of {len(paths)} photographs were there already',
-              file=sys.stderr)
-    extract(args, extractor, partial, columns, paths)
-    n_read = int(partial.done()[columns].sum())
-    if not n_read:
-        raise InputError(f'--image-root {args.image_root}: no photograph could be read')
-    features = partial.array()
-    save_features(args.output, Features(features, source))
+    extract(args.output, extractor, partial, imgids, paths)
+    n_extracted = int(partial.done()[imgids].sum())
+    if not n_extracted:
+        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
+    features = Features(partial.read(), extractor.source)
+    save_features(args.output, features)
     partial.remove()
-    print(f'{features.shape[1]} features each of {n_read} photographs written to {args.output}')
-    if n_read < len(paths):
-        print(f'the columns of {len(paths) - n_read} unreadable photographs hold NaN, which '
-              'train.py refuses', file=sys.stderr)
-    return 0 if n_read == len(paths) else 1
+    size = features.array.shape[1]
+    print(f'wrote {args.output}: {size} features of each of {n_extracted} images')
+    if n_extracted == len(paths):
+        return 0
+    print(
+        f'the features of {len(paths) - n_extracted} unreadable images are NaN, which train.py '
+        'rejects',
+        file=sys.stderr,
+    )
+    return 1
 
 
-def extract(args, extractor, partial, columns, paths):
-    """Makes the features that are not there yet."""
-    missing = numpy.flatnonzero(~partial.done()[columns])
-    with tqdm.tqdm(total=len(paths), initial=len(paths) - len(missing), unit='photo',
-                   disable=None, leave=False) as progress:
-        for positions, pixels in prepared_photographs(
-                [paths[place] for place in missing], extractor.prepare, PHOTOGRAPHS_AT_ONCE):
-            if positions:
-                rows = chainer.get_device('@numpy').send(extractor(pixels))
-                check_fits(args.output, (columns.max() + 1, rows.shape[1]))    # not after hours
-                partial.put(columns[missing[positions]], rows)
-            progress.update(len(positions))
-
-
-def check_paths(args, paths):
+def check_exist(image_root, paths):
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
-        raise InputError(f'--image-root {args.image_root}: {len(missing)} of {len(paths)} '
-                         f'photographs are not there, the first is {missing[0]}')
+        raise InputError(
+            f'--image-root {image_root}: {len(missing)} of {len(paths)} images are missing, the '
+            f'first is {missing[0]}'
+        )
+
+
+def extract(output, extractor, partial, imgids, paths):
+    """Extracts the features that an interrupted run has not."""
+    missing = numpy.flatnonzero(~partial.done()[imgids])
+    n_done = len(paths) - len(missing)
+    if n_done:
+        print(f'continuing after {n_done} of {len(paths)} images', file=sys.stderr)
+    with tqdm.tqdm(
+        total=len(paths), initial=n_done, unit='image', disable=None, leave=False
+    ) as progress:
+        missing_paths = [paths[index] for index in missing]
+        for indices, features in extractor.extract(missing_paths, IMAGES_AT_ONCE, print_unreadable):
+            # Checked now, not after hours.
+            check_fits(output, (imgids.max() + 1, features.shape[1]))
+            partial.put(imgids[missing[indices]], features)
+            progress.update(len(indices))
 
 
 if __name__ == '__main__':
-    run(main)
+    run_main(main)

@@ -1,110 +1,99 @@
-"""Captions photographs with a trained model and the network its features come from."""
+"""Captions images with a trained model and the CNN that its features come from."""
 
 import os
 import sys
 
-from lib.command_line import (
-    ArgumentParser,
-    add_device_flag,
-    positive_int,
-    run,
-    seed,
-    seed_everything,
-    select_device,
-)
-from lib.ensemble import load_models
-from lib.errors import InputError
-from lib.feature_flags import add_feature_flags, make_extractor
-from lib.files import write_json
-from lib.html_page import Card, write_page
-from lib.photographs import find_photographs, prepared_photographs
-from lib.search_flags import add_search_flags, make_search
-
 import tqdm
 
-# Enough to make beam search efficient; few enough that the first captions come soon.
-PHOTOGRAPHS_AT_ONCE = 16
+from lib.captioner import Captioner
+from lib.command_line import (
+    ArgumentParser,
+    add_gpu_flag,
+    add_seed_flag,
+    positive_int,
+    print_unreadable,
+    run_main,
+)
+from lib.decoding.decode import DecodingOptions
+from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
+from lib.device import set_seed
+from lib.errors import InputError
+from lib.evaluation.html_gallery import Card, write_gallery
+from lib.features.flags import add_extraction_flags, extraction_options
+from lib.features.images import find_images
+from lib.files import write_json
 
 
 def parse_args():
     parser = ArgumentParser(__doc__)
-    add_device_flag(parser)
-    parser.add_argument('photographs', nargs='*', metavar='PHOTO_OR_FOLDER',
-                        help='what to caption: files, and folders of files')
-    parser.add_argument('-l', '--list', action='append', default=[], metavar='FILE',
-                        help='text file with the path of a photograph or folder on each line; '
-                             'may be given more than once')
-    parser.add_argument('-m', '--model', required=True, nargs='+', metavar='FILE',
-                        help='trained models, such as best.h5; several caption together')
-    parser.add_argument('-i', '--image', required=True, metavar='FILE',
-                        help='caffemodel that the features of the model came from')
-    parser.add_argument('--json', metavar='FILE',
-                        help='also write the captions and their log-probabilities here')
-    parser.add_argument('--html', metavar='FILE',
-                        help='also write a page of the photographs and their captions here')
-    add_feature_flags(parser, 'What is not given is as the features of the model were made, or, '
-                              "if the model does not know, as Karpathy's VGG19 features were: "
-                              'fc7, 224 pixels, mean 103.939 116.779 123.68, warp.')
-    add_search_flags(parser)
-    parser.add_argument('--top', type=positive_int, default=5, metavar='N',
-                        help='captions per photograph')
-    parser.add_argument('--seed', type=seed, default=0, metavar='N',
-                        help='for --sample and --consensus')
-    args = parser.parse_args()
-    if args.top > args.beam_width and not args.sample:
-        raise InputError(f'--top {args.top} is more than --beam-width {args.beam_width}')
-    return args
+    parser.add_argument(
+        'images', nargs='*', metavar='IMAGE_OR_FOLDER', help='images, and folders of images'
+    )
+    add_gpu_flag(parser)
+    parser.add_argument(
+        '-l',
+        '--list',
+        action='append',
+        default=[],
+        metavar='FILE',
+        help='text file with an image or folder on each line; may be repeated',
+    )
+    add_models_flag(parser)
+    parser.add_argument(
+        '--json', metavar='FILE', help='also write the captions and their log-probabilities here'
+    )
+    parser.add_argument(
+        '--html', metavar='FILE', help='also write a page of the images with their captions here'
+    )
+    parser.add_argument(
+        '--top',
+        type=positive_int,
+        default=DecodingOptions.top,
+        metavar='N',
+        help='captions per image',
+    )
+    add_seed_flag(parser, '--sample and --mbr-samples')
+    add_decoding_flags(parser)
+    add_extraction_flags(
+        parser,
+        "By default features are extracted like the model's, or, if the model does not record "
+        "how, like Karpathy's with VGG19: fc7, 224 pixels, mean 103.939 116.779 123.68, warp.",
+    )
+    return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    search = make_search(args)
-    paths = find_photographs(args.photographs, args.list)
-    device = select_device(args.gpu)
-    seed_everything(args.seed, device)
-    model, first = load_models(args.model, device)
-    extractor, _ = make_extractor(args, device, first.feature_source)
+    options = decoding_options(args)
+    if not args.images and not args.list:
+        raise InputError(
+            'no images given; name images, folders or a --list, before -m, which takes every path '
+            'after it'
+        )
+    paths = find_images(args.images, args.list)
+    captioner = Captioner.load(args.model, args.cnn, args.gpu, **extraction_options(args))
+    set_seed(args.seed, captioner.ensemble.device)
 
     results = []
-    with tqdm.tqdm(total=len(paths), unit='photo', disable=None, leave=False) as progress:
-        for positions, pixels in prepared_photographs(paths, extractor.prepare,
-                                                      PHOTOGRAPHS_AT_ONCE):
-            if pixels:
-                features = extract(args, extractor, first, pixels)
-                results += show(first.vocabulary, [paths[each] for each in positions],
-                                search(model, features, args.beam_width, args.top))
-            progress.update(len(positions))
+    with tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress:
+        for path, captions in captioner.caption_images(paths, options, print_unreadable):
+            tqdm.tqdm.write('\n'.join([f'# {path}', *(caption.text for caption in captions)]))
+            sys.stdout.flush()
+            results.append((path, captions))
+            progress.update()
     if args.json:
-        write_json(args.json, results)
+        write_json(
+            args.json,
+            [
+                {'image': path, 'captions': [caption.to_json() for caption in captions]}
+                for path, captions in results
+            ],
+        )
     if args.html:
-        write_page(args.html, f'{len(results)} photographs and their captions', (
-            Card(os.path.basename(result['photograph']), result['photograph'],
-                 [(each['caption'], each['log_prob']) for each in result['captions']])
-            for result in results))
+        cards = (Card(os.path.basename(path), path, captions) for path, captions in results)
+        write_gallery(args.html, f'{len(results)} images and their captions', cards)
     return 0 if len(results) == len(paths) else 1
 
 
-def extract(args, extractor, model, pixels):
-    """Returns the features of prepared photographs."""
-    features = extractor(pixels)
-    size = model.network.hyperparameters['feature_size']
-    if features.shape[1] != size:
-        raise InputError(f'{args.image}: its features have size {features.shape[1]}, but '
-                         f'{args.model[0]} was trained on features of size {size}; see --layer')
-    return features
-
-
-def show(vocabulary, paths, sentences_of_photographs):
-    """Prints the captions of photographs and returns them as JSON objects."""
-    results = []
-    for path, sentences in zip(paths, sentences_of_photographs):
-        captions = [{'caption': vocabulary.decode(sentence.tokens),
-                     'log_prob': sentence.log_prob} for sentence in sentences]
-        tqdm.tqdm.write('\n'.join([f'# {path}', *(each['caption'] for each in captions)]))
-        results.append({'photograph': path, 'captions': captions})
-    sys.stdout.flush()
-    return results
-
-
 if __name__ == '__main__':
-    run(main)
+    run_main(main)

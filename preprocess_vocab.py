@@ -1,78 +1,113 @@
-"""Turns a data set's captions into captions.h5: a vocabulary and encoded captions."""
+"""Converts a data set's captions to captions.h5: a vocabulary and encoded captions."""
 
 import random
 
-from lib.caption_file import Captions
-from lib.command_line import ArgumentParser, non_negative_int, positive_int, run, seed
-from lib.datasets import read_datasets
+from lib.captions.captioned_image import SPLITS
+from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import read_dataset
+from lib.captions.tokenizer import SEPARATORS
+from lib.captions.vocabulary import SPECIAL_TOKENS
+from lib.command_line import ArgumentParser, add_seed_flag, non_negative_int, positive_int, run_main
 from lib.errors import InputError
-from lib.karpathy import SPLITS
-from lib.tokens import SEPARATORS
-from lib.vocabulary import SPECIAL_WORDS
 
 
 def parse_args():
     parser = ArgumentParser(__doc__)
-    parser.add_argument('dataset', nargs='+',
-                        help="Karpathy's dataset.json; or COCO's captions_train2014.json and the "
-                             'like, or text files with lines of file, tab and caption, each with '
-                             'its split in front (val=FILE) or in its name')
-    parser.add_argument('-o', '--output', default='captions.h5', help='file to write')
-    parser.add_argument('--min-count', type=positive_int, default=5, metavar='N',
-                        help='words seen fewer than N times in the training splits become <UNK>')
-    parser.add_argument('--train-splits', nargs='+', default=['train'], metavar='SPLIT',
-                        help="splits to train on; COCO's restval is added with: train restval")
-    parser.add_argument('--tokens', choices=SEPARATORS, default='words',
-                        help='what to split captions into; characters for Japanese and Chinese')
-    parser.add_argument('--hold-out', type=non_negative_int, default=0, metavar='N',
-                        help='training images, drawn at random, that become the split val')
-    parser.add_argument('--seed', type=seed, default=0, metavar='N', help='for --hold-out')
+    parser.add_argument(
+        'dataset',
+        nargs='+',
+        metavar='[SPLIT=]FILE',
+        help="Karpathy's dataset.json, COCO's annotations (captions_train2014.json), or text files "
+        'with a line of file, tab and caption for each caption; for the last two, name the split '
+        'in front (val=FILE) or in the file name',
+    )
+    parser.add_argument(
+        '-o', '--output', default='captions.h5', metavar='FILE', help='file to write'
+    )
+    parser.add_argument(
+        '--min-count',
+        type=positive_int,
+        default=5,
+        metavar='N',
+        help='tokens seen fewer than N times in the training splits become <UNK>',
+    )
+    parser.add_argument(
+        '--train-splits',
+        nargs='+',
+        default=['train'],
+        metavar='SPLIT',
+        help='splits to train on; "train restval" for the usual split of COCO',
+    )
+    parser.add_argument(
+        '--tokenizer',
+        '--tokens',
+        choices=SEPARATORS,
+        default='words',
+        help='how to split captions; characters for Japanese and Chinese',
+    )
+    parser.add_argument(
+        '--val-size',
+        '--hold-out',
+        type=non_negative_int,
+        default=0,
+        metavar='N',
+        help='number of randomly chosen training images to move to the split val',
+    )
+    add_seed_flag(parser, 'choosing the images of --val-size')
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    images = read_datasets(args.dataset, args.tokens)
-    check_splits(args, {image.split for image in images})
-    images = hold_out(args, images)
-    captions = Captions.from_images(images, args.min_count, args.train_splits, args.tokens)
-    if len(captions.vocabulary) == len(SPECIAL_WORDS):
-        raise InputError(f'{", ".join(args.dataset)}: no word occurs {args.min_count} times or '
-                         'more in the training splits; lower --min-count')
-    captions.save(args.output)
-    print_statistics(captions)
-    print(f'written to {args.output}')
+    images = read_dataset(args.dataset, args.tokenizer)
+    check_splits(args, images)
+    if args.val_size:
+        images = move_to_validation(args, images)
+    dataset = CaptionDataset.from_images(images, args.min_count, args.train_splits, args.tokenizer)
+    if len(dataset.vocabulary) == len(SPECIAL_TOKENS):
+        raise InputError(
+            f'{", ".join(args.dataset)}: no token occurs {args.min_count} times in the training '
+            'splits; lower --min-count'
+        )
+    dataset.save(args.output)
+    print_statistics(dataset)
+    print(f'wrote {args.output}')
 
 
-def check_splits(args, present):
+def check_splits(args, images):
+    present = {image.split for image in images}
     for split in args.train_splits:
         if split not in SPLITS:
-            raise InputError(f'--train-splits: unknown split "{split}" '
-                             f'(known: {", ".join(SPLITS)})')
+            raise InputError(
+                f'--train-splits: unknown split "{split}"; must be one of {", ".join(SPLITS)}'
+            )
         if split not in present:
-            raise InputError(f'--train-splits: {", ".join(args.dataset)} has no image in the '
-                             f'split "{split}"')
+            raise InputError(
+                f'--train-splits: {", ".join(args.dataset)} has no images in the split "{split}"'
+            )
 
 
-def hold_out(args, images):
-    """Returns the images, some of those to train on being moved to the split val."""
-    train = [place for place, image in enumerate(images) if image.split in args.train_splits]
-    if args.hold_out >= len(train):
-        raise InputError(f'--hold-out {args.hold_out}: there are {len(train)} training images')
-    chosen = set(random.Random(args.seed).sample(train, args.hold_out))
-    return [image._replace(split='val') if place in chosen else image
-            for place, image in enumerate(images)]
+def move_to_validation(args, images):
+    """Returns the images, some of the training images moved to the split val."""
+    train = [index for index, image in enumerate(images) if image.split in args.train_splits]
+    if args.val_size >= len(train):
+        raise InputError(f'--val-size {args.val_size}: there are only {len(train)} training images')
+    chosen = set(random.Random(args.seed).sample(train, args.val_size))
+    return [
+        image._replace(split='val') if index in chosen else image
+        for index, image in enumerate(images)
+    ]
 
 
-def print_statistics(captions):
+def print_statistics(dataset):
     print(f'{"split":<8}{"images":>10}{"captions":>12}{"tokens":>12}{"<UNK>":>9}{"longest":>9}')
-    for split, count in captions.statistics().items():
-        print(f'{split:<8}{count["images"]:>10,}{count["captions"]:>12,}{count["tokens"]:>12,}'
-              f'{count["unknown"] / count["tokens"]:>9.2%}{count["longest"]:>9}')
-    print(f'vocabulary: {len(captions.vocabulary):,} words, '
-          f'{", ".join(SPECIAL_WORDS)} included')
-    print(f'longest caption: {captions.lengths.max()} words')
+    for split, count in dataset.statistics().items():
+        print(
+            f'{split:<8}{count["images"]:>10,}{count["captions"]:>12,}{count["tokens"]:>12,}'
+            f'{count["unknown"] / count["tokens"]:>9.2%}{count["longest"]:>9}'
+        )
+    print(f'vocabulary: {len(dataset.vocabulary):,} tokens, including {", ".join(SPECIAL_TOKENS)}')
 
 
 if __name__ == '__main__':
-    run(main)
+    run_main(main)

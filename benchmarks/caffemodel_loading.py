@@ -2,9 +2,9 @@
 
     python -m benchmarks.caffemodel_loading
 
-Writes a VGG19 with random weights (558 MB) to a temporary folder. Each load is a process of
-its own, on Linux, whose /proc tells the peak. The first, which fills the file cache, does not
-count.
+Writes a VGG19 with random weights (558 MB) to a temporary folder. Every load runs in a new
+process, on Linux, where /proc shows the peak of its memory. The first, which fills the file
+cache, does not count.
 """
 
 import json
@@ -13,26 +13,28 @@ import subprocess
 import sys
 import tempfile
 
-from lib.command_line import ArgumentParser, positive_int, run
-from tests.caffemodels import write_vgg19
-
 import numpy
 
-LOAD = r'''
+from lib.command_line import ArgumentParser, positive_int, run_main
+from tests.helpers.caffemodels import write_vgg19
+
+LOAD = r"""
 import json, re, sys, time
-from lib.caffemodel import Caffemodel, CaffeFunction
+from models.caffe.caffemodel import Caffemodel, CaffeFunction
 def peak():
-    # Not getrusage: that counts what the parent process held before this one began.
+    # Not getrusage, which includes the memory of the parent process at the fork.
     return 1024 * int(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])
-before, start = peak(), time.perf_counter()
+peak_before, start = peak(), time.perf_counter()
 network = {'ours': Caffemodel, 'Chainer': CaffeFunction}[sys.argv[1]](sys.argv[2])
-print(json.dumps([time.perf_counter() - start, peak() - before, peak()]))
-'''
+print(json.dumps([time.perf_counter() - start, peak() - peak_before, peak()]))
+"""
 
 
 def main():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    parser.add_argument('--rounds', type=positive_int, default=3, help='how often each one loads')
+    parser.add_argument(
+        '--rounds', type=positive_int, default=3, metavar='N', help='repetitions of each program'
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = write_vgg19(pathlib.Path(folder) / 'vgg19.caffemodel', width=64, features=4096)
@@ -52,10 +54,12 @@ def main():
 
 
 def measure(name, path):
-    """Returns seconds, bytes the process grew by, and bytes of its peak."""
-    return json.loads(subprocess.run([sys.executable, '-c', LOAD, name, str(path)],
-                                     capture_output=True, check=True, text=True).stdout)
+    """Returns the seconds, the growth of the process and its peak, bytes."""
+    process = subprocess.run(
+        [sys.executable, '-c', LOAD, name, str(path)], capture_output=True, check=True, text=True
+    )
+    return json.loads(process.stdout)
 
 
 if __name__ == '__main__':
-    run(main)
+    run_main(main)

@@ -1,33 +1,39 @@
-"""Whole epochs on features of COCO's size: what loading costs, and how memory goes.
+"""Whole epochs on features of COCO's size: the cost of loading data, and memory over time.
 
     python -m benchmarks.epochs [--gpu 0]
 
-Iterator, packing, gathering of features and the training step are those of train.py.
-The features are random, 4096 x 123,287 (2 GB), and so are the captions.
+Iterator, packing, gathering of features and training step are those of train.py. The
+features, 4096 x 123,287 (2 GB), and the captions are random.
 """
 
 import re
-import time
-
-from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_words, seconds_of
-from lib.adam import Adam
-from lib.caption_file import Captions
-from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
-from lib.minibatch import make_converter
-from models.show_and_tell import ShowAndTell
 
 import chainer
 import numpy
 
-IMAGES = 123287
+from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens, seconds_of
+from lib.captions.dataset import CaptionDataset
+from lib.captions.packing import make_converter
+from lib.command_line import ArgumentParser, add_gpu_flag, positive_int, run_main
+from lib.device import select_device
+from lib.training.adam import Adam
+from models.show_and_tell import ShowAndTell
+
+N_IMAGES = 123287
 
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_device_flag(parser)
-    parser.add_argument('--epochs', type=positive_int, default=4, help='how many to run')
-    parser.add_argument('--captions', type=positive_int, default=6400, help='captions an epoch')
-    parser.add_argument('--batch-size', type=positive_int, default=128, help='captions a step')
+    add_gpu_flag(parser)
+    parser.add_argument(
+        '--epoch', type=positive_int, default=4, metavar='N', help='number of epochs'
+    )
+    parser.add_argument(
+        '--captions', type=positive_int, default=6400, metavar='N', help='captions in an epoch'
+    )
+    parser.add_argument(
+        '--batch-size', type=positive_int, default=128, metavar='N', help='captions in a step'
+    )
     return parser.parse_args()
 
 
@@ -35,52 +41,62 @@ def main():
     args = parse_args()
     device = select_device(args.gpu)
     workload = Workload(args.batch_size)
-    captions = make_captions(args.captions, workload.vocabulary_size)
-    features = device.send(numpy.random.default_rng(0).random((IMAGES, FEATURE_SIZE), 'float32'))
-    converter = make_converter(captions, features)
+    dataset = make_dataset(args.captions, workload.vocabulary_size)
+    rng = numpy.random.default_rng(0)
+    features = device.send(rng.random((N_IMAGES, FEATURE_SIZE), 'float32'))
+    converter = make_converter(dataset, features)
     model = ShowAndTell(FEATURE_SIZE, workload.vocabulary_size, workload.size, workload.size)
     model.to_device(device)
     iterator = chainer.iterators.SerialIterator(numpy.arange(args.captions), args.batch_size)
-    iterating, packing = Stopwatch(), Stopwatch()
     optimizer = Adam().setup(model)
+    iterating, packing = Stopwatch(device), Stopwatch(device)
 
-    def epoch():
+    def run_epoch():
         for _ in range(-(-args.captions // args.batch_size)):
             indices = iterating.time(iterator.next)
             optimizer.update(model, *packing.time(converter, indices, device))
 
     print(f'{"epoch":>5}{"seconds":>10}{"iterator":>10}{"packing":>10}{"memory":>12}')
-    for number in range(1, args.epochs + 1):
+    for epoch in range(1, args.epoch + 1):
         iterating.seconds = packing.seconds = 0
-        seconds = seconds_of(device, epoch)
-        print(f'{number:>5}{seconds:>10.1f}{iterating.seconds / seconds:>10.2%}'
-              f'{packing.seconds / seconds:>10.2%}{memory(device) / 1e6:>9,.0f} MB', flush=True)
+        seconds, _ = seconds_of(device, run_epoch)
+        print(
+            f'{epoch:>5}{seconds:>10.1f}{iterating.seconds / seconds:>10.2%}'
+            f'{packing.seconds / seconds:>10.2%}{memory(device) / 1e6:>9,.0f} MB',
+            flush=True,
+        )
 
 
-def make_captions(n, vocabulary_size):
+def make_dataset(n_captions, vocabulary_size):
     rng = numpy.random.RandomState(0)
-    offsets = numpy.cumsum([0, *caption_lengths(rng, n)])
-    return Captions(
-        vocabulary=None, tokens=random_words(rng, offsets[-1], vocabulary_size), offsets=offsets,
-        image=rng.randint(0, IMAGES, n).astype('int32'), imgid=numpy.arange(IMAGES, dtype='int32'),
-        cocoid=None, split=None, filename=None, raw=None)
+    offsets = numpy.cumsum([0, *caption_lengths(rng, n_captions)])
+    return CaptionDataset(
+        vocabulary=None,
+        tokens=random_tokens(rng, offsets[-1], vocabulary_size),
+        offsets=offsets,
+        image=rng.randint(0, N_IMAGES, n_captions).astype('int32'),
+        imgid=numpy.arange(N_IMAGES, dtype='int32'),
+        cocoid=None,
+        split=None,
+        filename=None,
+        raw=None,
+    )
 
 
 class Stopwatch:
-    """Adds up how long calls take."""
+    """Adds up the seconds that calls take."""
 
-    def __init__(self):
-        self.seconds = 0
+    def __init__(self, device):
+        self._device, self.seconds = device, 0
 
     def time(self, function, *arguments):
-        start = time.perf_counter()
-        result = function(*arguments)
-        self.seconds += time.perf_counter() - start
+        seconds, result = seconds_of(self._device, function, *arguments)
+        self.seconds += seconds
         return result
 
 
 def memory(device):
-    """Returns the bytes that the process, or on a GPU CuPy's pool, holds."""
+    """Returns the bytes that the process or, on a GPU, CuPy's memory pool holds."""
     if device.xp is not numpy:
         return device.xp.get_default_memory_pool().total_bytes()
     with open('/proc/self/status') as file:
@@ -88,4 +104,4 @@ def memory(device):
 
 
 if __name__ == '__main__':
-    run(main)
+    run_main(main)

@@ -1,4 +1,4 @@
-"""The rival everybody wrote: Chainer's links, one padded time step after another."""
+"""The Chainer program that everybody wrote: a loop over padded time steps."""
 
 import chainer
 import chainer.functions as F
@@ -16,13 +16,13 @@ class PlainChainer(chainer.Chain):
             self.output = L.Linear(size, vocabulary_size)
 
     def forward(self, features, inputs, targets):
-        """Takes words as (steps, B), padded with -1."""
+        """Returns the loss of tokens given as (steps, B), padded with -1."""
         self.lstm.reset_state()
         image = self.image_projection(F.dropout(features, self.dropout))
         self.lstm(F.dropout(image, self.dropout))
         loss = 0
-        for words, next_words in zip(inputs, targets):
-            x = F.dropout(self.embedding(words.clip(0)), self.dropout)
+        for tokens, next_tokens in zip(inputs, targets):
+            x = F.dropout(self.embedding(tokens.clip(0)), self.dropout)
             h = F.dropout(self.lstm(x), self.dropout)
-            loss += F.softmax_cross_entropy(self.output(h), next_words) * (next_words >= 0).sum()
+            loss += F.softmax_cross_entropy(self.output(h), next_tokens) * (next_tokens >= 0).sum()
         return loss / (targets >= 0).sum()

@@ -1,54 +1,61 @@
-"""How training and decoding grow with vocabulary, sizes and batch, each beside its bound.
+"""How training and decoding scale with vocabulary, sizes and batch, beside their bounds.
 
     python -m benchmarks.scaling [--gpu 0]
 
-Prints Markdown tables. One quantity varies, the others are COCO's: 8,791 words, 512 units, 128
-captions in a training step, 32 images decoded at once with M = 20, 12 words a caption. The
+Prints Markdown tables. One quantity varies, the others are COCO's: 8,791 tokens, 512 units, 128
+captions in a training step, 32 images decoded at once with M = 20, captions of 12 tokens. The
 bound is the time of the matrix products at the rate of one large product.
 """
+
+import numpy
 
 from benchmarks.beam_search import CountingNetwork
 from benchmarks.training_step import Ours
 from benchmarks.workload import FEATURE_SIZE, Workload, measure_sgemm, seconds_of
-from lib.beam_search import beam_search
-from lib.command_line import ArgumentParser, add_device_flag, positive_int, run, select_device
+from lib.command_line import ArgumentParser, add_gpu_flag, positive_int, run_main
+from lib.decoding.beam_search import beam_search
+from lib.device import select_device
 from models.show_and_tell import ShowAndTell
-
-import numpy
 
 VOCABULARY_SIZES = [1000, 2000, 5000, 10000, 20000, 50000]
 SIZES = [128, 256, 512, 1024, 2048]
 BATCH_SIZES = [16, 32, 64, 128, 256, 512, 1024]
 IMAGES_AT_ONCE = [1, 4, 16, 32, 64, 128]
-BEAM_WIDTH, TOP, WORDS = 20, 5, 12
+BEAM_WIDTH, TOP, MAX_LENGTH = 20, 5, 12
 
 
 def main():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_device_flag(parser)
-    parser.add_argument('--steps', type=positive_int, default=3, help='training steps of each size')
+    add_gpu_flag(parser)
+    parser.add_argument(
+        '--steps', type=positive_int, default=3, metavar='N', help='training steps of each size'
+    )
     args = parser.parse_args()
     device = select_device(args.gpu)
-    print('| training | | ms a step | tokens/s | of bound |\n|---|---:|---:|---:|---:|')
+    print('| training | | ms per step | tokens/s | of bound |\n|---|---:|---:|---:|---:|')
     for name, workload, value in training_workloads():
         seconds, n_tokens, share = measure_training(workload, args.steps, device)
-        print(f'| {name} | {value:,} | {1000 * seconds:,.0f} | {n_tokens / seconds:,.0f} '
-              f'| {share:.0%} |', flush=True)
-    print('\n| decoding | | ms an image | images/s | of bound |\n|---|---:|---:|---:|---:|')
+        print(
+            f'| {name} | {value:,} | {1000 * seconds:,.0f} | {n_tokens / seconds:,.0f} '
+            f'| {share:.0%} |',
+            flush=True,
+        )
+    print('\n| decoding | | ms per image | images/s | of bound |\n|---|---:|---:|---:|---:|')
     for name, workload, value in decoding_workloads():
         seconds, share = measure_decoding(workload, device)
-        print(f'| {name} | {value:,} | {1000 * seconds:,.1f} | {1 / seconds:,.1f} '
-              f'| {share:.0%} |', flush=True)
+        print(
+            f'| {name} | {value:,} | {1000 * seconds:,.1f} | {1 / seconds:,.1f} | {share:.0%} |',
+            flush=True,
+        )
 
 
 def training_workloads():
-    """Yields what varies, the workload and the value that it has in it."""
     for value in VOCABULARY_SIZES:
         yield 'vocabulary', Workload(vocabulary_size=value), value
     for value in SIZES:
         yield 'hidden size', Workload(size=value), value
     for value in BATCH_SIZES:
-        yield 'captions a step', Workload(batch_size=value), value
+        yield 'captions per step', Workload(batch_size=value), value
 
 
 def decoding_workloads():
@@ -63,30 +70,31 @@ def decoding_workloads():
 def measure_training(workload, n_steps, device):
     """Returns seconds and tokens of a training step, and its share of the bound."""
     rng = numpy.random.RandomState(0)
-    batches = [workload.minibatch(rng) for _ in range(n_steps)]
+    batches = [workload.batch(rng) for _ in range(n_steps)]
     n_tokens = sum(len(batch[1]) for batch in batches)
     ours = Ours(workload, device)
     prepared = [ours.prepare(*batch) for batch in batches]
-    ours.steps(prepared[:1])
+    ours.train(prepared[:1])
     bound = workload.flops(n_tokens, n_steps * workload.batch_size) / measure_sgemm(device)
-    seconds = numpy.median([seconds_of(device, ours.steps, prepared) for _ in range(3)])
+    seconds = numpy.median([seconds_of(device, ours.train, prepared)[0] for _ in range(3)])
     return seconds / n_steps, n_tokens / n_steps, bound / seconds
 
 
 def measure_decoding(workload, device):
-    """Returns the seconds an image takes, and their share of the bound."""
+    """Returns the seconds per image, and their share of the bound."""
     network = ShowAndTell(FEATURE_SIZE, workload.vocabulary_size, workload.size, workload.size)
     network.to_device(device)
-    features = device.send(numpy.random.RandomState(0).rand(
-        workload.batch_size, FEATURE_SIZE).astype('float32'))
+    rng = numpy.random.RandomState(0)
+    features = device.send(rng.rand(workload.batch_size, FEATURE_SIZE).astype('float32'))
     rate = measure_sgemm(device)
-    seconds = []
+    times = []
     for _ in range(4):
         counter = CountingNetwork(network)
-        seconds.append(seconds_of(device, beam_search, counter, features, BEAM_WIDTH, TOP, WORDS))
-    seconds = numpy.median(seconds[1:])
+        seconds, _ = seconds_of(device, beam_search, counter, features, BEAM_WIDTH, TOP, MAX_LENGTH)
+        times.append(seconds)
+    seconds = numpy.median(times[1:])
     return seconds / workload.batch_size, counter.flops / rate / seconds
 
 
 if __name__ == '__main__':
-    run(main)
+    run_main(main)

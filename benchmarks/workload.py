@@ -1,4 +1,4 @@
-"""Minibatches of COCO's shape with Flickr8k's caption lengths, and how to compare rates."""
+"""Batches of COCO's shape with Flickr8k's caption lengths, and what is needed to time them."""
 
 import time
 from typing import NamedTuple
@@ -6,34 +6,36 @@ from typing import NamedTuple
 import numpy
 
 FEATURE_SIZE = 4096
-COCO_CAPTIONS = 566435    # of its training splits, train and restval
+COCO_CAPTIONS = 566435  # in its training splits, train and restval
 # How many of Flickr8k's training captions have 0, 1, 2, ... words.
 CAPTION_LENGTHS = [
     0, 0, 15, 125, 340, 854, 1948, 2501, 2917, 3318, 3310, 3134, 2772, 2332, 1864, 1339, 979, 683,
-    518, 369, 213, 138, 105, 80, 51, 36, 19, 10, 9, 8, 5, 3, 2, 2, 0, 0, 0, 1]
+    518, 369, 213, 138, 105, 80, 51, 36, 19, 10, 9, 8, 5, 3, 2, 2, 0, 0, 0, 1,
+]  # fmt: skip
 
 
 class Workload(NamedTuple):
-    """Sizes of a training step; ``size`` is that of the embedding and of the LSTM."""
+    """The sizes of a training step; ``size`` is that of the embedding and of the LSTM."""
 
     batch_size: int = 128
     vocabulary_size: int = 8791
     size: int = 512
 
-    def minibatch(self, rng):
-        """Returns features, inputs, targets and batch sizes as the model's loss takes them."""
+    def batch(self, rng):
+        """Returns random features, inputs, targets and batch sizes for the model's loss."""
         lengths = numpy.sort(caption_lengths(rng, self.batch_size))[::-1] + 1
         batch_sizes = [int((lengths > step).sum()) for step in range(lengths[0])]
-        inputs, targets = (random_words(rng, sum(batch_sizes), self.vocabulary_size)
-                           for _ in range(2))
+        inputs, targets = (
+            random_tokens(rng, sum(batch_sizes), self.vocabulary_size) for _ in range(2)
+        )
         features = rng.rand(self.batch_size, FEATURE_SIZE).astype('float32')
         return features, inputs, targets, batch_sizes
 
     def flops(self, n_tokens, n_captions):
-        """Floating-point operations of the matrix products that training on captions takes.
+        """Counts the floating-point operations of the matrix products of training.
 
-        Forward each product takes 2 operations a weight and row; backward twice that, once
-        for the input and once for the weights. The features need no gradient.
+        The forward pass takes 2 operations per weight and row, the backward pass twice as
+        many, half for the input and half for the weights. Features need no gradient.
         """
         recurrent = 6 * 2 * 4 * self.size * self.size * (n_tokens + n_captions)
         output = 6 * self.size * self.vocabulary_size * n_tokens
@@ -42,32 +44,36 @@ class Workload(NamedTuple):
 
 
 def caption_lengths(rng, n):
-    """Returns the numbers of words of ``n`` captions."""
+    """Returns the lengths of ``n`` random captions."""
     weights = numpy.array(CAPTION_LENGTHS) / sum(CAPTION_LENGTHS)
     return rng.choice(len(weights), n, p=weights)
 
 
-def random_words(rng, n, vocabulary_size):
-    """Returns words as frequent as in a language: a few make up most of a text."""
+def random_tokens(rng, n, vocabulary_size):
+    """Returns tokens with Zipf-distributed frequencies, as in natural language."""
     return (numpy.minimum(rng.zipf(1.3, n), vocabulary_size) - 1).astype('int32')
 
 
 def seconds_of(device, function, *arguments):
-    """Returns how long a call takes until the device has done all it asked for."""
+    """Calls a function.
+
+    Returns:
+        tuple: The seconds until the device had finished, and the function's result.
+    """
     _synchronize(device)
     start = time.perf_counter()
-    function(*arguments)
+    result = function(*arguments)
     _synchronize(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, result
 
 
 def _synchronize(device):
     if device.xp is not numpy:
-        device.xp.cuda.Device().synchronize()    # PyTorch's work on it too
+        device.xp.cuda.Device().synchronize()  # waits for PyTorch's work, too
 
 
 def measure_sgemm(device, seconds=1.0):
-    """Returns the rate of the device's float32 matrix product, operations a second."""
+    """Measures the device's rate of float32 matrix products, operations per second."""
     xp = device.xp
     size = 2048 if xp is numpy else 8192
     a = xp.random.rand(size, size).astype('float32')
@@ -75,6 +81,6 @@ def measure_sgemm(device, seconds=1.0):
     xp.matmul(a, a, out=b)
     n = total = 0
     while total < seconds:
-        total += seconds_of(device, lambda: xp.matmul(a, a, out=b))
+        total += seconds_of(device, lambda: xp.matmul(a, a, out=b))[0]
         n += 1
-    return 2 * size ** 3 * n / total
+    return 2 * size**3 * n / total

@@ -1,18 +1,16 @@
-"""Trains a small network to see what is where in the demo's scenes; writes a caffemodel.
+"""Trains a small CNN to recognize the shapes in the demo's scenes; writes a caffemodel.
 
-It plays the part that VGG19, trained on ImageNet, plays for photographs. Its layer prob says
-of each cell of a 3 x 3 grid how probable each colour, shape and size is there.
+It plays the role that VGG19, trained on ImageNet, plays for real images. Its layer prob gives,
+for each cell of a 3 x 3 grid, the probability of each color, kind and size of shape.
 """
 
 import json
 import os
 import tempfile
 
-from data.draw_scenes import COLOURS, SHAPES, SIDE, SIZES
-from lib.command_line import ArgumentParser, positive_int, run, seed
-from lib.files import replacing
-from lib.photographs import prepare, read_photograph
+import lib  # noqa: F401  patches Chainer
 
+# isort: split
 import chainer
 import chainer.functions as F
 import numpy
@@ -20,26 +18,46 @@ import tqdm
 from chainer.links.caffe import CaffeFunction
 from chainer.links.caffe.caffe_function import caffe_pb
 
+from data.draw_scenes import COLORS, IMAGE_SIZE, RADII, SHAPES
+from lib.command_line import ArgumentParser, add_seed_flag, positive_int, run_main
+from lib.features.images import prepare_image, read_image
+from lib.files import atomic_write
+
 GRID = 3
-# Name, output channels, kernel, stride. Batch normalisation and a ReLU follow each of them, and
-# 2 x 2 pooling each but the last.
-CONVOLUTIONS = (('conv1', 16, 5, 2), ('conv2', 32, 3, 1), ('conv3', 48, 3, 1),
-                ('conv4', 64, 3, 1), ('conv5', 32, 3, 1))
+# Name, output channels, kernel size, stride. Batch normalization and a ReLU follow each of
+# them, and 2 x 2 max pooling all but the last.
+CONVOLUTIONS = (
+    ('conv1', 16, 5, 2),
+    ('conv2', 32, 3, 1),
+    ('conv3', 48, 3, 1),
+    ('conv4', 64, 3, 1),
+    ('conv5', 32, 3, 1),
+)
 LEARNING_RATE = 3e-3
-# What is told of each cell; class 0 of each attribute is that nothing is there.
-ATTRIBUTES = {'colour': list(COLOURS), 'shape': list(SHAPES), 'size': list(SIZES)}
+# What is predicted for each cell; class 0 of each attribute stands for an empty cell.
+ATTRIBUTES = {'color': list(COLORS), 'kind': list(SHAPES), 'size': list(RADII)}
 N_CLASSES = [1 + len(values) for values in ATTRIBUTES.values()]
 
 
 def parse_args():
     parser = ArgumentParser(__doc__)
-    parser.add_argument('scenes', help='folder that draw_scenes.py wrote')
-    parser.add_argument('-o', '--output', required=True, help='caffemodel to write')
-    parser.add_argument('--mean', type=float, nargs=3, default=[220, 220, 220],
-                        metavar=('B', 'G', 'R'), help='subtracted from the pixels')
-    parser.add_argument('--epoch', type=positive_int, default=3, help='passes over the scenes')
-    parser.add_argument('--batch-size', type=positive_int, default=32, help='scenes at once')
-    parser.add_argument('--seed', type=seed, default=0, help='of weights and order')
+    parser.add_argument('scenes', metavar='FOLDER', help='folder that draw_scenes.py wrote')
+    parser.add_argument('-o', '--output', required=True, metavar='FILE', help='caffemodel to write')
+    parser.add_argument(
+        '--mean',
+        type=float,
+        nargs=3,
+        default=[220, 220, 220],
+        metavar=('B', 'G', 'R'),
+        help='values subtracted from blue, green and red',
+    )
+    parser.add_argument(
+        '--epoch', type=positive_int, default=3, metavar='N', help='number of epochs'
+    )
+    parser.add_argument(
+        '--batch-size', type=positive_int, default=32, metavar='N', help='scenes per iteration'
+    )
+    add_seed_flag(parser, 'weights and the order of scenes')
     return parser.parse_args()
 
 
@@ -49,31 +67,32 @@ def main():
     with open(os.path.join(args.scenes, 'dataset.json'), encoding='utf-8') as file:
         images = json.load(file)['images']
     pixels, labels = load_scenes(args, images, 'train')
-    description = describe_network()
-    network = load_network(description)
+    net = define_network()
+    network = load_network(net)
     train(args, network, pixels, labels)
-    save(args.output, description, network)
-    print(f'things in the validation scenes seen right: '
-          f'{accuracy(network, *load_scenes(args, images, "val")):.1%}')
-    print(f'written to {args.output}')
+    save(args.output, net, network)
+    accuracy = measure_accuracy(network, *load_scenes(args, images, 'val'))
+    print(f'shapes in the validation scenes recognized: {accuracy:.1%}')
+    print(f'wrote {args.output}')
 
 
 def load_scenes(args, images, split):
     """Returns the pixels and the labels (n, attributes, GRID, GRID) of a split's scenes."""
     images = [image for image in images if image['split'] == split]
-    pixels = [prepare(read_photograph(os.path.join(args.scenes, split, image['filename'])),
-                      SIDE, args.mean) for image in images]
+    paths = [os.path.join(args.scenes, split, image['filename']) for image in images]
+    pixels = [prepare_image(read_image(path), IMAGE_SIZE, args.mean) for path in paths]
     labels = numpy.zeros((len(images), len(ATTRIBUTES), GRID, GRID), 'int32')
     for label, image in zip(labels, images):
-        for thing in image['things']:
-            row, column = int(thing['y'] * GRID / SIDE), int(thing['x'] * GRID / SIDE)
-            label[:, row, column] = [1 + values.index(thing[attribute])
-                                     for attribute, values in ATTRIBUTES.items()]
+        for shape in image['shapes']:
+            row, column = (int(shape[axis] * GRID / IMAGE_SIZE) for axis in 'yx')
+            label[:, row, column] = [
+                1 + values.index(shape[attribute]) for attribute, values in ATTRIBUTES.items()
+            ]
     return numpy.stack(pixels), labels
 
 
-def describe_network():
-    """Returns the network with random weights, in Caffe's terms."""
+def define_network():
+    """Returns the definition of the network, in Caffe's format, with random weights."""
     net = caffe_pb.NetParameter(name='scenes')
     channels, bottom = 3, 'data'
     for name, n_out, kernel, stride in CONVOLUTIONS:
@@ -89,10 +108,15 @@ def describe_network():
     layer = net.layer.add(name='slice', type='Slice', bottom=['conv6'], top=ATTRIBUTES)
     layer.slice_param.slice_point.extend(numpy.cumsum(N_CLASSES)[:-1].tolist())
     for attribute in ATTRIBUTES:
-        net.layer.add(name=f'softmax_{attribute}', type='Softmax', bottom=[attribute],
-                      top=[f'prob_{attribute}'])
-    net.layer.add(name='prob', type='Concat', bottom=[f'prob_{name}' for name in ATTRIBUTES],
-                  top=['prob'])
+        net.layer.add(
+            name=f'softmax_{attribute}',
+            type='Softmax',
+            bottom=[attribute],
+            top=[f'prob_{attribute}'],
+        )
+    net.layer.add(
+        name='prob', type='Concat', bottom=[f'prob_{name}' for name in ATTRIBUTES], top=['prob']
+    )
     return net
 
 
@@ -103,7 +127,7 @@ def add_convolution(net, name, bottom, n_in, n_out, kernel, stride):
     parameters.kernel_size.append(kernel)
     parameters.stride.append(stride)
     parameters.pad.append(kernel // 2)
-    deviation = (2 / (n_in * kernel ** 2)) ** 0.5
+    deviation = (2 / (n_in * kernel**2)) ** 0.5
     weights = numpy.random.normal(0, deviation, (n_out, n_in, kernel, kernel))
     add_blobs(layer, weights, numpy.zeros(n_out))
 
@@ -121,51 +145,61 @@ def add_blobs(layer, *arrays):
         blob.data.extend(values.ravel())
 
 
-def load_network(description):
+def load_network(net):
     with tempfile.NamedTemporaryFile(suffix='.caffemodel') as file:
-        file.write(description.SerializeToString())
+        file.write(net.SerializeToString())
         file.flush()
         return CaffeFunction(file.name)
 
 
 def train(args, network, pixels, labels):
     optimizer = chainer.optimizers.Adam().setup(network)
-    batches = [batch for _ in range(args.epoch) for batch in numpy.array_split(
-        numpy.random.permutation(len(pixels)), len(pixels) // args.batch_size)]
-    for done, batch in enumerate(tqdm.tqdm(batches, disable=None, leave=False)):
-        # The last two thirds of the training bring the rate down to zero.
-        optimizer.alpha = LEARNING_RATE * min(1, 1.5 * (1 - done / len(batches)))
+    batches = [
+        batch
+        for _ in range(args.epoch)
+        for batch in numpy.array_split(
+            numpy.random.permutation(len(pixels)), max(1, len(pixels) // args.batch_size)
+        )
+    ]
+    for iteration, batch in enumerate(tqdm.tqdm(batches, disable=None, leave=False)):
+        # In the last two thirds of the training the learning rate falls to zero.
+        optimizer.alpha = LEARNING_RATE * min(1, 1.5 * (1 - iteration / len(batches)))
         network.cleargrads()
-        loss = sum(F.softmax_cross_entropy(logits, labels[batch, k])
-                   for k, logits in enumerate(see(network, pixels[batch])))
+        loss = sum(
+            F.softmax_cross_entropy(logits, labels[batch, k])
+            for k, logits in enumerate(predict(network, pixels[batch]))
+        )
         loss.backward()
         optimizer.update()
 
 
-def see(network, pixels):
+def predict(network, pixels):
     """Returns the logits of each attribute, (n, classes, GRID, GRID)."""
     return network(inputs={'data': pixels}, outputs=ATTRIBUTES)
 
 
-def accuracy(network, pixels, labels):
-    """Returns the share of the things whose colour, shape and size are all seen right."""
+def measure_accuracy(network, pixels, labels):
+    """Returns the share of the shapes whose color, kind and size are all predicted right."""
     with chainer.no_backprop_mode(), chainer.using_config('train', False):
-        seen = [logits.array.argmax(axis=1) for logits in see(network, pixels)]
-    right = (numpy.stack(seen, axis=1) == labels).all(axis=1)
-    return right[labels[:, 0] > 0].mean()
+        classes = [logits.array.argmax(axis=1) for logits in predict(network, pixels)]
+    is_right = (numpy.stack(classes, axis=1) == labels).all(axis=1)
+    return is_right[labels[:, 0] > 0].mean()
 
 
-def save(path, description, network):
-    for layer in description.layer:
+def save(path, net, network):
+    for layer in net.layer:
         if layer.type in ('Convolution', 'BatchNorm'):
             link = network[layer.name]
-            arrays = ((link.W.array, link.b.array) if layer.type == 'Convolution'
-                      else (link.avg_mean, link.avg_var))
+            arrays = (
+                (link.W.array, link.b.array)
+                if layer.type == 'Convolution'
+                else (link.avg_mean, link.avg_var)
+            )
             for blob, values in zip(layer.blobs, arrays):
                 blob.data[:] = values.ravel()
-    with replacing(path) as temporary, open(temporary, 'wb') as file:
-        file.write(description.SerializeToString())
+    with atomic_write(path) as temporary, open(temporary, 'wb') as file:
+        file.write(net.SerializeToString())
 
 
 if __name__ == '__main__':
-    run(main)
+    run_main(main)

@@ -1,3 +1,5 @@
-"""What surrounds the networks: data, decoding, checkpoints and the command line."""
+"""Everything but the networks: data sets, features, decoding, training, evaluation."""
 
-from lib import chainer_compat  # noqa: F401
+from lib import chainer_compat
+
+chainer_compat.apply()

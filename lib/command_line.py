@@ -1,129 +1,162 @@
-"""What all scripts share: flags, the device, exit codes."""
+"""What all scripts share: the argument parser, flags, error messages and exit codes."""
 
 import argparse
 import os
+import shlex
 import sys
+import warnings
 
-from lib.errors import InputError
+import tqdm
 
-import chainer
-import numpy
+from lib.errors import InputError, InputWarning
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser that shows defaults in ``--help`` and fails with one line."""
+    """A parser whose ``--help`` shows defaults and whose errors are one line.
 
-    def __init__(self, description):
-        super().__init__(description=description, allow_abbrev=False,
-                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    ``@FILE`` among the arguments stands for the arguments in a file, such as the recipes; a
+    script that takes recipes passes ``fromfile_prefix_chars='@'``. A line may hold a flag
+    with its value; ``#`` starts a comment.
+    """
+
+    def __init__(self, description, **options):
+        super().__init__(
+            description=description, allow_abbrev=False, formatter_class=HelpFormatter, **options
+        )
+
+    def convert_arg_line_to_args(self, arg_line):
+        try:
+            args = shlex.split(arg_line, comments=True)
+        except ValueError as error:
+            self.error(f'{arg_line}: {error}')
+        if any(arg.startswith('@') for arg in args):
+            self.error(f'{arg_line}: a file of flags cannot include another one')
+        return args
 
     def error(self, message):
         raise InputError(f'{message} (see --help)')
 
 
-def add_device_flag(parser):
-    parser.add_argument('-g', '--gpu', type=int, default=-1, metavar='N',
-                        help='CUDA device number; -1 is the CPU')
+class HelpFormatter(argparse.HelpFormatter):
+    """Adds defaults, where there are any, and names a flag's value once."""
+
+    def _fill_text(self, text, width, indent):
+        fill = super()._fill_text
+        return '\n\n'.join(fill(part, width, indent) for part in text.strip().split('\n\n'))
+
+    def _get_help_string(self, action):
+        default = action.default
+        if (
+            default is None
+            or default is argparse.SUPPRESS
+            or isinstance(default, bool)
+            or default == []
+        ):
+            return action.help
+        values = default if isinstance(default, (list, tuple)) else [default]
+        return f'{action.help} (default: {" ".join(map(str, values))})'
+
+    def _format_action_invocation(self, action):
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        metavar = self._get_default_metavar_for_optional(action)
+        return f'{", ".join(action.option_strings)} {self._format_args(action, metavar)}'
 
 
-def select_device(gpu, tf32=False):
-    """Makes the device of ``--gpu`` current.
-
-    Args:
-        gpu (int): CUDA device number, negative for the CPU.
-        tf32 (bool): Let matrix products of float32 round their factors to TensorFloat-32, 10
-            bits of mantissa, for several times the speed.
-
-    Returns:
-        chainer.backend.Device: The device.
-
-    Raises:
-        InputError: If there is no such GPU, or TensorFloat-32 is wanted on the CPU.
-    """
-    if tf32 and gpu < 0:
-        raise InputError('--tf32: only GPUs have TensorFloat-32; choose one with --gpu')
-    if tf32:
-        # CuPy looks at this when it multiplies for the first time.
-        os.environ['CUPY_TF32'] = '1'
-    if gpu < 0:
-        device = chainer.get_device('@numpy')
-    else:
-        try:
-            device = chainer.get_device(f'@cupy:{gpu}')
-            device.use()
-            device.xp.zeros(1)
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f'--gpu {gpu}: this GPU cannot be used ({reason}); -1 is the CPU; '
-                             '"make setup CUDA=13" installs CuPy') from error
-    device.use()
-    return device
+def add_gpu_flag(parser):
+    parser.add_argument(
+        '-g', '--gpu', type=int, default=-1, metavar='N', help='CUDA device number; -1 is the CPU'
+    )
 
 
-def seed_everything(value, device):
-    """Seeds NumPy's random numbers and, on a GPU, CuPy's."""
-    numpy.random.seed(value)
-    if device.xp is not numpy:
-        device.xp.random.seed(value)
+def add_seed_flag(parser, used_for):
+    parser.add_argument(
+        '--seed', type=seed_int, default=0, metavar='N', help=f'random seed for {used_for}'
+    )
 
 
 def positive_int(text):
-    return _checked(int, text, lambda value: value >= 1, 'a whole number of 1 or more')
+    return _parse_number(int, text, lambda value: value >= 1, 'a positive integer')
 
 
 def non_negative_int(text):
-    return _checked(int, text, lambda value: value >= 0, 'a whole number of 0 or more')
+    return _parse_number(int, text, lambda value: value >= 0, 'a non-negative integer')
 
 
-def seed(text):
-    return _checked(int, text, lambda value: 0 <= value < 2 ** 32,
-                    'a whole number from 0 to 4294967295')
+def seed_int(text):
+    return _parse_number(
+        int, text, lambda value: 0 <= value < 2**32, 'an integer from 0 to 4294967295'
+    )
 
 
 def positive_float(text):
-    return _checked(float, text, lambda value: 0 < value < float('inf'), 'a number above 0')
+    return _parse_number(float, text, lambda value: 0 < value < float('inf'), 'a positive number')
 
 
 def non_negative_float(text):
-    return _checked(float, text, lambda value: 0 <= value < float('inf'), 'a number of 0 or more')
+    return _parse_number(
+        float, text, lambda value: 0 <= value < float('inf'), 'a non-negative number'
+    )
 
 
-def share(text):
-    return _checked(float, text, lambda value: 0 <= value < 1, 'a number from 0 up to, not with, 1')
+def fraction(text):
+    return _parse_number(
+        float, text, lambda value: 0 <= value < 1, 'a number from 0 up to but excluding 1'
+    )
 
 
-def _checked(convert, text, is_good, wanted):
+def _parse_number(convert, text, is_valid, expected):
     try:
         value = convert(text)
     except ValueError:
         value = None
-    if value is None or not is_good(value):
-        raise argparse.ArgumentTypeError(f'{text!r} is not {wanted}')
+    if value is None or not is_valid(value):
+        raise argparse.ArgumentTypeError(f'{text!r} is not {expected}')
     return value
 
 
-def run(main):
-    """Runs a script's ``main`` and exits: 0 or its result, 2 for wrong input."""
+def print_unreadable(error):
+    """Names an unreadable image on standard error, without disturbing a progress bar."""
+    tqdm.tqdm.write(f'unreadable: {error}', file=sys.stderr)
+
+
+def run_main(main):
+    """Runs a script's ``main`` and exits with its result, or with 2 for wrong input."""
     for stream in sys.stdout, sys.stderr:
-        # File names need not be text that the terminal can show.
+        # File names may hold bytes that the terminal cannot show.
         stream.reconfigure(errors='backslashreplace')
+    warnings.formatwarning = _format_warning
     try:
         status = main()
         sys.stdout.flush()
     except InputError as error:
-        status = _fail(str(error))
+        status = _print_error(_with_flag(error))
     except BrokenPipeError:
-        # The reader of our output, such as head, has seen enough.
+        # The reader of our output, such as head, has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        # Disks fill up and folders are read-only; h5py leaves out the file's name.
-        status = _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
+        # A full disk or a read-only folder; h5py leaves out the file's name.
+        status = _print_error(
+            f'{error.filename}: {error.strerror}' if error.filename else str(error)
+        )
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
 
 
-def _fail(message):
+def _format_warning(message, category, *location, default_format=warnings.formatwarning):
+    if issubclass(category, InputWarning):
+        return f'note: {message}\n'
+    return default_format(message, category, *location)
+
+
+def _with_flag(error):
+    if error.option is None:
+        return error.message
+    return f'--{error.option.replace("_", "-")} {error.message}'
+
+
+def _print_error(message):
     print('error:', ' '.join(message.split()), file=sys.stderr)
     return 2

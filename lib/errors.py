@@ -1,9 +1,28 @@
-"""The one exception that means: what the user gave is wrong."""
+"""The exception and the warning for wrong input."""
 
 
 class InputError(Exception):
-    """A file or flag that cannot be used.
+    """A file or an option that the user gave cannot be used.
 
-    The message is one line that names the file or flag and says what to do. Scripts print
-    it and exit with code 2.
+    The message is one line that names what is wrong and says what to do. Scripts print it
+    and exit with code 2.
+
+    Args:
+        message (str): What is wrong; begins with the file's name or the option's value.
+        option (str): The keyword argument at fault, if it is one. Scripts print it as the
+            flag of the same name: ``beam_width`` as ``--beam-width``.
+    """
+
+    def __init__(self, message, option=None):
+        super().__init__(message)
+        self.message, self.option = message, option
+
+    def __str__(self):
+        return f'{self.option} {self.message}' if self.option else self.message
+
+
+class InputWarning(UserWarning):
+    """Input that can be used but may not be what the user meant.
+
+    Scripts print the message after ``note:``.
     """

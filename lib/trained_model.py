@@ -1,65 +1,74 @@
-"""A trained model as one HDF5 file that is enough by itself."""
+"""A trained model as one HDF5 file that contains all that is needed to use it."""
 
 import json
 from dataclasses import dataclass
 
-from lib.errors import InputError
-from lib.features import FeatureSource
-from lib.files import replacing
-from lib.vocabulary import Vocabulary
-from models.show_and_tell import ShowAndTell
-
-import h5py
 from chainer.serializers import HDF5Deserializer, HDF5Serializer
 
-FORMAT = 'show-and-tell model 1'
+from lib.captions.vocabulary import Vocabulary
+from lib.errors import InputError
+from lib.features.feature_file import FeatureSource
+from lib.files import read_hdf5, write_hdf5
+from models.show_and_tell import ShowAndTell
 
 
 @dataclass
 class TrainedModel:
-    """A network and what is needed to use it.
+    """A network, the tokens it predicts and the features it takes.
 
     Attributes:
         network (ShowAndTell): The network.
-        vocabulary (Vocabulary): The words it speaks.
-        feature_source (FeatureSource): How the features it was trained on were made, or
-            None if nobody knows.
+        vocabulary (Vocabulary): Its tokens.
+        feature_source (FeatureSource): How the features it was trained on were extracted,
+            None if unknown.
+        path (str): The file it was read from, for error messages.
     """
 
     network: ShowAndTell
     vocabulary: Vocabulary
-    feature_source: FeatureSource = None
+    feature_source: FeatureSource | None = None
+    path: str = 'the model'
 
-    def save(self, path):
+    @property
+    def feature_size(self) -> int:
+        """Size of the features that the network takes."""
+        return self.network.hyperparameters['feature_size']
+
+    def check_feature_size(self, size: int, origin: str, option: str | None = None):
+        """Checks that features have the size that the network takes.
+
+        Args:
+            size (int): Their size.
+            origin (str): Where they come from, for the error message.
+            option (str): See :class:`lib.errors.InputError`.
+
+        Raises:
+            InputError: If they do not.
+        """
+        if size != self.feature_size:
+            raise InputError(
+                f'{origin}: features have size {size}, but {self.path} was trained on features '
+                f'of size {self.feature_size}',
+                option,
+            )
+
+    def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""
-        with replacing(path) as temporary, h5py.File(temporary, 'w') as file:
-            file.attrs['format'] = FORMAT
+        with write_hdf5(path, 'model') as file:
             file.attrs['hyperparameters'] = json.dumps(self.network.hyperparameters)
-            file.attrs['feature_source'] = json.dumps(
-                self.feature_source and vars(self.feature_source))
-            file.attrs['tokens'] = self.vocabulary.unit
-            file.create_dataset('vocabulary', data=self.vocabulary.words,
-                                dtype=h5py.string_dtype())
+            file.attrs['feature_source'] = FeatureSource.to_json(self.feature_source)
+            self.vocabulary.write_to(file)
             HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str) -> 'TrainedModel':
         """Reads a model to the CPU, wherever it was trained.
 
         Raises:
-            InputError: If the file is no model written by :meth:`save`.
+            InputError: If the file is not a model written by :meth:`save`.
         """
-        try:
-            with h5py.File(path) as file:
-                if file.attrs.get('format') != FORMAT:
-                    raise InputError(f'{path}: not a trained model; train.py writes best.h5')
-                network = ShowAndTell(**json.loads(file.attrs['hyperparameters']))
-                HDF5Deserializer(file['network']).load(network)
-                source = json.loads(file.attrs['feature_source'])
-                vocabulary = Vocabulary(file['vocabulary'].asstr()[()],
-                                        file.attrs.get('tokens', 'words'))
-                return cls(network, vocabulary, source and FeatureSource(**source))
-        except FileNotFoundError:
-            raise InputError(f'{path}: no such file; train.py writes best.h5') from None
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f'{path}: not a trained model, or damaged') from error
+        with read_hdf5(path, 'model', written_by='train.py') as file:
+            network = ShowAndTell(**json.loads(file.attrs['hyperparameters']))
+            HDF5Deserializer(file['network']).load(network)
+            source = FeatureSource.from_json(file.attrs['feature_source'])
+            return cls(network, Vocabulary.read_from(file), source, str(path))

@@ -1,3 +1,5 @@
 """The networks: Chainer links and the functions they are made of."""
 
-from lib import chainer_compat  # noqa: F401
+from lib import chainer_compat
+
+chainer_compat.apply()

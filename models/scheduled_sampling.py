@@ -1,33 +1,38 @@
-"""Words that a network predicts, in place of some right ones."""
-
-from models.drawing import draw
+"""Scheduled sampling: training on tokens that the network predicts itself."""
 
 import chainer
 import numpy
 
+from models.categorical import sample_categorical
 
-def mix_in_samples(inputs, predict, batch_sizes, chance):
-    """Replaces some words of a packed minibatch by words drawn from the predictions there.
+
+def apply_scheduled_sampling(inputs, predict, batch_sizes, probability):
+    """Replaces some tokens of a packed batch by tokens drawn from the predictions there.
+
+    All tokens are replaced at once, in a second pass through the network (Duckworth et al.,
+    *Parallel Scheduled Sampling*, arXiv:1906.04331, after Bengio et al., arXiv:1506.03099).
 
     Args:
-        inputs (array): Words fed in, packed time-major (see :mod:`models.packed_lstm`), (R,),
-            int32.
-        predict (callable): Given n indices of rows, returns new logits, (n, V), of the word
-            after each of them.
-        batch_sizes (sequence of int): Captions running at each word.
-        chance (float): How likely each word after the first one is replaced.
+        inputs (array): Tokens that the network takes, packed time-major (see
+            :mod:`models.packed_lstm`), (R,), int32.
+        predict (callable): Returns newly allocated logits of the next token, (n, V), after
+            n rows of ``inputs``, given as an array of indices.
+        batch_sizes (sequence of int): Captions at each time step.
+        probability (float): Probability that a token, ``<S>`` excepted, is replaced.
 
     Returns:
-        array: The new words, (R,), int32.
+        array: The new tokens, (R,), int32.
     """
     xp = chainer.backend.get_array_module(inputs)
-    n_first = batch_sizes[0]
-    # Row for row, the row of the word before.
-    before = xp.asarray(numpy.concatenate([
-        numpy.arange(size) + first for size, first in zip(
-            batch_sizes[1:], numpy.cumsum([0, *batch_sizes]))] or [[]]).astype('int32'))
-    is_replaced = xp.random.rand(len(before)) < chance
-    mixed = inputs.copy()
-    logits = predict(before[is_replaced])
-    mixed[n_first:][is_replaced] = draw(logits, xp.arange(len(logits)))
-    return mixed
+    # For each row after the first time step, the row of the token before.
+    starts = numpy.cumsum([0, *batch_sizes])
+    previous = xp.asarray(
+        numpy.concatenate(
+            [numpy.arange(size) + start for size, start in zip(batch_sizes[1:], starts)] or [[]]
+        ).astype('int32')
+    )
+    is_replaced = xp.random.rand(len(previous)) < probability
+    logits = predict(previous[is_replaced])
+    sampled = inputs.copy()
+    sampled[batch_sizes[0] :][is_replaced] = sample_categorical(logits, xp.arange(len(logits)))
+    return sampled

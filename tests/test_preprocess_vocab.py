@@ -1,36 +1,41 @@
 import copy
 import json
 
-from lib.caption_file import Captions
-from lib.karpathy import SPLITS
-from tests.samples import assert_input_error, dataset, run_script, write_json
-
 import numpy
 import pytest
 
+from lib.captions.captioned_image import SPLITS
+from lib.captions.dataset import CaptionDataset
+from lib.captions.vocabulary import UNK
+from lib.errors import InputError
+from tests.helpers.assertions import assert_input_error
+from tests.helpers.samples import dataset, write_json
+from tests.helpers.scripts import run_script
 
-def preprocess(tmp_path, content, *flags):
-    source = write_json(tmp_path / 'dataset.json', content)
-    return run_script('preprocess_vocab.py', source, '-o', tmp_path / 'captions.h5', *flags)
+
+def preprocess(folder, content, *flags):
+    """Writes ``dataset.json`` to a folder and makes ``captions.h5`` of it."""
+    path = write_json(folder / 'dataset.json', content)
+    return run_script('preprocess_vocab.py', path, '-o', folder / 'captions.h5', *flags)
 
 
-def test_keeps_every_caption(tmp_path):
+def test_writes_every_caption(tmp_path):
     content = dataset()
     process = preprocess(tmp_path, content, '--min-count', 1)
     assert process.returncode == 0
     assert process.stderr == ''
-    captions = Captions.load(tmp_path / 'captions.h5')
+    captions = CaptionDataset.load(tmp_path / 'captions.h5')
     position = 0
     for index, image in enumerate(content['images']):
         assert captions.imgid[index] == image['imgid']
         assert SPLITS[captions.split[index]] == image['split']
         assert captions.filename[index] == image['filename']
         for sentence in image['sentences']:
-            tokens = captions.tokens[captions.offsets[position]:captions.offsets[position + 1]]
             assert captions.image[position] == index
             assert captions.raw[position] == sentence['raw']
             if image['split'] == 'train':
-                assert captions.vocabulary.decode(tokens) == ' '.join(sentence['tokens'])
+                text = captions.vocabulary.decode(captions.tokens_of(position))
+                assert text == ' '.join(sentence['tokens'])
             position += 1
     assert position == len(captions.image) == len(captions.offsets) - 1
 
@@ -40,72 +45,77 @@ def test_prints_statistics(tmp_path):
     rare = content['images'][0]['sentences'][3]
     rare['tokens'] = ['an', 'okapi', *'abcdefgh']
     process = preprocess(tmp_path, content, '--min-count', 2)
-    tokens = sum(len(sentence['tokens']) for image in content['images'][::2]
-                 for sentence in image['sentences'])
+    train_images = content['images'][::2]
+    n_tokens = sum(
+        len(sentence['tokens']) for image in train_images for sentence in image['sentences']
+    )
     rows = {row[0]: row[1:] for row in map(str.split, process.stdout.splitlines())}
-    # Of "an okapi a b c d e f g h" only "a" is frequent.
-    assert rows['train'] == ['15', '75', str(tokens), f'{9 / tokens:.2%}', '10']
+    # Of "an okapi a b c d e f g h" only "a" is frequent enough.
+    assert rows['train'] == ['15', '75', str(n_tokens), f'{9 / n_tokens:.2%}', '10']
     assert rows['val'][:2] == ['15', '75']
-    assert rows['vocabulary:'][0] == '16'
-    assert 'longest caption: 10 words' in process.stdout
+    assert rows['vocabulary:'][:2] == ['16', 'tokens,']
+    assert rows['split'] == ['images', 'captions', 'tokens', '<UNK>', 'longest']
+    assert rows['wrote'] == [str(tmp_path / 'captions.h5')]
 
 
-def test_restval_belongs_to_training_if_asked_for(tmp_path):
+def test_train_splits_are_merged_into_train(tmp_path):
     content = dataset(splits=('train', 'restval', 'val'))
     for image in content['images']:
         image |= {'cocoid': 1000 + image['imgid'], 'filepath': 'val2014'}
         if image['split'] == 'restval':
             image['sentences'][0]['tokens'] = ['zebra']
     preprocess(tmp_path, content)
-    captions = Captions.load(tmp_path / 'captions.h5')
+    captions = CaptionDataset.load(tmp_path / 'captions.h5')
     assert len(captions.images_of('train')) == len(captions.images_of('restval')) == 10
-    assert 'zebra' not in captions.vocabulary.words
+    assert 'zebra' not in captions.vocabulary.tokens
     preprocess(tmp_path, content, '--train-splits', 'train', 'restval')
-    captions = Captions.load(tmp_path / 'captions.h5')
+    captions = CaptionDataset.load(tmp_path / 'captions.h5')
     assert len(captions.images_of('train')) == 20
     assert len(captions.images_of('restval')) == 0
-    assert 'zebra' in captions.vocabulary.words
+    assert 'zebra' in captions.vocabulary.tokens
     assert captions.filename[3] == 'val2014/3.jpg'
     assert captions.cocoid[3] == 1003
 
 
-def test_holds_out_images_for_validation(tmp_path):
+def test_moves_random_training_images_to_val(tmp_path):
     (tmp_path / 'list.tsv').write_text(''.join(f'{n}.jpg\ta dog runs\n' for n in range(20)))
+
+    def split_list(*flags):
+        return run_script('preprocess_vocab.py', f'train={tmp_path}/list.tsv', *flags)
+
     for name in 'a', 'b':
-        process = run_script('preprocess_vocab.py', f'train={tmp_path}/list.tsv', '--hold-out', 5,
-                             '-o', tmp_path / f'{name}.h5')
+        process = split_list('--val-size', 5, '-o', tmp_path / f'{name}.h5')
         assert process.returncode == 0, process.stderr
-    a, b = (Captions.load(tmp_path / f'{name}.h5') for name in 'ab')
+    a, b = (CaptionDataset.load(tmp_path / f'{name}.h5') for name in 'ab')
     assert len(a.images_of('val')) == 5
     assert len(a.images_of('train')) == 15
     numpy.testing.assert_array_equal(a.split, b.split)
-    assert_input_error(run_script('preprocess_vocab.py', f'train={tmp_path}/list.tsv',
-                                  '--hold-out', 20), '--hold-out 20')
+    assert_input_error(split_list('--val-size', 20), '--val-size 20')
 
 
-def test_captions_of_characters(tmp_path):
-    (tmp_path / 'train.tsv').write_text('a.jpg\t犬が 走る。\n' * 5, encoding='utf-8')
-    process = run_script('preprocess_vocab.py', tmp_path / 'train.tsv', '--tokens', 'characters',
-                         '-o', tmp_path / 'captions.h5')
+def test_splits_captions_into_characters(tmp_path):
+    source, target = tmp_path / 'train.tsv', tmp_path / 'captions.h5'
+    source.write_text('a.jpg\t犬が 走る。\n' * 5, encoding='utf-8')
+    process = run_script('preprocess_vocab.py', source, '--tokenizer', 'characters', '-o', target)
     assert process.returncode == 0, process.stderr
-    captions = Captions.load(tmp_path / 'captions.h5')
-    assert captions.vocabulary.unit == 'characters'
+    captions = CaptionDataset.load(target)
+    assert captions.vocabulary.tokenizer == 'characters'
     assert captions.vocabulary.decode(captions.tokens[:4]) == '犬が走る'
     assert captions.training_texts() == {'犬が走る'}
 
 
-def test_words_of_any_language(tmp_path):
+def test_keeps_words_of_any_language(tmp_path):
     content = dataset()
     for image in content['images']:
         image['sentences'][0] |= {'tokens': ['犬', 'が', '走る', '🐕'], 'raw': '犬が走る 🐕'}
     assert preprocess(tmp_path, content).returncode == 0
-    captions = Captions.load(tmp_path / 'captions.h5')
+    captions = CaptionDataset.load(tmp_path / 'captions.h5')
     assert captions.vocabulary.decode(captions.tokens[:4]) == '犬 が 走る 🐕'
     assert captions.raw[0] == '犬が走る 🐕'
 
 
 def change(content, path, value):
-    """Returns the content with one value replaced, or removed if it is ``...``."""
+    """Returns the content with one value replaced, or removed if the new one is ``...``."""
     content = copy.deepcopy(content)
     *path, last = path
     part = content
@@ -118,29 +128,32 @@ def change(content, path, value):
     return content
 
 
-@pytest.mark.parametrize('path, value, message', [
-    (['images'], ..., '"images"'),
-    (['images'], {}, '"images"'),
-    (['images'], [], 'no images'),
-    (['images', 2], 7, 'image 2'),
-    (['images', 2, 'imgid'], ..., 'image 2: the key "imgid"'),
-    (['images', 2, 'imgid'], 'two', '"imgid"'),
-    (['images', 2, 'imgid'], -1, 'imgid -1'),
-    (['images', 2, 'imgid'], 2 ** 40, 'imgid'),
-    (['images', 2, 'imgid'], 1, 'imgid 1 is there twice'),
-    (['images', 2, 'filename'], ..., '"filename"'),
-    (['images', 2, 'filename'], 'a\0b', 'no valid text'),
-    (['images', 2, 'split'], ..., '"split"'),
-    (['images', 2, 'split'], 'trian', 'unknown split "trian"'),
-    (['images', 2, 'sentences'], ..., '"sentences"'),
-    (['images', 2, 'sentences'], [], 'imgid 2 has no captions'),
-    (['images', 2, 'sentences', 1], None, '"tokens"'),
-    (['images', 2, 'sentences', 1, 'tokens'], ..., '"tokens"'),
-    (['images', 2, 'sentences', 1, 'tokens'], [], 'imgid 2 has an empty caption'),
-    (['images', 2, 'sentences', 1, 'tokens'], ['a', 1], 'imgid 2'),
-    (['images', 2, 'sentences', 1, 'tokens'], ['\ud800'], 'no valid text'),
-])
-def test_wrong_content_is_refused(tmp_path, path, value, message):
+@pytest.mark.parametrize(
+    'path, value, message',
+    [
+        (['images'], ..., '"images"'),
+        (['images'], {}, '"images"'),
+        (['images'], [], 'no images'),
+        (['images', 2], 7, 'image 2'),
+        (['images', 2, 'imgid'], ..., 'image 2: the key "imgid"'),
+        (['images', 2, 'imgid'], 'two', '"imgid"'),
+        (['images', 2, 'imgid'], -1, 'imgid -1'),
+        (['images', 2, 'imgid'], 2**40, 'imgid'),
+        (['images', 2, 'imgid'], 1, 'imgid 1 occurs twice'),
+        (['images', 2, 'filename'], ..., '"filename"'),
+        (['images', 2, 'filename'], 'a\0b', 'not valid text'),
+        (['images', 2, 'split'], ..., '"split"'),
+        (['images', 2, 'split'], 'trian', 'unknown split "trian"'),
+        (['images', 2, 'sentences'], ..., '"sentences"'),
+        (['images', 2, 'sentences'], [], 'imgid 2 has no captions'),
+        (['images', 2, 'sentences', 1], None, '"tokens"'),
+        (['images', 2, 'sentences', 1, 'tokens'], ..., '"tokens"'),
+        (['images', 2, 'sentences', 1, 'tokens'], [], 'imgid 2 has an empty caption'),
+        (['images', 2, 'sentences', 1, 'tokens'], ['a', 1], 'imgid 2'),
+        (['images', 2, 'sentences', 1, 'tokens'], ['\ud800'], 'not valid text'),
+    ],
+)
+def test_invalid_datasets_are_rejected_and_the_output_is_kept(tmp_path, path, value, message):
     (tmp_path / 'captions.h5').write_text('precious')
     process = preprocess(tmp_path, change(dataset(), path, value))
     assert_input_error(process, 'dataset.json', message)
@@ -148,47 +161,53 @@ def test_wrong_content_is_refused(tmp_path, path, value, message):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize('content', [
-    b'', b'text', b'[1, 2]', b'\xff\xfe', b'[' * 100000,
-    json.dumps(dataset()).encode()[:-50]], ids=range(6))
-def test_other_files_are_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'text', b'[1, 2]', b'\xff\xfe', b'[' * 100000, json.dumps(dataset()).encode()[:-50]],
+    ids=['empty', 'text', 'list', 'not UTF-8', 'nested too deeply', 'cut short'],
+)
+def test_files_other_than_datasets_are_rejected(tmp_path, content):
     (tmp_path / 'dataset.json').write_bytes(content)
     process = run_script('preprocess_vocab.py', tmp_path / 'dataset.json', cwd=tmp_path)
     assert_input_error(process, 'dataset.json')
     assert [path.name for path in tmp_path.iterdir()] == ['dataset.json']
 
 
-def test_wrong_flags_are_refused(tmp_path):
+def test_invalid_flags_are_rejected(tmp_path):
     content = dataset()
     assert_input_error(preprocess(tmp_path, content, '--min-count', 1000), '--min-count')
     assert_input_error(preprocess(tmp_path, content, '--min-count', 0), '--min-count')
     assert_input_error(preprocess(tmp_path, content, '--train-splits', 'tarin'), 'tarin')
     assert_input_error(preprocess(tmp_path, content, '--train-splits', 'restval'), 'restval')
     assert_input_error(run_script('preprocess_vocab.py', tmp_path / 'none.json'), 'none.json')
-    assert_input_error(run_script('preprocess_vocab.py'), 'dataset')
+    assert_input_error(run_script('preprocess_vocab.py'), 'required', '[SPLIT=]FILE')
     assert not (tmp_path / 'captions.h5').exists()
 
 
-def test_other_files_are_no_caption_files(tmp_path):
-    from lib.errors import InputError
+def test_loading_other_files_as_captions_raises(tmp_path):
     preprocess(tmp_path, dataset())
-    whole = (tmp_path / 'captions.h5').read_bytes()
-    for content in b'', b'text', whole[:len(whole) // 2]:
+    complete = (tmp_path / 'captions.h5').read_bytes()
+    for content in b'', b'text', complete[: len(complete) // 2]:
         (tmp_path / 'captions.h5').write_bytes(content)
         with pytest.raises(InputError, match=r'captions\.h5'):
-            Captions.load(tmp_path / 'captions.h5')
+            CaptionDataset.load(tmp_path / 'captions.h5')
     with pytest.raises(InputError, match='no such file'):
-        Captions.load(tmp_path / 'none.h5')
+        CaptionDataset.load(tmp_path / 'none.h5')
 
 
-def test_statistics_count_like_loops(tmp_path):
+def test_statistics_match_plain_counting(tmp_path):
     preprocess(tmp_path, dataset(splits=('train', 'val', 'test')), '--min-count', 7)
-    captions = Captions.load(tmp_path / 'captions.h5')
+    captions = CaptionDataset.load(tmp_path / 'captions.h5')
     for split, counts in captions.statistics().items():
-        sentences = [captions.tokens[captions.offsets[i]:captions.offsets[i + 1]]
-                     for i in range(len(captions.image))
-                     if SPLITS[captions.split[captions.image[i]]] == split]
+        captions_of_split = [
+            captions.tokens_of(caption)
+            for caption, image in enumerate(captions.image)
+            if SPLITS[captions.split[image]] == split
+        ]
         assert counts == {
-            'images': 10, 'captions': 50, 'tokens': sum(map(len, sentences)),
-            'unknown': int(sum(numpy.sum(words == 2) for words in sentences)),
-            'longest': max(map(len, sentences))}
+            'images': 10,
+            'captions': 50,
+            'tokens': sum(map(len, captions_of_split)),
+            'unknown': int(sum(numpy.sum(tokens == UNK) for tokens in captions_of_split)),
+            'longest': max(map(len, captions_of_split)),
+        }

@@ -1,6 +1,3 @@
-from models.packed_lstm import PackedLSTM, packed_lstm
-from tests.numerical import assert_gradients_are_numerical
-
 import chainer
 import chainer.functions as F
 import numpy
@@ -8,20 +5,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.packed_lstm import PackedLSTM, packed_lstm
+from tests.helpers.assertions import assert_gradients_are_numerical
+
 IN_SIZE, HIDDEN_SIZE = 3, 4
 batch_sizes_strategy = st.lists(st.integers(1, 5), min_size=1, max_size=6).map(
-    lambda sizes: sorted(sizes, reverse=True))
+    lambda sizes: sorted(sizes, reverse=True)
+)
 
 
 def random_arrays(n_rows, seed=0):
     rng = numpy.random.RandomState(seed)
-    shapes = ((n_rows, IN_SIZE), (4 * HIDDEN_SIZE, IN_SIZE), (4 * HIDDEN_SIZE, HIDDEN_SIZE),
-              (4 * HIDDEN_SIZE,))
+    shapes = (
+        (n_rows, IN_SIZE),
+        (4 * HIDDEN_SIZE, IN_SIZE),
+        (4 * HIDDEN_SIZE, HIDDEN_SIZE),
+        (4 * HIDDEN_SIZE,),
+    )
     return tuple(rng.randn(*shape) for shape in shapes)
 
 
 def plain_lstm(x, W_x, W_h, b, batch_sizes):
-    """Eqs. 4-9 of Show and Tell, one sequence after another."""
+    """Returns the packed hidden states by Eqs. 4-9 of Show and Tell, sequence by sequence."""
     starts = numpy.cumsum([0, *batch_sizes])
     h_packed = numpy.empty((len(x), HIDDEN_SIZE))
     for sequence in range(batch_sizes[0]):
@@ -37,24 +42,26 @@ def plain_lstm(x, W_x, W_h, b, batch_sizes):
 
 
 @given(batch_sizes_strategy, st.integers(0, 99))
-def test_equals_the_equations(batch_sizes, seed):
+def test_matches_the_equations_of_the_paper(batch_sizes, seed):
     arrays = random_arrays(sum(batch_sizes), seed)
-    numpy.testing.assert_allclose(packed_lstm(*arrays, batch_sizes).array,
-                                  plain_lstm(*arrays, batch_sizes), atol=1e-12)
+    numpy.testing.assert_allclose(
+        packed_lstm(*arrays, batch_sizes).array, plain_lstm(*arrays, batch_sizes), atol=1e-12
+    )
 
 
 @settings(max_examples=20)
 @given(batch_sizes_strategy)
-def test_gradients_are_the_numerical_ones(batch_sizes):
-    assert_gradients_are_numerical(lambda *inputs: packed_lstm(*inputs, batch_sizes),
-                                   random_arrays(sum(batch_sizes)))
+def test_gradients_match_numerical_gradients(batch_sizes):
+    assert_gradients_are_numerical(
+        lambda *inputs: packed_lstm(*inputs, batch_sizes), random_arrays(sum(batch_sizes))
+    )
 
 
-def test_equals_chainers_n_step_lstm():
+def test_matches_n_step_lstm_of_chainer():
     batch_sizes = [3, 2, 1, 1]
     x, W_x, W_h, b = (array.astype('float32') for array in random_arrays(7))
     h = packed_lstm(x, W_x, W_h, b, batch_sizes).array
-    # Chainer wants one matrix per gate, in the order i, f, g, o.
+    # Chainer takes one matrix per gate, in the order i, f, g, o.
     order = [0, 1, 3, 2]
     w_x, w_h, biases = ([numpy.split(array, 4)[k] for k in order] for array in (W_x, W_h, b))
     zero = numpy.zeros((1, 3, HIDDEN_SIZE), 'float32')
@@ -65,7 +72,7 @@ def test_equals_chainers_n_step_lstm():
     numpy.testing.assert_allclose(h, F.concat(ys, axis=0).array, atol=1e-5)
 
 
-def test_steps_equal_the_packed_run():
+def test_single_steps_match_a_packed_run():
     numpy.random.seed(0)
     lstm = PackedLSTM(IN_SIZE, HIDDEN_SIZE)
     x = numpy.random.randn(4, 2, IN_SIZE).astype('float32')
@@ -75,14 +82,14 @@ def test_steps_equal_the_packed_run():
         numpy.testing.assert_allclose(state[1], h, atol=1e-6)
 
 
-def test_large_gates_saturate_without_warnings():
+def test_large_gates_saturate_without_overflow():
     arrays = [1e4 * array for array in random_arrays(3)]
     with numpy.errstate(all='raise', under='ignore'):
         h = packed_lstm(*arrays, [1, 1, 1]).array
     assert numpy.isfinite(h).all()
 
 
-def test_wrong_batch_sizes_are_refused():
+def test_invalid_batch_sizes_raise():
     arrays = random_arrays(5)
     with pytest.raises(ValueError, match='increase'):
         packed_lstm(*arrays, [2, 3])
@@ -90,7 +97,7 @@ def test_wrong_batch_sizes_are_refused():
         packed_lstm(*arrays, [3, 3])
 
 
-def test_a_second_derivative_is_refused():
+def test_second_derivative_raises():
     x, *weights = (chainer.Variable(array) for array in random_arrays(3))
     y = F.sum(packed_lstm(x, *weights, [2, 1]))
     with pytest.raises(RuntimeError, match='second derivative'):

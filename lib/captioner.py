@@ -1,0 +1,176 @@
+"""Captions of images, from model files and a caffemodel."""
+
+import dataclasses
+import os
+import warnings
+
+import chainer
+import tqdm
+from PIL import Image
+
+from lib.decoding.caption import Caption
+from lib.decoding.decode import DecodingOptions, decode
+from lib.decoding.ensemble import Ensemble
+from lib.device import select_device
+from lib.errors import InputError, InputWarning
+from lib.features.extractor import FeatureExtractor
+
+# Large enough to decode efficiently.
+FEATURES_AT_ONCE = 64
+# Small enough to return the first captions soon.
+IMAGES_AT_ONCE = 16
+
+
+class Captioner:
+    """Captions images, or precomputed features, with one or several trained models.
+
+    Args:
+        ensemble (lib.decoding.ensemble.Ensemble): The models.
+        extractor (lib.features.extractor.FeatureExtractor): What extracts the features of
+            images; None if all images come as precomputed features.
+
+    Attributes:
+        ensemble (lib.decoding.ensemble.Ensemble): The models.
+
+    Example:
+        >>> from lib.captioner import Captioner
+        >>> captioner = Captioner.load('best.h5', cnn='VGG_ILSVRC_19_layers.caffemodel')
+        >>> captions, = captioner(['dog.jpg'], beam_width=5, top=3)
+        >>> captions[0].text
+        'a dog runs on the beach'
+        >>> captions[0].log_prob < 0
+        True
+    """
+
+    def __init__(self, ensemble: Ensemble, extractor: FeatureExtractor | None = None):
+        self.ensemble, self._extractor = ensemble, extractor
+
+    @classmethod
+    def load(cls, paths, cnn: str | None = None, gpu: int = -1, **extraction) -> 'Captioner':
+        """Loads trained models and the network that extracts their features.
+
+        Args:
+            paths (str or list of str): Models that ``train.py`` wrote; several form an
+                ensemble.
+            cnn (str): The caffemodel; not needed for precomputed features.
+            gpu (int): CUDA device number, -1 for the CPU.
+            extraction: ``layer``, ``image_size``, ``mean``, ``resize`` and ``batch_size``, see
+                :meth:`lib.features.extractor.FeatureExtractor.load`. By default features are
+                extracted as those that the models were trained on.
+
+        Returns:
+            Captioner: The captioner.
+
+        Raises:
+            InputError: If a file cannot be used, or the files do not belong together.
+        """
+        device = select_device(gpu)
+        if isinstance(paths, (str, os.PathLike)):
+            paths = [paths]
+        ensemble = Ensemble.load(paths, device)
+        if cnn is None:
+            return cls(ensemble)
+        extractor = FeatureExtractor.load(cnn, device, ensemble.feature_source, **extraction)
+        _warn_of_differences(extractor.source, ensemble.feature_source)
+        return cls(ensemble, extractor)
+
+    def __call__(self, images, **options) -> list[list[Caption]]:
+        """Captions images.
+
+        Args:
+            images (list or array): Paths, :class:`PIL.Image.Image` objects, or ready
+                features, (N, D), real numbers, NumPy or CuPy.
+            options: See :class:`lib.decoding.decode.DecodingOptions`.
+
+        Returns:
+            list of list of Caption: For each image its captions, best first.
+
+        Raises:
+            InputError: If an option is invalid, there is no CNN, or features or images have
+                another size than those the models and the CNN take.
+            UnreadableImageError: If a file is not an image.
+        """
+        if isinstance(images, chainer.get_array_types()):
+            return self.caption_features(images, DecodingOptions(**options))
+        if isinstance(images, (str, os.PathLike, Image.Image)):
+            images = [images]
+        results = self.caption_images(images, DecodingOptions(**options))
+        return [captions for _, captions in results]
+
+    def caption_images(self, images, options: DecodingOptions, on_error=None):
+        """Captions images while it reads the next ones.
+
+        Args:
+            images (list): Paths or :class:`PIL.Image.Image` objects.
+            options (lib.decoding.decode.DecodingOptions): How to decode captions.
+            on_error (callable): See :meth:`lib.features.extractor.FeatureExtractor.extract`.
+
+        Returns:
+            iterator of tuple: An image as it was given, and its captions, best first.
+
+        Raises:
+            InputError: If there is no CNN, its features have another size than those the
+                models were trained on, or images another size than the CNN takes.
+        """
+        if self._extractor is None:
+            raise InputError('this captioner has no CNN, so it can caption features only')
+        return self._caption_images(images, options, on_error)
+
+    def _caption_images(self, images, options, on_error):
+        for indices, features in self._extractor.extract(images, IMAGES_AT_ONCE, on_error):
+            source = self._extractor.source
+            self.ensemble.check_feature_size(
+                features.shape[1], f'{source.layer} of {source.network}', option='layer'
+            )
+            for index, captions in zip(indices, self._decode(features, options)):
+                yield images[index], captions
+
+    def caption_features(
+        self, features, options: DecodingOptions, rows=None
+    ) -> list[list[Caption]]:
+        """Captions images by their features, with a progress bar on a terminal.
+
+        Args:
+            features (array): (N, D), real numbers.
+            options (lib.decoding.decode.DecodingOptions): How to decode captions.
+            rows (array): Which of them to caption, (n,), integers, on the device of the
+                features; by default all.
+
+        Returns:
+            list of list of Caption: For each row its captions, best first.
+
+        Raises:
+            InputError: If features have another size than those the models were trained on.
+        """
+        if features.ndim != 2:
+            raise InputError(f'features have shape {features.shape}; expected (N, D)')
+        self.ensemble.check_feature_size(features.shape[1], 'features')
+        if rows is None:
+            rows = chainer.backend.get_array_module(features).arange(len(features))
+        captions = []
+        with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
+            for start in range(0, len(rows), FEATURES_AT_ONCE):
+                batch = features[rows[start : start + FEATURES_AT_ONCE]].astype('float32')
+                captions += self._decode(self.ensemble.device.send(batch), options)
+                progress.update(len(batch))
+        return captions
+
+    def _decode(self, features, options):
+        to_text = self.ensemble.vocabulary.decode
+        return [
+            [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]
+            for captions in decode(self.ensemble, features, options)
+        ]
+
+
+def _warn_of_differences(source, trained_on):
+    """Warns where features are extracted in another way than those a model was trained on."""
+    for name, expected in vars(trained_on or source).items():
+        used = getattr(source, name)
+        if used != expected:
+            warnings.warn(
+                f'{name.replace("_", " ")} {used} is used, but the model was trained with '
+                f'{expected}',
+                InputWarning,
+                stacklevel=3,
+            )

@@ -1,0 +1,35 @@
+"""An image of a data set with its reference captions, as all readers return it."""
+
+from typing import NamedTuple
+
+SPLITS = ('train', 'val', 'test', 'restval')
+
+
+class CaptionedImage(NamedTuple):
+    """An image and the captions that people wrote for it.
+
+    Attributes:
+        imgid (int): Row of its features in memory, column in Karpathy's file.
+        cocoid (int): COCO's id of the image, -1 elsewhere.
+        filename (str): Path below the folder of images.
+        split (str): One of ``SPLITS``.
+        tokens (list of list of str): The tokens of each caption.
+        raw (list of str): The same captions as they were written.
+    """
+
+    imgid: int
+    cocoid: int
+    filename: str
+    split: str
+    tokens: list[list[str]]
+    raw: list[str]
+
+
+def check_text(text):
+    """Checks that HDF5 can store a string: JSON may contain lone surrogates and nulls.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if '\0' in text or (not text.isascii() and text != text.encode(errors='ignore').decode()):
+        raise ValueError(f'{text!r} is not valid text')

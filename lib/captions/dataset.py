@@ -1,0 +1,154 @@
+"""``captions.h5``: the captions of a data set, ready for training."""
+
+from dataclasses import dataclass
+
+import h5py
+import numpy
+import tqdm
+
+from lib.captions.captioned_image import SPLITS
+from lib.captions.vocabulary import UNK, Vocabulary
+from lib.files import read_hdf5, write_hdf5
+
+INTEGER_ARRAYS = ('tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split')
+STRING_ARRAYS = ('filename', 'raw')
+
+
+@dataclass
+class CaptionDataset:
+    """All captions of a data set as flat arrays.
+
+    Attributes:
+        vocabulary (Vocabulary): The tokens that the indices stand for.
+        tokens (array): Token indices of all captions, one after the other, int32.
+        offsets (array): Caption ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``, without
+            ``<S>`` and ``</S>``; (captions + 1,), int64.
+        image (array): The image that each caption describes, (captions,), int32.
+        imgid (array): The row of each image's features, (images,), int32.
+        cocoid (array): COCO's id of each image, or -1, (images,), int64.
+        split (array): The split of each image, an index into ``SPLITS``, (images,), uint8.
+        filename (array): The path of each image, (images,), str objects.
+        raw (array): The captions as they were written, (captions,), str objects.
+    """
+
+    vocabulary: Vocabulary
+    tokens: numpy.ndarray
+    offsets: numpy.ndarray
+    image: numpy.ndarray
+    imgid: numpy.ndarray
+    cocoid: numpy.ndarray
+    split: numpy.ndarray
+    filename: numpy.ndarray
+    raw: numpy.ndarray
+
+    @classmethod
+    def from_images(cls, images, min_count, train_splits=('train',), tokenizer='words'):
+        """Builds the vocabulary from the training splits and encodes every caption.
+
+        Args:
+            images (list of lib.captions.captioned_image.CaptionedImage): The data set.
+            min_count (int): Tokens seen less often in the training splits become ``<UNK>``.
+            train_splits (sequence of str): Splits that are merged into ``train``.
+            tokenizer (str): How the captions were split into tokens.
+        """
+        images = [
+            image._replace(split='train') if image.split in train_splits else image
+            for image in images
+        ]
+        vocabulary = Vocabulary.from_captions(
+            (tokens for image in images if image.split == 'train' for tokens in image.tokens),
+            min_count,
+            tokenizer,
+        )
+        captions = [tokens for image in images for tokens in image.tokens]
+        progress = tqdm.tqdm(captions, desc='encoding', unit='caption', disable=None, leave=False)
+        return cls(
+            vocabulary=vocabulary,
+            tokens=numpy.fromiter(
+                (index for tokens in progress for index in vocabulary.encode(tokens)), 'int32'
+            ),
+            offsets=numpy.cumsum([0, *map(len, captions)], dtype='int64'),
+            image=numpy.repeat(
+                numpy.arange(len(images), dtype='int32'), [len(image.tokens) for image in images]
+            ),
+            imgid=numpy.array([image.imgid for image in images], 'int32'),
+            cocoid=numpy.array([image.cocoid for image in images], 'int64'),
+            split=numpy.array([SPLITS.index(image.split) for image in images], 'uint8'),
+            filename=numpy.array([image.filename for image in images], object),
+            raw=numpy.array([text for image in images for text in image.raw], object),
+        )
+
+    @property
+    def lengths(self):
+        """Number of tokens of each caption, (captions,), int64."""
+        return numpy.diff(self.offsets)
+
+    def images_of(self, split: str) -> numpy.ndarray:
+        """Returns the indices of the images of a split."""
+        return numpy.flatnonzero(self.split == SPLITS.index(split))
+
+    def captions_of(self, split: str) -> numpy.ndarray:
+        """Returns the indices of the captions of a split."""
+        return numpy.flatnonzero(self.split[self.image] == SPLITS.index(split))
+
+    def tokens_of(self, caption: int) -> numpy.ndarray:
+        """Returns the token indices of a caption."""
+        return self.tokens[self.offsets[caption] : self.offsets[caption + 1]]
+
+    def references_of(self, images) -> list[list[str]]:
+        """Returns the captions of each of some images, as they were written."""
+        order = numpy.argsort(self.image, kind='stable')
+        bounds = numpy.searchsorted(self.image[order], numpy.stack((images, images + 1)))
+        return [self.raw[order[start:stop]].tolist() for start, stop in bounds.T]
+
+    def training_texts(self) -> set[str]:
+        """Returns the set of training captions as a model would print them."""
+        return {
+            self.vocabulary.decode(self.tokens_of(caption)) for caption in self.captions_of('train')
+        }
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Counts images, captions, tokens and unknown tokens of each split that has any.
+
+        Returns:
+            dict: From the split's name to a dictionary of these counts and of the length of
+            the longest caption.
+        """
+        n_unknown_before = numpy.concatenate(([0], numpy.cumsum(self.tokens == UNK)))
+        statistics = {}
+        for split in SPLITS:
+            captions = self.captions_of(split)
+            if captions.size:
+                lengths = self.lengths[captions]
+                n_unknown = numpy.diff(n_unknown_before[self.offsets])[captions]
+                statistics[split] = {
+                    'images': len(self.images_of(split)),
+                    'captions': len(captions),
+                    'tokens': int(lengths.sum()),
+                    'unknown': int(n_unknown.sum()),
+                    'longest': int(lengths.max()),
+                }
+        return statistics
+
+    def save(self, path: str):
+        """Writes ``captions.h5``."""
+        with write_hdf5(path, 'captions') as file:
+            file.attrs['splits'] = SPLITS
+            for name in INTEGER_ARRAYS:
+                file[name] = getattr(self, name)
+            for name in STRING_ARRAYS:
+                file.create_dataset(name, data=getattr(self, name), dtype=h5py.string_dtype())
+            self.vocabulary.write_to(file)
+
+    @classmethod
+    def load(cls, path: str) -> 'CaptionDataset':
+        """Reads ``captions.h5``.
+
+        Raises:
+            InputError: If the file was not written by ``preprocess_vocab.py``.
+        """
+        with read_hdf5(path, 'captions', written_by='preprocess_vocab.py') as file:
+            vocabulary = Vocabulary.read_from(file)
+            integers = {name: file[name][()] for name in INTEGER_ARRAYS}
+            strings = {name: file[name].asstr()[()] for name in STRING_ARRAYS}
+            return cls(vocabulary, **integers, **strings)

@@ -1,0 +1,56 @@
+"""Packing captions into batches without padding."""
+
+import chainer
+import numpy
+
+from lib.captions.vocabulary import BOS, EOS
+
+
+def pack(dataset, indices):
+    """Packs captions time-major, longest first, as :mod:`models.packed_lstm` takes them.
+
+    Args:
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        indices (array): Which captions, (B,), integers.
+
+    Returns:
+        tuple: ``order``, the captions in the order they were packed, (B,); ``inputs``,
+        ``<S>`` and the captions' tokens, (R,), int32; ``targets``, the captions' tokens and
+        ``</S>``, (R,), int32; and ``batch_sizes``, a list of the number of captions that have
+        each time step, which sums to R.
+    """
+    lengths = dataset.lengths[indices]
+    longest_first = numpy.argsort(-lengths, kind='stable')
+    order, lengths = indices[longest_first], lengths[longest_first]
+
+    step = numpy.arange(lengths[0] + 1)[:, None]
+    is_running = step <= lengths
+    is_token = step < lengths
+    targets = numpy.full(is_running.shape, EOS, 'int32')
+    targets[is_token] = dataset.tokens[(dataset.offsets[order] + step)[is_token]]
+    inputs = numpy.full(is_running.shape, BOS, 'int32')
+    inputs[1:] = targets[:-1]
+    return order, inputs[is_running], targets[is_running], is_running.sum(axis=1).tolist()
+
+
+def make_converter(dataset, features):
+    """Returns a Chainer converter from caption indices to the arguments of the model's loss.
+
+    Args:
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        features (array): One row per ``imgid``, (N, D), on the training device, so that
+            only indices are sent there for each batch.
+    """
+
+    @chainer.dataset.converter()
+    def convert(indices, device):
+        order, inputs, targets, batch_sizes = pack(dataset, numpy.asarray(indices))
+        rows = dataset.imgid[dataset.image[order]]
+        # One transfer instead of three: each has a fixed cost on a GPU.
+        rows, inputs, targets = device.xp.split(
+            device.send(numpy.concatenate((rows, inputs, targets))),
+            [len(rows), len(rows) + len(inputs)],
+        )
+        return features[rows], inputs, targets, batch_sizes
+
+    return convert

@@ -1,0 +1,84 @@
+"""Tokens and their indices."""
+
+from collections import Counter
+
+import h5py
+import numpy
+
+from lib.captions.tokenizer import SEPARATORS
+
+BOS, EOS, UNK = 0, 1, 2
+SPECIAL_TOKENS = ('<S>', '</S>', '<UNK>')
+
+
+class Vocabulary:
+    """The tokens that a model knows; index 0 is ``<S>``, 1 ``</S>`` and 2 ``<UNK>``.
+
+    Args:
+        tokens (iterable of str): All tokens in the order of their indices.
+        tokenizer (str): How captions are split into them, see
+            :func:`lib.captions.tokenizer.tokenize`.
+
+    Raises:
+        ValueError: If the special tokens are not the first three, or a token is repeated.
+    """
+
+    def __init__(self, tokens, tokenizer='words'):
+        self.tokens, self.tokenizer = tuple(tokens), tokenizer
+        if self.tokens[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS:
+            raise ValueError(f'a vocabulary begins with {", ".join(SPECIAL_TOKENS)}')
+        # Without the special tokens: a caption that contains "</S>" must not end there.
+        self._indices = {
+            token: index for index, token in enumerate(self.tokens) if index >= len(SPECIAL_TOKENS)
+        }
+        if len(self._indices) + len(SPECIAL_TOKENS) != len(self.tokens):
+            raise ValueError('a vocabulary contains every token once')
+
+    @classmethod
+    def from_captions(cls, captions, min_count: int, tokenizer: str = 'words') -> 'Vocabulary':
+        """Collects the tokens seen ``min_count`` times or more, most frequent first.
+
+        Args:
+            captions (iterable of list of str): Tokenized captions.
+            min_count (int): Tokens seen less often are left out.
+            tokenizer (str): How the captions were split.
+        """
+        counts = Counter()
+        for tokens in captions:
+            counts.update(tokens)
+        frequent = (
+            token
+            for token, count in counts.items()
+            if count >= min_count and token not in SPECIAL_TOKENS
+        )
+        by_frequency = sorted(frequent, key=lambda token: (-counts[token], token))
+        return cls((*SPECIAL_TOKENS, *by_frequency), tokenizer)
+
+    def write_to(self, file):
+        """Adds the vocabulary to an open HDF5 file."""
+        # The name that this attribute has had since the first version of the formats.
+        file.attrs['tokens'] = self.tokenizer
+        file.create_dataset('vocabulary', data=self.tokens, dtype=h5py.string_dtype())
+
+    @classmethod
+    def read_from(cls, file) -> 'Vocabulary':
+        """Reads the vocabulary in an open HDF5 file."""
+        return cls(file['vocabulary'].asstr()[()], file.attrs.get('tokens', 'words'))
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def __eq__(self, other):
+        return isinstance(other, Vocabulary) and (
+            (self.tokens, self.tokenizer) == (other.tokens, other.tokenizer)
+        )
+
+    def encode(self, tokens: list[str]) -> list[int]:
+        """Returns the index of each token, that of ``<UNK>`` for unknown ones."""
+        return [self._indices.get(token, UNK) for token in tokens]
+
+    def decode(self, indices) -> str:
+        """Returns the caption that indices stand for, without ``<S>`` and ``</S>``."""
+        return SEPARATORS[self.tokenizer].join(
+            self.tokens[index] for index in numpy.asarray(indices, int) if index not in (BOS, EOS)
+        )

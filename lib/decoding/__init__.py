@@ -1,0 +1,1 @@
+"""From features to captions: beam search, sampling, minimum Bayes risk and ensembles."""

@@ -1,0 +1,130 @@
+"""Decoding with the options of a script, a notebook or a server."""
+
+import math
+from dataclasses import dataclass
+
+from lib.decoding.beam_search import beam_search
+from lib.decoding.caption import Caption
+from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
+from lib.decoding.diverse_beam_search import diverse_beam_search
+from lib.decoding.minimum_bayes_risk import mbr_rerank
+from lib.decoding.sampling import sample
+from lib.errors import InputError
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How captions are decoded: by beam search, unless other options are set.
+
+    Attributes:
+        beam_width (int): Captions kept at each step.
+        top (int): Captions to return for each image.
+        max_length, min_length (int): Maximum and minimum number of tokens of a caption.
+        length_normalization (float): See :func:`lib.decoding.beam_search.beam_search`.
+        no_repeat_ngram (int): Let no n-gram of this n occur twice in a caption; 0 allows it.
+        beam_groups (int): More than 1 selects diverse beam search, see
+            :func:`lib.decoding.diverse_beam_search.diverse_beam_search`.
+        diversity_penalty (float): Its penalty, in nats.
+        mbr_samples (int): More than 0 reranks the beam by minimum Bayes risk against this
+            many samples, see :func:`lib.decoding.minimum_bayes_risk.mbr_rerank`.
+        sample (bool): Draw captions at random instead of searching.
+        temperature (float): Temperature at which captions are drawn.
+
+    Raises:
+        InputError: If an option is out of range, or options contradict each other.
+    """
+
+    beam_width: int = 20
+    top: int = 5
+    max_length: int = 60
+    min_length: int = 0
+    length_normalization: float = 0
+    no_repeat_ngram: int = 0
+    beam_groups: int = 1
+    diversity_penalty: float = 0.5
+    mbr_samples: int = 0
+    sample: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        for name in 'beam_width', 'top', 'max_length', 'beam_groups':
+            if getattr(self, name) < 1:
+                raise InputError(f'{getattr(self, name)} is less than 1', option=name)
+        for name in (
+            'min_length',
+            'length_normalization',
+            'no_repeat_ngram',
+            'diversity_penalty',
+            'mbr_samples',
+        ):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f'{getattr(self, name)} is negative or infinite', option=name)
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f'{self.temperature} is not positive', option='temperature')
+        if self.top > self.beam_width and not self.sample:
+            raise InputError(f'{self.top} exceeds the beam width {self.beam_width}', option='top')
+        if self.beam_width % self.beam_groups:
+            raise InputError(
+                f'{self.beam_groups}: a beam of width {self.beam_width} cannot be divided into '
+                'this many equal groups',
+                option='beam_groups',
+            )
+        if self.min_length > self.max_length:
+            raise InputError(
+                f'{self.min_length} exceeds the maximum length {self.max_length}',
+                option='min_length',
+            )
+        if self.sample and self.beam_groups > 1:
+            raise InputError('cannot be combined with sampling', option='beam_groups')
+        if self.sample and self.mbr_samples:
+            raise InputError('cannot be combined with sampling', option='mbr_samples')
+
+    @property
+    def constraints(self):
+        """The constraints of these options, see :mod:`lib.decoding.constraints`."""
+        constraints = []
+        if self.min_length:
+            constraints.append(MinimumLength(self.min_length))
+        if self.no_repeat_ngram:
+            constraints.append(NoRepeatedNgrams(self.no_repeat_ngram))
+        return constraints
+
+
+def decode(model, features, options: DecodingOptions) -> list[list[Caption]]:
+    """Captions images.
+
+    Args:
+        model: As for :func:`lib.decoding.beam_search.beam_search`.
+        features (array): Image features, (B, D), float.
+        options (DecodingOptions): How to decode them.
+
+    Returns:
+        list of list of Caption: For each image its captions, best first.
+    """
+    if options.sample:
+        return sample(
+            model,
+            features,
+            options.top,
+            options.temperature,
+            options.max_length,
+            options.constraints,
+        )
+    search = {
+        'beam_width': options.beam_width,
+        'top': options.beam_width if options.mbr_samples else options.top,
+        'max_length': options.max_length,
+        'length_normalization': options.length_normalization,
+        'constraints': options.constraints,
+    }
+    if options.beam_groups > 1:
+        captions = diverse_beam_search(
+            model, features, options.beam_groups, options.diversity_penalty, **search
+        )
+    else:
+        captions = beam_search(model, features, **search)
+    if options.mbr_samples:
+        captions = mbr_rerank(
+            model, features, captions, options.mbr_samples, options.temperature, options.max_length
+        )
+    return [best[: options.top] for best in captions]

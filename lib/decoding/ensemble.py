@@ -1,0 +1,140 @@
+"""Ensembles of trained models."""
+
+import chainer
+import numpy
+
+from lib.errors import InputError
+from lib.trained_model import TrainedModel
+
+
+class Ensemble:
+    """Models that average their probabilities of each next token, or a single model.
+
+    These are the "ensembling models" of Section 4.3 of Show and Tell. All decoders take an
+    ensemble; one tuple holds the states of all its networks. Hidden sizes and numbers of
+    layers may differ.
+
+    Args:
+        models (sequence of lib.trained_model.TrainedModel): On the same device.
+
+    Attributes:
+        vocabulary (lib.captions.vocabulary.Vocabulary): The vocabulary of all models.
+        feature_source (lib.features.feature_file.FeatureSource): How the features of all
+            models were extracted, None if unknown.
+
+    Raises:
+        InputError: If the models differ in vocabulary or features.
+    """
+
+    def __init__(self, models):
+        self.models = tuple(models)
+        if not self.models:
+            raise InputError('no models given')
+        first, *others = self.models
+        for model in others:
+            _check_compatible(model, first)
+        self.vocabulary, self.feature_source = first.vocabulary, first.feature_source
+        self._networks = [model.network for model in self.models]
+        # Each layer has two arrays of state, c and h.
+        self._n_arrays = [2 * network.hyperparameters['n_layers'] for network in self._networks]
+
+    @classmethod
+    def load(cls, paths: list[str], device) -> 'Ensemble':
+        """Reads models from files.
+
+        Args:
+            paths (list of str): Files that ``train.py`` wrote.
+            device (chainer.backend.Device): Where to compute.
+
+        Raises:
+            InputError: If a file is not a model, or the models differ in vocabulary or
+                features.
+        """
+        ensemble = cls([TrainedModel.load(path) for path in paths])
+        for model in ensemble.models:
+            model.network.to_device(device)
+        return ensemble
+
+    @property
+    def device(self):
+        """The device of the networks."""
+        return self._networks[0].device
+
+    def check_feature_size(self, size: int, origin: str, option: str | None = None):
+        """See :meth:`lib.trained_model.TrainedModel.check_feature_size`."""
+        self.models[0].check_feature_size(size, origin, option)
+
+    def start(self, features):
+        """Feeds images, (B, D), to every network; returns their states."""
+        return tuple(array for network in self._networks for array in network.start(features))
+
+    def step(self, tokens, state):
+        """Feeds one token to each of n captions in every network.
+
+        Args:
+            tokens (array): Token indices, (n,), int32.
+            state (tuple of arrays): From :meth:`start` or the step before.
+
+        Returns:
+            tuple: Logarithms, in nats, of the mean probabilities of every next token, (n, V),
+            and the new state.
+        """
+        xp = chainer.backend.get_array_module(tokens)
+        total, new_state = None, ()
+        for network, n_arrays in zip(self._networks, self._n_arrays):
+            begin = len(new_state)
+            log_probs, network_state = network.step(tokens, state[begin : begin + n_arrays])
+            # In logarithms, since a probability may be too small for a float.
+            total = log_probs if total is None else xp.logaddexp(total, log_probs, out=total)
+            new_state += network_state
+        if len(self._networks) > 1:
+            total -= xp.log(xp.asarray(len(self._networks), total.dtype))
+        return total, new_state
+
+
+def average_weights(paths: list[str]) -> TrainedModel:
+    """Averages the weights of models, such as those of the last epochs of a training run.
+
+    Args:
+        paths (list of str): Files that ``train.py`` wrote.
+
+    Returns:
+        lib.trained_model.TrainedModel: The first model with the mean of all weights, on the
+        CPU.
+
+    Raises:
+        InputError: If a file is not a model, or they differ in vocabulary, features or sizes.
+    """
+    models = Ensemble([TrainedModel.load(path) for path in paths]).models
+    for model in models[1:]:
+        if _sizes(model) != _sizes(models[0]):
+            raise InputError(f'{model.path}: cannot be averaged with {paths[0]}: sizes differ')
+        if not _standardize_alike(model.network, models[0].network):
+            raise InputError(
+                f'{model.path}: cannot be averaged with {paths[0]}: features are standardized '
+                'differently'
+            )
+    for mean, *others in zip(*(model.network.params() for model in models)):
+        for param in others:
+            mean.array += param.array
+        mean.array /= len(models)
+    return models[0]
+
+
+def _check_compatible(model, first):
+    for name in 'vocabulary', 'feature_size', 'feature_source':
+        if getattr(model, name) != getattr(first, name):
+            raise InputError(
+                f'{model.path}: was trained with another {name.replace("_", " ")} than '
+                f'{first.path}; the models of an ensemble must share it'
+            )
+
+
+def _standardize_alike(network, other):
+    return numpy.array_equal(network.feature_mean, other.feature_mean) and numpy.array_equal(
+        network.feature_scale, other.feature_scale
+    )
+
+
+def _sizes(model):
+    return {**model.network.hyperparameters, 'dropout': None}

@@ -1,0 +1,119 @@
+"""The flags of the scripts that decode captions."""
+
+import dataclasses
+
+from lib.command_line import non_negative_float, non_negative_int, positive_float, positive_int
+from lib.decoding.decode import DecodingOptions
+
+
+def add_models_flag(parser):
+    parser.add_argument(
+        '-m',
+        '--model',
+        required=True,
+        nargs='+',
+        metavar='FILE',
+        help='trained models, such as best.h5; several form an ensemble',
+    )
+
+
+def add_decoding_flags(parser, several_beam_widths=False):
+    """Adds the flags.
+
+    Args:
+        parser (lib.command_line.ArgumentParser): Parser to add them to.
+        several_beam_widths (bool): Let ``--beam-width`` take several values.
+    """
+    group = parser.add_argument_group('decoding')
+    beam_width, note = DecodingOptions.beam_width, ''
+    if several_beam_widths:
+        beam_width, note = [beam_width], '; several values give a row of scores each'
+    group.add_argument(
+        '--beam-width',
+        type=positive_int,
+        nargs='+' if several_beam_widths else None,
+        default=beam_width,
+        metavar='M',
+        help=f'captions kept at each step of beam search{note}',
+    )
+    group.add_argument(
+        '--max-length',
+        type=positive_int,
+        default=DecodingOptions.max_length,
+        metavar='N',
+        help='maximum number of tokens of a caption',
+    )
+    group.add_argument(
+        '--min-length',
+        type=non_negative_int,
+        default=DecodingOptions.min_length,
+        metavar='N',
+        help='minimum number of tokens of a caption',
+    )
+    group.add_argument(
+        '--length-normalization',
+        type=non_negative_float,
+        default=DecodingOptions.length_normalization,
+        metavar='POWER',
+        help='rank captions by log-probability divided by length to this power; 0 ranks by '
+        'log-probability, 1 by its mean per token',
+    )
+    group.add_argument(
+        '--no-repeat-ngram',
+        '--no-repeat',
+        type=non_negative_int,
+        default=DecodingOptions.no_repeat_ngram,
+        metavar='N',
+        help='forbid repeating any N-gram within a caption; 0 turns this off',
+    )
+    group.add_argument(
+        '--beam-groups',
+        '--groups',
+        type=positive_int,
+        default=DecodingOptions.beam_groups,
+        metavar='G',
+        help='groups of diverse beam search, a divisor of the beam width; 1 is plain beam search',
+    )
+    group.add_argument(
+        '--diversity-penalty',
+        '--diversity',
+        type=non_negative_float,
+        default=DecodingOptions.diversity_penalty,
+        metavar='NATS',
+        help='cost of a token that an earlier group has chosen in the same step',
+    )
+    group.add_argument(
+        '--mbr-samples',
+        '--consensus',
+        type=non_negative_int,
+        default=DecodingOptions.mbr_samples,
+        metavar='N',
+        help='rerank the beam by minimum Bayes risk against N sampled captions, such as 300; 0 '
+        'ranks by probability',
+    )
+    group.add_argument(
+        '--sample', action='store_true', help='draw captions at random instead of searching'
+    )
+    group.add_argument(
+        '--temperature',
+        type=positive_float,
+        default=DecodingOptions.temperature,
+        metavar='T',
+        help='temperature of --sample and --mbr-samples; below 1 probable tokens become more '
+        'probable',
+    )
+
+
+def decoding_options(args, **changes) -> DecodingOptions:
+    """Returns the options that the flags set.
+
+    Args:
+        args (argparse.Namespace): The flags; options without a flag keep their defaults.
+        changes: Values that replace those of flags.
+
+    Raises:
+        InputError: If an option is invalid, or options contradict each other.
+    """
+    names = [field.name for field in dataclasses.fields(DecodingOptions)]
+    values = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return DecodingOptions(**{**values, **changes})

@@ -1,0 +1,52 @@
+"""The device that a program computes on."""
+
+import os
+
+import chainer
+import numpy
+
+from lib.errors import InputError
+
+
+def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
+    """Makes a device current.
+
+    Args:
+        gpu (int): CUDA device number, negative for the CPU.
+        tf32 (bool): Round the factors of float32 matrix products to TensorFloat-32, which
+            has 10 bits of mantissa and is several times as fast.
+
+    Returns:
+        chainer.backend.Device: The device.
+
+    Raises:
+        InputError: If the GPU is not available, or ``tf32`` is set on the CPU.
+    """
+    if gpu < 0:
+        if tf32:
+            raise InputError('needs a GPU', option='tf32')
+        device = chainer.get_device('@numpy')
+        device.use()
+        return device
+    if tf32:
+        # CuPy reads this at its first matrix product.
+        os.environ['CUPY_TF32'] = '1'
+    try:
+        device = chainer.get_device(f'@cupy:{gpu}')
+        device.use()
+        device.xp.zeros(1)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f'{gpu}: this GPU cannot be used ({reason}); -1 is the CPU; '
+            '"make setup CUDA=13" installs CuPy',
+            option='gpu',
+        ) from error
+    return device
+
+
+def set_seed(seed: int, device: chainer.backend.Device):
+    """Seeds NumPy's random numbers and, on a GPU, CuPy's."""
+    numpy.random.seed(seed)
+    if device.xp is not numpy:
+        device.xp.random.seed(seed)

@@ -1,0 +1,1 @@
+"""Scores of captions, and a page that shows them."""

@@ -1,0 +1,83 @@
+"""Captioning a split of a data set and scoring the captions."""
+
+from typing import NamedTuple
+
+import chainer
+
+from lib.captioner import Captioner
+from lib.captions.tokenizer import tokenize
+from lib.decoding.caption import Caption
+from lib.decoding.decode import DecodingOptions
+from lib.evaluation.likelihood import mean_log_prob
+from lib.evaluation.metrics import CaptionScorer, has_java
+
+
+class Evaluation(NamedTuple):
+    """The captions of a split and their scores.
+
+    Attributes:
+        captions (list of list of Caption): For each image its captions, best first.
+        cider (list of float): CIDEr of each image's first caption.
+        scores (dict): BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr of the first
+            captions; how many are ``distinct``; the share that is ``new``, not a training
+            caption; and their mean number of ``words``.
+    """
+
+    captions: list[list[Caption]]
+    cider: list[float]
+    scores: dict[str, float]
+
+
+class Evaluator:
+    """Evaluates an ensemble on the images of a split.
+
+    Args:
+        ensemble (lib.decoding.ensemble.Ensemble): The models.
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        split (str): A split with images.
+        features (array): One row per ``imgid``, (N, D), on the models' device.
+
+    Attributes:
+        images (array): Indices of the split's images in the data set, (n,).
+
+    Raises:
+        InputError: If pycocoevalcap is not installed.
+    """
+
+    def __init__(self, ensemble, dataset, split, features):
+        self._ensemble, self._dataset, self._split = ensemble, dataset, split
+        self._features, self._captioner = features, Captioner(ensemble)
+        self.images = dataset.images_of(split)
+        device = chainer.backend.get_device_from_array(features)
+        self._rows = device.send(dataset.imgid[self.images])
+        self._tokenizer = dataset.vocabulary.tokenizer
+        with_java = self._tokenizer == 'words' and has_java()
+        references = dataset.references_of(self.images)
+        self._scorer = CaptionScorer(references, with_java, self._tokenizer)
+        self._training_texts = dataset.training_texts()
+
+    def loss(self) -> float | None:
+        """Returns the loss of the references, in nats per token.
+
+        None if the models have another vocabulary than the data set.
+        """
+        if self._ensemble.vocabulary != self._dataset.vocabulary:
+            return None
+        captions = self._dataset.captions_of(self._split)
+        return -mean_log_prob(self._ensemble, self._dataset, captions, self._features)
+
+    def evaluate(self, options: DecodingOptions) -> Evaluation:
+        """Captions the images and scores their first captions."""
+        captions = self._captioner.caption_features(self._features, options, self._rows)
+        texts = [best.text for best, *_ in captions]
+        scores, cider = self._scorer(texts)
+        return Evaluation(captions, cider, {**scores, **self._count(texts)})
+
+    def _count(self, texts):
+        n_new = sum(text not in self._training_texts for text in texts)
+        n_tokens = sum(len(tokenize(text, self._tokenizer)) for text in texts)
+        return {
+            'distinct': len(set(texts)),
+            'new': n_new / len(texts),
+            'words': n_tokens / len(texts),
+        }

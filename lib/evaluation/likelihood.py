@@ -1,0 +1,42 @@
+"""The likelihood of reference captions."""
+
+import chainer
+
+from lib.captions.packing import pack
+
+
+def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> float:
+    """Computes the mean log-probability of the tokens of some captions.
+
+    Its negative is the validation loss that ``train.py`` reports, here for everything that
+    captions can be decoded with, such as an ensemble.
+
+    Args:
+        model: As for :func:`lib.decoding.beam_search.beam_search`.
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        indices (array): Which captions, (n,), integers.
+        features (array): One row per ``imgid``, (N, D), on the model's device.
+        batch_size (int): Captions at a time.
+
+    Returns:
+        float: Nats per token, ``</S>`` included.
+    """
+    send = chainer.backend.get_device_from_array(features).send
+    total = n_tokens = 0
+    for start in range(0, len(indices), batch_size):
+        order, inputs, targets, batch_sizes = pack(dataset, indices[start : start + batch_size])
+        batch = features[send(dataset.imgid[dataset.image[order]])]
+        total += _sum_log_probs(model, batch, send(inputs), send(targets), batch_sizes)
+        n_tokens += len(targets)
+    return total / n_tokens
+
+
+def _sum_log_probs(model, features, inputs, targets, batch_sizes):
+    xp = chainer.backend.get_array_module(features)
+    state, start, total = model.start(features), 0, 0
+    for size in batch_sizes:
+        rows = slice(start, start + size)
+        log_probs, state = model.step(inputs[rows], tuple(array[:size] for array in state))
+        total += log_probs[xp.arange(size), targets[rows]].sum(dtype='float64')
+        start += size
+    return float(total)

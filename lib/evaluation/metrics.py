@@ -1,0 +1,98 @@
+"""The standard metrics of captions: BLEU, METEOR, ROUGE-L and CIDEr.
+
+They are computed by ``pycocoevalcap``, the COCO caption evaluation. Its METEOR and its Penn
+Treebank tokenizer are Java programs.
+"""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+
+from lib.captions.tokenizer import tokenize
+from lib.errors import InputError
+
+
+def has_java() -> bool:
+    """Returns whether there is a working ``java``."""
+    path = shutil.which('java')
+    return (
+        path is not None
+        and subprocess.run([path, '-version'], capture_output=True, check=False).returncode == 0
+    )
+
+
+class CaptionScorer:
+    """Scores captions of images against references.
+
+    Args:
+        references (list of list of str): The reference captions of each image.
+        with_java (bool): Whether to use the Penn Treebank tokenizer, as COCO's server does,
+            and compute METEOR.
+        tokenizer (str): How captions are split without it; see
+            :func:`lib.captions.tokenizer.tokenize`.
+
+    Raises:
+        InputError: If pycocoevalcap is not installed.
+    """
+
+    def __init__(self, references: list[list[str]], with_java: bool, tokenizer: str = 'words'):
+        if importlib.util.find_spec('pycocoevalcap') is None:
+            raise InputError('scores need pycocoevalcap: pip install pycocoevalcap')
+        self._with_java, self._tokenizer = with_java, tokenizer
+        self._references = self._tokenize(references)
+
+    def __call__(self, captions: list[str]) -> tuple[dict[str, float], list[float]]:
+        """Scores one caption of each image.
+
+        Args:
+            captions (list of str): In the order of the references.
+
+        Returns:
+            tuple: A dictionary of scores in their usual order, and a list of
+            the CIDEr of each image.
+        """
+        from pycocoevalcap.bleu.bleu import Bleu
+        from pycocoevalcap.cider.cider import Cider
+        from pycocoevalcap.meteor.meteor import Meteor
+        from pycocoevalcap.rouge.rouge import Rouge
+
+        candidates = self._tokenize([[caption] for caption in captions])
+        bleu, _ = Bleu(4).compute_score(self._references, candidates, verbose=0)
+        scores = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
+        if self._with_java:
+            scores['METEOR'], _ = Meteor().compute_score(self._references, candidates)
+        scores['ROUGE-L'], _ = Rouge().compute_score(self._references, candidates)
+        scores['CIDEr'], cider = Cider().compute_score(self._references, candidates)
+        return {name: float(score) for name, score in scores.items()}, cider.tolist()
+
+    def _tokenize(self, captions_of_images):
+        """Returns captions as pycocoevalcap takes them: ``{image: [tokens and spaces]}``."""
+        if not self._with_java:
+            return {
+                image: [' '.join(tokenize(caption, self._tokenizer)) for caption in captions]
+                for image, captions in enumerate(captions_of_images)
+            }
+        from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+        with _silent_standard_error():
+            return PTBTokenizer().tokenize(
+                {
+                    image: [{'caption': caption} for caption in captions]
+                    for image, captions in enumerate(captions_of_images)
+                }
+            )
+
+
+@contextlib.contextmanager
+def _silent_standard_error():
+    """Hides the throughput that the Java tokenizer reports on standard error."""
+    original = os.dup(2)
+    with open(os.devnull, 'w') as devnull:
+        os.dup2(devnull.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(original, 2)
+        os.close(original)

@@ -1,0 +1,1 @@
+"""Image features: files, images and the CNN that extracts them."""

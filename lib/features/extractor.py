@@ -1,0 +1,233 @@
+"""Image features from a Caffe network."""
+
+import collections
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import chainer
+import numpy
+from chainer.utils.type_check import InvalidType
+from google.protobuf.message import DecodeError
+from PIL import Image
+
+from lib.errors import InputError
+from lib.features.feature_file import FeatureSource
+from lib.features.images import UnreadableImageError, convert_image, prepare_image, read_image
+from models.caffe.caffemodel import Caffemodel
+
+# How Karpathy's features were extracted.
+VGG19 = FeatureSource(
+    network='VGG_ILSVRC_19_layers.caffemodel',
+    layer='fc7',
+    image_size=224,
+    mean=[103.939, 116.779, 123.68],
+    resize='warp',
+)
+
+
+class FeatureExtractor:
+    """A caffemodel that turns images into features.
+
+    Args:
+        path (str): The ``.caffemodel``, in Caffe's old (V1) or new format.
+        source (lib.features.feature_file.FeatureSource): Layer and preparation of the images.
+        device (chainer.backend.Device): Where to compute.
+        batch_size (int): Images that go through the convolutions at once; by default 4 on a
+            CPU and 32 on a GPU. Fully connected layers process all images at once, since
+            reading their weights takes longer than multiplying by them.
+
+    Attributes:
+        source (lib.features.feature_file.FeatureSource): Layer and preparation of the images.
+
+    Raises:
+        InputError: If the file is not a caffemodel or does not have the layer.
+    """
+
+    def __init__(self, path, source, device, batch_size=None):
+        self.source, self._device = source, device
+        self._batch_size = batch_size or (4 if device.xp is numpy else 32)
+        self._network = _load_network(path)
+        self._network.to_device(device)
+        layers = self._network.layers
+        blobs = [blob for _, _, tops in layers for blob in tops]
+        if source.layer not in blobs:
+            raise InputError(
+                f'{source.layer}: {path} has no such layer, only '
+                f'{", ".join(dict.fromkeys(blobs)) or "none"}',
+                option='layer',
+            )
+        needed = _layers_leading_to(source.layer, layers)
+        self._input = next(
+            blob for _, bottoms, _ in needed for blob in bottoms if blob not in blobs
+        )
+        # The convolutions, and the fully connected layers with all that follows them.
+        n_before = _count_before_fully_connected(self._network, needed)
+        _, bottoms, _ = needed[min(n_before, len(needed) - 1)]
+        self._bottleneck = bottoms[0] if n_before < len(needed) else source.layer
+        names = [name for name, _, _ in layers]
+        self._skipped_before = set(names) - {name for name, _, _ in needed[:n_before]}
+        self._skipped_after = set(names) - {name for name, _, _ in needed[n_before:]}
+
+    @classmethod
+    def load(cls, path, device, trained_on=None, batch_size=None, **preparation):
+        """Loads a caffemodel to extract features like those that a model was trained on.
+
+        Args:
+            path, device, batch_size: As for the constructor.
+            trained_on (lib.features.feature_file.FeatureSource): How the model's features
+                were extracted; if unknown, Karpathy's are assumed.
+            preparation: ``layer``, ``image_size``, ``mean`` and ``resize`` replace those of
+                ``trained_on`` unless they are None.
+
+        Returns:
+            FeatureExtractor: The extractor.
+
+        Raises:
+            InputError: If the file is not a caffemodel or does not have the layer.
+        """
+        given = {name: value for name, value in preparation.items() if value is not None}
+        if 'mean' in given:
+            given['mean'] = [float(value) for value in given['mean']]
+        source = dataclasses.replace(trained_on or VGG19, network=os.path.basename(path), **given)
+        try:
+            return cls(path, source, device, batch_size)
+        except InputError as error:
+            if error.option == 'layer' and trained_on is None and 'layer' not in given:
+                error.message += '; VGG19 was assumed, since no other layer is recorded or given'
+            raise
+
+    def extract(self, images, chunk_size, on_error=None):
+        """Reads images and extracts their features.
+
+        Threads read and prepare a chunk of images ahead of the one being computed.
+
+        Args:
+            images (list): Paths or :class:`PIL.Image.Image` objects.
+            chunk_size (int): Images to yield at a time.
+            on_error (callable): Called with the
+                :class:`lib.features.images.UnreadableImageError` of each image that is left
+                out; by default the error is raised.
+
+        Yields:
+            tuple: Indices of the images of a chunk that could be read, and their features,
+            (n, D), float32, on the extractor's device.
+
+        Raises:
+            InputError: If the network does not take images of this size.
+        """
+        for chunk in self._prepare_ahead(images, chunk_size):
+            indices, pixels = [], []
+            for index, future in chunk:
+                try:
+                    pixels.append(future.result())
+                    indices.append(index)
+                except UnreadableImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(error)
+            if indices:
+                yield indices, self(pixels)
+
+    def _prepare_ahead(self, images, chunk_size):
+        """Yields lists of indices and futures, while the next list is being worked on."""
+        with ThreadPoolExecutor() as pool:
+            try:
+                chunks = collections.deque()
+                for start in range(0, len(images), chunk_size):
+                    indices = range(start, min(start + chunk_size, len(images)))
+                    chunks.append([(i, pool.submit(self._prepare, images[i])) for i in indices])
+                    if len(chunks) > 1:
+                        yield chunks.popleft()
+                yield from chunks
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, image):
+        source = self.source
+        image = convert_image(image) if isinstance(image, Image.Image) else read_image(image)
+        return prepare_image(image, source.image_size, source.mean, source.resize)
+
+    def __call__(self, pixels):
+        """Computes the features of prepared images.
+
+        Args:
+            pixels (sequence of array): Images from
+                :func:`lib.features.images.prepare_image`, (3, S, S), float32.
+
+        Returns:
+            array: One row per image, (n, D), float32, on the extractor's device. A layer
+            with height and width is flattened.
+
+        Raises:
+            InputError: If the network does not take images of this size.
+        """
+        try:
+            starts = range(0, len(pixels), self._batch_size)
+            batches = (numpy.stack(pixels[start : start + self._batch_size]) for start in starts)
+            features = self._device.xp.concatenate(
+                [
+                    self._run(self._input, batch, self._bottleneck, self._skipped_before)
+                    for batch in batches
+                ]
+            )
+            if self._bottleneck != self.source.layer:
+                features = self._run(
+                    self._bottleneck, features, self.source.layer, self._skipped_after
+                )
+        except (InvalidType, AssertionError) as error:
+            # Chainer asserts that the output of each layer is not empty.
+            raise InputError(
+                f'{self.source.image_size}: {self.source.network} takes images of another '
+                'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227)',
+                option='image_size',
+            ) from error
+        return features.reshape(len(pixels), -1)
+
+    def _run(self, from_blob, array, to_blob, skipped):
+        array = self._device.send(array)
+        if from_blob == to_blob:
+            return array  # the network begins with a fully connected layer
+        with chainer.using_config('train', False), chainer.no_backprop_mode():
+            (output,) = self._network(inputs={from_blob: array}, outputs=[to_blob], disable=skipped)
+        # CaffeFunction would keep the output of every layer until the next call.
+        self._network.variables = {}
+        return output.array
+
+
+def _load_network(path):
+    try:
+        network = Caffemodel(path)
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}') from error
+    except DecodeError as error:
+        raise InputError(f'{path}: not a caffemodel, or cut short') from error
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InputError(f'{path}: Chainer cannot load this network ({error})') from error
+    if not network.layers:
+        raise InputError(f'{path}: not a caffemodel with layers')
+    return network
+
+
+def _layers_leading_to(blob, layers):
+    """Returns those of all layers that a blob depends on."""
+    wanted, needed = {blob}, []
+    for layer in reversed(layers):
+        _, bottoms, tops = layer
+        if not wanted.isdisjoint(tops):
+            needed.insert(0, layer)
+            wanted.update(bottoms)
+    return needed
+
+
+def _count_before_fully_connected(network, layers):
+    """Returns the number of layers before the first fully connected one.
+
+    ``len(layers)`` if there is none, or if later layers also need other blobs.
+    """
+    for position, (name, bottoms, _) in enumerate(layers):
+        if isinstance(getattr(network, name, None), chainer.links.Linear):
+            computed = {blob for _, _, tops in layers[position:] for blob in tops}
+            taken = {blob for _, blobs, _ in layers[position:] for blob in blobs}
+            return position if taken - computed == set(bottoms) else len(layers)
+    return len(layers)

@@ -1,0 +1,152 @@
+"""Finding, reading and preparing images."""
+
+import os
+import warnings
+from collections.abc import Sequence
+
+import numpy
+from PIL import Image, ImageOps
+
+from lib.errors import InputError
+
+# The files of a folder that count as images. Pillow also opens PDF and HDF5 files.
+SUFFIXES = (
+    '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp',
+    '.ppm', '.pgm', '.pbm', '.jp2', '.avif', '.tga',
+)  # fmt: skip
+# Pillow warns of huge images and unusual metadata, which are harmless here. A global filter
+# applies to all threads; catch_warnings() around each image would not.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+
+
+class UnreadableImageError(Exception):
+    """A file that Pillow cannot decode; the message names it."""
+
+
+def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
+    """Collects the paths of images from files, folders and lists.
+
+    Args:
+        paths (list of str): Images, whatever their suffix, and folders, whose files with an
+            image's suffix are taken in alphabetical order.
+        lists (list of str): Text files with such a path on each line.
+
+    Returns:
+        list of str: The paths of the images.
+
+    Raises:
+        InputError: If a list cannot be read, or there is no image at all.
+    """
+    paths = [*paths, *(path for list_path in lists for path in _read_list(list_path))]
+    images = []
+    for path in paths:
+        images += _images_in(path) if os.path.isdir(path) else [path]
+    if not images:
+        raise InputError(
+            f'no images in {", ".join(paths)}'
+            if paths
+            else 'no images given: name files, folders or a list of them'
+        )
+    return images
+
+
+def _read_list(path):
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            return [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}', option='list') from error
+    except UnicodeDecodeError as error:
+        raise InputError(f'{path}: not a text file in UTF-8', option='list') from error
+
+
+def _images_in(folder):
+    return [
+        os.path.join(folder, name)
+        for name in sorted(os.listdir(folder))
+        if name.lower().endswith(SUFFIXES) and not name.startswith('.')
+    ]
+
+
+def read_image(path: str) -> Image.Image:
+    """Reads an image as a viewer would show it.
+
+    See :func:`convert_image`; of an animation the first frame is taken.
+
+    Args:
+        path (str): A file in any format that Pillow reads.
+
+    Returns:
+        PIL.Image.Image: An RGB image.
+
+    Raises:
+        UnreadableImageError: If the file is missing, damaged or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return convert_image(image)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f'{path}: {error}') from error
+    except Exception as error:
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        if str(path) not in reason:
+            reason = f'{path}: {reason}'
+        raise UnreadableImageError(' '.join(reason.split())) from error
+
+
+def convert_image(image: Image.Image) -> Image.Image:
+    """Converts an image of any mode to RGB as a viewer would show it.
+
+    EXIF rotation is applied; transparent pixels are composited over white.
+
+    Raises:
+        UnreadableImageError: If the image is damaged.
+    """
+    try:
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:
+        # Pillow's decoders raise many kinds of exceptions on damaged files.
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        raise UnreadableImageError(' '.join(reason.split())) from error
+
+
+def _to_rgb(image):
+    if image.mode.startswith('I'):
+        gray = numpy.clip(numpy.asarray(image) / 257, 0, 255).astype('uint8')
+        image = Image.fromarray(gray)
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, 'white')
+        image = Image.alpha_composite(white, image)
+    return image.convert('RGB')
+
+
+def prepare_image(image, image_size: int, mean, resize: str = 'warp') -> numpy.ndarray:
+    """Converts an image to the input of a CNN.
+
+    Args:
+        image (PIL.Image.Image): An RGB image of any size.
+        image_size (int): Width and height of the network's input, pixels.
+        mean (sequence of float): Subtracted from blue, green and red, in [0, 255].
+        resize (str): ``'warp'`` resizes the whole image to a square, as for Karpathy's
+            features; ``'crop'`` resizes the shorter side and crops the center.
+
+    Returns:
+        array: (3, image_size, image_size), float32, in the order blue, green, red.
+
+    Raises:
+        InputError: If ``resize`` is neither.
+    """
+    width, height = image.size
+    if resize == 'crop':
+        scale = image_size / min(width, height)
+        size = max(image_size, round(width * scale)), max(image_size, round(height * scale))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+        left, top = (image.width - image_size) // 2, (image.height - image_size) // 2
+        image = image.crop((left, top, left + image_size, top + image_size))
+    elif resize == 'warp':
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    else:
+        raise InputError(f'{resize}: must be warp or crop', option='resize')
+    blue_green_red = numpy.asarray(image, 'float32')[:, :, ::-1] - numpy.float32(mean)
+    return numpy.ascontiguousarray(blue_green_red.transpose(2, 0, 1))

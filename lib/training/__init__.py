@@ -1,0 +1,1 @@
+"""Optimizers, learning-rate schedules, reports, the best epoch and snapshots."""

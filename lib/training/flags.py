@@ -1,0 +1,153 @@
+"""The flags of ``train.py`` that say how to optimize and which epoch is the best."""
+
+from lib.command_line import (
+    fraction,
+    non_negative_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+)
+from lib.training.best_epoch import CRITERIA
+from lib.training.optimizers import OPTIMIZERS, make_optimizer
+from lib.training.schedules import LearningRate, LearningRateSchedule
+
+# Flags that must stay the same when training is resumed.
+FIXED_FLAGS = (
+    'batch_size', 'optimizer', 'loss_reduction', 'lr', 'lr_schedule', 'lr_decay',
+    'lr_decay_every', 'warmup_iterations', 'weight_decay', 'label_smoothing',
+    'scheduled_sampling', 'gradient_clip', 'select_by', 'standardize', 'seed',
+)  # fmt: skip
+
+
+def add_optimization_flags(parser):
+    group = parser.add_argument_group('optimization')
+    group.add_argument(
+        '--epoch',
+        type=positive_int,
+        default=50,
+        metavar='N',
+        help='number of epochs, including those before --resume',
+    )
+    group.add_argument(
+        '--batch-size', type=positive_int, default=128, metavar='N', help='captions per iteration'
+    )
+    group.add_argument(
+        '--optimizer', choices=OPTIMIZERS, default='adam', help='momentum is SGD with momentum 0.9'
+    )
+    group.add_argument(
+        '--loss-reduction',
+        '--loss',
+        choices=['mean', 'sentence'],
+        default='mean',
+        help='mean: the mean loss of all tokens; sentence: the sum over the tokens of a caption, '
+        "the paper's loss, averaged over captions",
+    )
+    rates = ', '.join(f'{kind.default_rate} for {name}' for name, kind in OPTIMIZERS.items())
+    group.add_argument(
+        '--lr', type=positive_float, metavar='RATE', help=f'learning rate; unless given, {rates}'
+    )
+    group.add_argument(
+        '--lr-schedule',
+        choices=['step', 'cosine'],
+        default='step',
+        help='step: the learning rate falls by --lr-decay; cosine: it falls to 0 at the last epoch '
+        'along half a cosine',
+    )
+    group.add_argument(
+        '--lr-decay',
+        type=positive_float,
+        default=1,
+        metavar='FACTOR',
+        help='factor of the learning rate at each step; 1 keeps it',
+    )
+    group.add_argument(
+        '--lr-decay-every', type=positive_int, default=1, metavar='N', help='epochs between steps'
+    )
+    group.add_argument(
+        '--warmup-iterations',
+        '--warm-up',
+        type=non_negative_int,
+        default=0,
+        metavar='N',
+        help='iterations over which the learning rate rises linearly to its value',
+    )
+    group.add_argument(
+        '--weight-decay',
+        type=non_negative_float,
+        default=0,
+        metavar='RATE',
+        help='share of each parameter added to its gradient',
+    )
+    group.add_argument(
+        '--gradient-clip',
+        type=non_negative_float,
+        default=0,
+        metavar='NORM',
+        help='maximum norm of the gradient of all parameters; 0 sets no limit',
+    )
+    group.add_argument(
+        '--label-smoothing',
+        type=fraction,
+        default=0,
+        metavar='SHARE',
+        help="share of a target's probability spread over all tokens; printed losses exclude it",
+    )
+    group.add_argument(
+        '--scheduled-sampling',
+        type=fraction,
+        default=0,
+        metavar='P',
+        help='probability of feeding in a predicted token instead of the correct one; rises '
+        'linearly from 0 to this at the last epoch',
+    )
+
+
+def add_selection_flags(parser):
+    group = parser.add_argument_group('best epoch')
+    group.add_argument(
+        '--select-by',
+        '--best-by',
+        choices=CRITERIA,
+        default='loss',
+        help='which epoch becomes best.h5: that of the lowest validation loss, or of the highest '
+        'CIDEr of captions of the validation images',
+    )
+    group.add_argument(
+        '--patience',
+        type=non_negative_int,
+        default=0,
+        metavar='N',
+        help='stop after N epochs without a better one; 0 never stops early',
+    )
+
+
+def optimizer_from_flags(args, network):
+    """Returns the optimizer that the flags select, set up for a network."""
+    return make_optimizer(
+        network, args.optimizer, _learning_rate(args), args.weight_decay, args.gradient_clip
+    )
+
+
+def learning_rate_from_flags(args):
+    """Returns the extension that sets the learning rate."""
+    schedule = LearningRateSchedule(
+        rate=_learning_rate(args),
+        kind=args.lr_schedule,
+        decay=args.lr_decay,
+        decay_every=args.lr_decay_every,
+        warmup_iterations=args.warmup_iterations,
+        last_epoch=args.epoch,
+    )
+    return LearningRate(schedule, OPTIMIZERS[args.optimizer].rate_name)
+
+
+def _learning_rate(args):
+    return args.lr or OPTIMIZERS[args.optimizer].default_rate
+
+
+def fixed_settings(args):
+    """Returns the flags that must stay the same when training is resumed."""
+    settings = {name: getattr(args, name) for name in FIXED_FLAGS}
+    # What ends at the last epoch cannot be given another last epoch.
+    ends_with_training = args.lr_schedule == 'cosine' or args.scheduled_sampling
+    return {**settings, 'last_epoch': args.epoch if ends_with_training else None}

@@ -1,0 +1,49 @@
+"""The optimizers that train the network."""
+
+from typing import NamedTuple
+
+import chainer
+from chainer import optimizers
+
+from lib.training.adam import Adam
+
+
+class OptimizerKind(NamedTuple):
+    """An optimizer's class, the name of its learning rate, and a rate that works well here."""
+
+    make: type
+    rate_name: str
+    default_rate: float
+
+
+OPTIMIZERS = {
+    'adam': OptimizerKind(Adam, 'alpha', 0.001),
+    'sgd': OptimizerKind(optimizers.SGD, 'lr', 1.0),
+    'momentum': OptimizerKind(optimizers.MomentumSGD, 'lr', 0.1),
+    'rmsprop': OptimizerKind(optimizers.RMSprop, 'lr', 0.0005),
+    'adagrad': OptimizerKind(optimizers.AdaGrad, 'lr', 0.02),
+}
+
+
+def make_optimizer(
+    network, name: str, learning_rate: float, weight_decay: float = 0, gradient_clip: float = 0
+) -> chainer.Optimizer:
+    """Sets up an optimizer for a network.
+
+    Args:
+        network (chainer.Link): The network.
+        name (str): A key of ``OPTIMIZERS``.
+        learning_rate (float): Its learning rate.
+        weight_decay (float): Share of each parameter added to its gradient; 0 for none.
+        gradient_clip (float): Maximum norm of the gradient of all parameters; 0 for none.
+
+    Returns:
+        chainer.Optimizer: The optimizer.
+    """
+    kind = OPTIMIZERS[name]
+    optimizer = kind.make(**{kind.rate_name: learning_rate}).setup(network)
+    if weight_decay:
+        optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(weight_decay))
+    if gradient_clip:
+        optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(gradient_clip))
+    return optimizer

@@ -1,0 +1,86 @@
+"""Everything that training needs to continue as if it had never stopped (on a CPU)."""
+
+import json
+
+import numpy
+from chainer import training
+from chainer.serializers import HDF5Deserializer, HDF5Serializer
+
+from lib.errors import InputError
+from lib.files import read_hdf5, write_hdf5
+
+FILE_NAME = 'snapshot.h5'
+# What settings were called before version 1.0.
+RENAMED_SETTINGS = {
+    'best_by': 'select_by',
+    'loss': 'loss_reduction',
+    'warm_up': 'warmup_iterations',
+}
+# Settings that are options of another name. The last epoch is a setting if the learning rate or
+# scheduled sampling depends on it.
+OPTION_OF_SETTING = {
+    'hidden_size': 'hidden',
+    'embed_size': 'embed',
+    'n_layers': 'layers',
+    'last_epoch': 'epoch',
+}
+
+
+class Snapshot(training.Extension):
+    """Writes the trainer to ``snapshot.h5``.
+
+    Chainer's own ``snapshot`` extension converts it to a ``.npz`` dictionary first, whose
+    strings HDF5 cannot store.
+
+    Args:
+        settings (dict): What must stay the same when training is resumed; JSON values.
+    """
+
+    trigger = 1, 'epoch'
+    # After all other extensions, so that it saves their states at the end of the epoch.
+    priority = training.PRIORITY_READER - 200
+
+    def __init__(self, settings):
+        self._settings = settings
+
+    def __call__(self, trainer):
+        with write_hdf5(f'{trainer.out}/{FILE_NAME}', 'snapshot') as file:
+            file.attrs['settings'] = json.dumps(self._settings)
+            HDF5Serializer(file.create_group('trainer'), compression=None).save(trainer)
+
+
+class RandomState(training.Extension):
+    """Adds NumPy's random state (order of captions, dropout) to snapshots."""
+
+    def __call__(self, trainer):
+        """Does nothing; only :meth:`serialize` matters."""
+
+    def serialize(self, serializer):
+        algorithm, keys, position, has_gauss, gauss = numpy.random.get_state()
+        keys = serializer('keys', keys.copy())
+        position = serializer('position', position)
+        has_gauss = serializer('has_gauss', has_gauss)
+        gauss = serializer('gauss', gauss)
+        numpy.random.set_state((algorithm, keys, position, has_gauss, gauss))
+
+
+def load_snapshot(path, trainer, settings):
+    """Restores a trainer.
+
+    Args:
+        path (str): The snapshot.
+        trainer (chainer.training.Trainer): A trainer built like the one that was saved.
+        settings (dict): Its settings, as given to :class:`Snapshot`.
+
+    Raises:
+        InputError: If the file is not a snapshot, or of a training run with other settings.
+    """
+    with read_hdf5(path, 'snapshot', written_by='train.py') as file:
+        for name, saved in json.loads(file.attrs['settings']).items():
+            name = RENAMED_SETTINGS.get(name, name)
+            if settings.get(name) != saved:
+                raise InputError(
+                    f'{settings.get(name)}: {path} was written with {saved}, which cannot change',
+                    option=OPTION_OF_SETTING.get(name, name),
+                )
+        HDF5Deserializer(file['trainer']).load(trainer)

@@ -1,0 +1,1 @@
+"""Caffe networks: loading caffemodels, and layers that are fast without gradients."""

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: sample data, caffemodels, and slow, plain twins of fast code."""

@@ -1,0 +1,139 @@
+import dataclasses
+
+import numpy
+import pytest
+
+from lib.decoding.beam_search import beam_search
+from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
+from lib.decoding.decode import DecodingOptions, decode
+from lib.decoding.diverse_beam_search import diverse_beam_search
+from lib.decoding.minimum_bayes_risk import mbr_rerank
+from lib.decoding.sampling import sample
+from lib.errors import InputError
+from tests.helpers.samples import random_features, small_model
+
+FEATURES = random_features(6)
+# Narrower and shorter than the defaults, so that the tests take less time.
+SEARCH = {'beam_width': 6, 'top': 3, 'max_length': 8}
+# Options, values that change the captions, and the arguments that the decoder must get.
+CONSTRAINTS = [
+    ('min_length', 5, {'constraints': [MinimumLength(5)]}),
+    ('no_repeat_ngram', 1, {'constraints': [NoRepeatedNgrams(1)]}),
+]
+SEARCH_OPTIONS = [
+    ('beam_width', 4, {'beam_width': 4}),
+    ('top', 1, {'top': 1}),
+    ('max_length', 3, {'max_length': 3}),
+    ('length_normalization', 2.0, {'length_normalization': 2.0}),
+    *CONSTRAINTS,
+]
+
+
+@pytest.fixture(scope='module')
+def network():
+    """A network whose captions differ in length, so that every option changes them."""
+    return small_model(words=('a', 'dog', 'cat', 'runs', 'home'), seed=2).network
+
+
+def decode_with(network, **options):
+    numpy.random.seed(5)
+    return decode(network, FEATURES, DecodingOptions(**options))
+
+
+def test_default_is_beam_search_of_width_20_for_5_captions(network):
+    captions = decode_with(network)
+    assert captions == beam_search(network, FEATURES, 20, 5, 60)
+    assert [len(best) for best in captions] == [5] * len(FEATURES)
+
+
+@pytest.mark.parametrize('option, value, arguments', SEARCH_OPTIONS)
+def test_every_option_reaches_beam_search(network, option, value, arguments):
+    captions = decode_with(network, **SEARCH | {option: value})
+    assert captions == beam_search(network, FEATURES, **SEARCH | arguments)
+    assert captions != beam_search(network, FEATURES, **SEARCH)
+
+
+@pytest.mark.parametrize(
+    'option, value, arguments',
+    [
+        *SEARCH_OPTIONS,
+        ('beam_groups', 3, {'beam_groups': 3}),
+        ('diversity_penalty', 3.0, {'diversity_penalty': 3.0}),
+    ],
+)
+def test_every_option_reaches_diverse_beam_search(network, option, value, arguments):
+    defaults = SEARCH | {'beam_groups': 2, 'diversity_penalty': 0.5}
+    captions = decode_with(network, **SEARCH | {'beam_groups': 2} | {option: value})
+    assert captions == diverse_beam_search(network, FEATURES, **defaults | arguments)
+    assert captions != diverse_beam_search(network, FEATURES, **defaults)
+
+
+@pytest.mark.parametrize(
+    'option, value, arguments',
+    [
+        ('top', 2, {'n_samples': 2}),
+        ('max_length', 3, {'max_length': 3}),
+        ('temperature', 0.3, {'temperature': 0.3}),
+        *CONSTRAINTS,
+    ],
+)
+def test_every_option_reaches_sampling(network, option, value, arguments):
+    def draw(**arguments):
+        numpy.random.seed(5)
+        return sample(network, FEATURES, **arguments)
+
+    defaults = {'n_samples': 9, 'temperature': 1.0, 'max_length': 60}
+    captions = decode_with(network, **{'sample': True, 'beam_width': 4, 'top': 9} | {option: value})
+    assert captions == draw(**defaults | arguments)
+    assert captions != draw(**defaults)
+
+
+@pytest.mark.parametrize('groups', [{}, {'beam_groups': 2}], ids=['beam search', 'diverse'])
+@pytest.mark.parametrize('changes', [{'mbr_samples': 30}, {'temperature': 3.0}, {'max_length': 3}])
+def test_minimum_bayes_risk_ranks_the_whole_beam(network, groups, changes):
+    options = DecodingOptions(**SEARCH | {'mbr_samples': 5} | groups | changes)
+    whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
+    beams = decode(network, FEATURES, whole_beam)
+    numpy.random.seed(5)
+    reranked = mbr_rerank(
+        network, FEATURES, beams, options.mbr_samples, options.temperature, options.max_length
+    )
+    numpy.random.seed(5)
+    captions = decode(network, FEATURES, options)
+    assert captions == [best[: options.top] for best in reranked]
+    assert captions != [best[: options.top] for best in beams]
+
+
+@pytest.mark.parametrize(
+    'options, at_fault',
+    [
+        ({'top': 21}, 'top'),
+        ({'beam_width': 3}, 'top'),
+        ({'beam_width': 10, 'beam_groups': 3}, 'beam_groups'),
+        ({'min_length': 61}, 'min_length'),
+        ({'min_length': 5, 'max_length': 4}, 'min_length'),
+        ({'sample': True, 'beam_groups': 2}, 'beam_groups'),
+        ({'sample': True, 'mbr_samples': 10}, 'mbr_samples'),
+        ({'beam_width': 0, 'top': 0}, 'beam_width'),
+        ({'top': 0}, 'top'),
+        ({'max_length': 0}, 'max_length'),
+        ({'beam_groups': 0}, 'beam_groups'),
+        ({'temperature': 0}, 'temperature'),
+        ({'temperature': float('nan')}, 'temperature'),
+        ({'temperature': float('inf')}, 'temperature'),
+        ({'min_length': -1}, 'min_length'),
+        ({'no_repeat_ngram': -1}, 'no_repeat_ngram'),
+        ({'mbr_samples': -1}, 'mbr_samples'),
+        ({'length_normalization': float('nan')}, 'length_normalization'),
+        ({'diversity_penalty': -0.5}, 'diversity_penalty'),
+    ],
+)
+def test_invalid_options_are_rejected(options, at_fault):
+    with pytest.raises(InputError) as info:
+        DecodingOptions(**options)
+    assert info.value.option == at_fault
+
+
+def test_sampling_may_return_more_captions_than_the_beam_width(network):
+    captions = decode_with(network, sample=True, top=30)
+    assert [len(samples) for samples in captions] == [30] * len(FEATURES)

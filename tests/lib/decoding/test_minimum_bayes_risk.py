@@ -1,0 +1,91 @@
+import math
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.captions.vocabulary import UNK
+from lib.decoding import minimum_bayes_risk
+from lib.decoding.beam_search import beam_search
+from lib.decoding.caption import Caption
+from lib.decoding.minimum_bayes_risk import expected_cider, mbr_rerank
+from lib.decoding.sampling import sample
+from tests.helpers.samples import random_features, small_model
+
+CAPTIONS = st.lists(st.lists(st.integers(UNK, 7), max_size=9), min_size=1, max_size=5)
+
+
+def ngrams_of(tokens, n):
+    return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+
+
+def plain_cider(candidate, reference):
+    """Returns the CIDEr-D of a caption against one reference, n-gram by n-gram."""
+    total = 0
+    for n in 1, 2, 3, 4:
+        distinct = sorted(set(ngrams_of(candidate, n) + ngrams_of(reference, n)))
+        weights = [
+            sum(math.log(10000 if token == UNK else token - UNK) for token in ngram)
+            for ngram in distinct
+        ]
+        a, b = (
+            [ngrams_of(tokens, n).count(ngram) * weight for ngram, weight in zip(distinct, weights)]
+            for tokens in (candidate, reference)
+        )
+        norm = math.hypot(*a) * math.hypot(*b)
+        if norm:
+            products = (min(x, y) * y for ngram, x, y in zip(distinct, a, b) if UNK not in ngram)
+            total += sum(products) / norm / 4
+    return total * math.exp(-((len(candidate) - len(reference)) ** 2) / (2 * 6**2))
+
+
+@given(CAPTIONS, CAPTIONS)
+def test_expected_cider_equals_the_mean_of_plain_cider(candidates, references):
+    expected = [
+        sum(plain_cider(candidate, reference) for reference in references) / len(references)
+        for candidate in candidates
+    ]
+    assert expected_cider(candidates, references) == pytest.approx(expected)
+
+
+def test_rare_tokens_weigh_more_and_unk_matches_nothing():
+    frequent, rare = 4, 2000
+    candidates = [[frequent, 5, 6, 7], [rare, 8, 9, 10], [UNK], [rare, UNK], [rare]]
+    scores = expected_cider(candidates, [[frequent, rare, UNK]])
+    assert 0 == scores[2] < scores[0] < scores[1]
+    assert scores[3] < scores[4]
+
+
+def test_the_caption_that_resembles_most_references_scores_best():
+    scores = expected_cider([[9], [4, 5, 6], [4, 5, 7]], [[9], [4, 5, 6], [4, 5, 7], [4, 5, 6]])
+    assert scores.argmax() == 1
+    assert scores.argmin() == 0
+
+
+@pytest.mark.parametrize('images_at_once', [1, 2, 5])
+def test_captions_are_ranked_by_expected_cider_against_samples(monkeypatch, images_at_once):
+    monkeypatch.setattr(minimum_bayes_risk, 'SAMPLES_AT_ONCE', 30 * images_at_once)
+    network = small_model(words=('a', 'dog', 'cat', 'runs', 'home')).network
+    features = random_features(5)
+    beams = beam_search(network, features, 6, 6, max_length=8)
+    numpy.random.seed(4)
+    results = mbr_rerank(network, features, beams, 30, 0.7, 8)
+    numpy.random.seed(4)
+    samples = [
+        captions
+        for start in range(0, 5, images_at_once)
+        for captions in sample(network, features[start : start + images_at_once], 30, 0.7, 8)
+    ]
+    for beam, reranked, references in zip(beams, results, samples, strict=True):
+        reference_tokens = [caption.tokens for caption in references]
+        scores = [expected_cider([caption.tokens], reference_tokens)[0] for caption in reranked]
+        assert scores == sorted(scores, reverse=True)
+        assert sorted(map(repr, reranked)) == sorted(map(repr, beam))
+    assert results != beams
+
+
+def test_captions_with_equal_scores_stay_in_order():
+    network = small_model().network
+    captions = [Caption([3] * length, -length) for length in range(4)]
+    assert mbr_rerank(network, random_features(1), [captions], 5, max_length=3) == [captions]

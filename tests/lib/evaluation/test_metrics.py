@@ -1,0 +1,57 @@
+import math
+
+import pytest
+
+from lib.errors import InputError
+from lib.evaluation.metrics import CaptionScorer, has_java
+
+REFERENCES = [
+    ['A dog runs on the beach.', 'The dog is running.'],
+    ['Two men sit on a bench, talking.', 'Men talk on a bench'],
+]
+
+pytest.importorskip('pycocoevalcap', reason='requirements-eval.txt')
+
+
+@pytest.fixture(params=[True, False], ids=['java', 'no java'])
+def with_java(request):
+    if request.param and not has_java():
+        pytest.skip('java is not installed')
+    return request.param
+
+
+def test_references_score_best(with_java):
+    scores, cider = CaptionScorer(REFERENCES, with_java)([captions[0] for captions in REFERENCES])
+    bleu = ['BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4']
+    meteor = ['METEOR'] if with_java else []
+    assert list(scores) == [*bleu, *meteor, 'ROUGE-L', 'CIDEr']
+    assert scores['BLEU-4'] == pytest.approx(1, abs=1e-6)
+    assert scores['ROUGE-L'] == pytest.approx(1, abs=1e-6)
+    if with_java:
+        assert scores['METEOR'] == pytest.approx(1)
+    worse, _ = CaptionScorer(REFERENCES, with_java)(['a dog', 'men'])
+    assert all(worse[name] < scores[name] for name in scores)
+    assert scores['CIDEr'] == pytest.approx(sum(cider) / 2)
+
+
+def test_bleu_equals_its_definition(with_java):
+    # The first caption shares 5 of its 6 unigrams and 3 of its 5 bigrams with its references,
+    # the second one all 6 and 5. Neither is shorter than the closest reference, so there is no
+    # brevity penalty.
+    scores, _ = CaptionScorer(REFERENCES, with_java)(
+        ['a dog sits on the beach', 'two men sit on a bench']
+    )
+    assert scores['BLEU-1'] == pytest.approx(11 / 12)
+    assert scores['BLEU-2'] == pytest.approx(math.sqrt(11 / 12 * 8 / 10))
+
+
+def test_an_empty_caption_scores_zero(with_java):
+    scores, cider = CaptionScorer(REFERENCES, with_java)(['', 'Men talk on a bench'])
+    assert cider[0] == 0
+    assert scores['BLEU-1'] < 1
+
+
+def test_the_error_without_pycocoevalcap_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(InputError, match='pip install pycocoevalcap'):
+        CaptionScorer([['a']], with_java=False)

@@ -1,0 +1,242 @@
+import collections
+import dataclasses
+import functools
+
+import chainer
+import numpy
+import pytest
+from chainer.links.caffe import CaffeFunction
+from PIL import Image
+
+from lib.errors import InputError
+from lib.features.extractor import VGG19, FeatureExtractor
+from lib.features.feature_file import FeatureSource
+from lib.features.images import UnreadableImageError, prepare_image, read_image
+from tests.helpers import caffemodels
+from tests.helpers.samples import write_image
+
+SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [103.939, 116.779, 123.68], 'warp')
+CPU = chainer.get_device('@numpy')
+
+
+def random_images(n):
+    rng = numpy.random.RandomState(0)
+    return [
+        Image.fromarray(rng.randint(0, 256, (50, 30 + 9 * k, 3)).astype('uint8')) for k in range(n)
+    ]
+
+
+@pytest.fixture(scope='module')
+def vgg19(tmp_path_factory):
+    return caffemodels.write_vgg19(tmp_path_factory.mktemp('vgg19') / 'vgg19.caffemodel')
+
+
+@pytest.fixture
+def small_extractor(tmp_path):
+    """An extractor for images of 8 x 8 pixels: a convolution, pooling and 5 features."""
+    writer = caffemodels.Writer()
+    writer.convolution('conv', 'data', n_in=3, n_out=2, kernel=3)
+    writer.pool('pool', 'conv', kernel=2, stride=2)
+    writer.inner_product('fc7', 'pool', n_in=2 * 3 * 3, n_out=5)
+    path = writer.write(tmp_path / 'small.caffemodel')
+    return FeatureExtractor(path, dataclasses.replace(SOURCE, image_size=8), CPU)
+
+
+def extract(extractor, images):
+    """Returns the features of all images, extracted as one chunk."""
+    ((indices, features),) = extractor.extract(images, chunk_size=len(images))
+    assert indices == list(range(len(images)))
+    return features
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 8])
+def test_features_equal_those_of_chainers_caffe_function(vgg19, batch_size):
+    images = random_images(3)
+    features = extract(FeatureExtractor(vgg19, SOURCE, CPU, batch_size), images)
+    pixels = numpy.stack([prepare_image(image, 224, SOURCE.mean) for image in images])
+    with chainer.using_config('train', False):
+        (expected,) = CaffeFunction(str(vgg19))(inputs={'data': pixels}, outputs=['fc7'])
+    assert features.shape == (3, 12)
+    assert features.dtype == 'float32'
+    assert features.min() >= 0
+    assert features.std() > 0
+    numpy.testing.assert_allclose(features, expected.array, rtol=1e-4, atol=1e-4)
+
+
+def test_old_and_new_format_give_the_same_features(vgg19, tmp_path):
+    new = caffemodels.write_vgg19(tmp_path / 'new.caffemodel', old_format=False)
+    images = random_images(1)
+    numpy.testing.assert_array_equal(
+        extract(FeatureExtractor(vgg19, SOURCE, CPU, 1), images),
+        extract(FeatureExtractor(new, SOURCE, CPU, 1), images),
+    )
+
+
+def test_googlenet_pool5_is_flattened(tmp_path):
+    path = caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel')
+    source = dataclasses.replace(SOURCE, layer='pool5/7x7_s1')
+    features = extract(FeatureExtractor(path, source, CPU, 2), random_images(2))
+    assert features.shape == (2, 8)
+    assert (features[0] != features[1]).any()
+
+
+def count_calls(forwards):
+    """Makes layers count their calls, by name; returns the counter."""
+    calls = collections.Counter()
+
+    def counted(name, forward, *inputs):
+        calls[name] += 1
+        return forward(*inputs)
+
+    for name, forward in forwards.items():
+        forwards[name] = functools.partial(counted, name, forward)
+    return calls
+
+
+def test_layers_that_the_features_do_not_depend_on_are_skipped(vgg19):
+    extractor = FeatureExtractor(vgg19, SOURCE, CPU, 1)
+    calls = count_calls(extractor._network.forwards)
+    extract(extractor, random_images(3))
+    # The convolutions image by image, the fully connected layers for all images at once.
+    assert calls['conv1_1'] == calls['pool5'] == 3
+    assert calls['fc6'] == calls['relu_fc6'] == calls['fc7'] == 1
+    assert calls['fc8'] == calls['prob'] == 0
+    assert extractor._network.variables == {}
+
+
+def test_a_network_may_begin_with_a_fully_connected_layer(tmp_path):
+    writer = caffemodels.Writer()
+    writer.inner_product('fc', 'data', 3 * 8 * 8, 5)
+    path = writer.write(tmp_path / 'net.caffemodel')
+    source = dataclasses.replace(SOURCE, layer='fc', image_size=8)
+    pixels = numpy.random.RandomState(0).randn(3, 3, 8, 8).astype('float32')
+    (expected,) = CaffeFunction(str(path))(inputs={'data': pixels}, outputs=['fc'])
+    features = FeatureExtractor(path, source, CPU, 2)(pixels)
+    numpy.testing.assert_allclose(features, expected.array, rtol=1e-5, atol=1e-5)
+
+
+def test_load_prepares_images_as_for_training_unless_told_otherwise(vgg19):
+    trained_on = FeatureSource('other.caffemodel', 'fc6', 224, [1.0, 2.0, 3.0], 'crop')
+    extractor = FeatureExtractor.load(vgg19, CPU, trained_on, resize='warp', layer=None)
+    assert extractor.source == FeatureSource(
+        'vgg19.caffemodel', 'fc6', 224, [1.0, 2.0, 3.0], 'warp'
+    )
+
+
+def test_load_prepares_images_as_karpathy_did_if_training_is_unknown(vgg19):
+    extractor = FeatureExtractor.load(vgg19, CPU)
+    assert extractor.source == dataclasses.replace(VGG19, network='vgg19.caffemodel')
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'P', 'CMYK', 'RGBA'])
+def test_an_image_in_memory_has_the_features_of_its_file(small_extractor, tmp_path, mode):
+    path = write_image(tmp_path / 'image.tif', mode=mode)
+    with Image.open(path) as image:
+        assert image.mode == mode
+        features = extract(small_extractor, [image, path])
+    numpy.testing.assert_allclose(features[0], features[1], rtol=1e-5)
+
+
+def test_chunks_come_in_order_and_only_the_next_one_is_prepared_ahead(small_extractor, tmp_path):
+    paths = [write_image(tmp_path / f'{k}.png', seed=k, size=(30 + k, 20)) for k in range(8)]
+    expected = small_extractor(
+        [prepare_image(read_image(path), 8, SOURCE.mean, 'warp') for path in paths]
+    )
+    taken = []
+
+    class RecordingList(list):
+        def __getitem__(self, index):
+            taken.append(index)
+            return super().__getitem__(index)
+
+    chunks = small_extractor.extract(RecordingList(paths), chunk_size=2)
+    first = next(chunks)
+    assert taken == [0, 1, 2, 3]
+    indices, features = zip(first, *chunks)
+    assert list(indices) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert taken == list(range(8))
+    numpy.testing.assert_allclose(numpy.concatenate(features), expected, rtol=1e-5)
+
+
+def test_no_images_have_no_chunks(small_extractor):
+    assert list(small_extractor.extract([], chunk_size=2)) == []
+
+
+def test_unreadable_images_are_reported_and_left_out(small_extractor, tmp_path):
+    paths = [write_image(tmp_path / 'a.jpg'), tmp_path / 'b.jpg', write_image(tmp_path / 'c.jpg')]
+    errors = []
+    indices, features = zip(*small_extractor.extract(paths, 2, errors.append))
+    assert list(indices) == [[0], [2]]
+    assert [array.shape for array in features] == [(1, 5), (1, 5)]
+    (error,) = errors
+    assert isinstance(error, UnreadableImageError)
+    assert 'b.jpg' in str(error)
+    assert '\n' not in str(error)
+    assert list(small_extractor.extract(paths[1:2], 2, errors.append)) == []
+
+
+def test_unreadable_images_raise_an_error_by_default(small_extractor, tmp_path):
+    with pytest.raises(UnreadableImageError, match=r'b\.jpg'):
+        list(small_extractor.extract([tmp_path / 'b.jpg'], 2))
+
+
+def test_other_exceptions_in_threads_reach_the_caller(small_extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr('lib.features.extractor.prepare_image', lambda *args: 1 / 0)
+    errors = []
+    with pytest.raises(ZeroDivisionError):
+        list(small_extractor.extract([write_image(tmp_path / 'a.jpg')], 2, errors.append))
+    assert errors == []
+
+
+@pytest.mark.parametrize('negative_slope', [0, 0.5], ids=['relu', 'leaky relu'])
+def test_an_in_place_layer_before_a_fully_connected_one_is_applied_once(tmp_path, negative_slope):
+    writer = caffemodels.Writer()
+    writer.convolution('conv', 'data', 3, 2, 3)
+    writer.net.layer[-1].relu_param.negative_slope = negative_slope
+    writer.inner_product('fc', 'conv', 72, 5)
+    path = writer.write(tmp_path / 'net.caffemodel')
+    source = dataclasses.replace(SOURCE, layer='fc', image_size=8)
+    pixels = numpy.random.RandomState(0).randn(3, 3, 8, 8).astype('float32')
+    with chainer.using_config('train', False):
+        (expected,) = CaffeFunction(str(path))(inputs={'data': pixels}, outputs=['fc'])
+    features = FeatureExtractor(path, source, CPU, 2)(pixels)
+    numpy.testing.assert_allclose(features, expected.array, rtol=1e-4, atol=1e-4)
+
+
+def test_an_image_size_the_network_does_not_take_is_rejected(vgg19):
+    source = dataclasses.replace(SOURCE, image_size=227 + 32)
+    with pytest.raises(InputError, match='259') as info:
+        extract(FeatureExtractor(vgg19, source, CPU, 1), random_images(1))
+    assert info.value.option == 'image_size'
+
+
+def test_an_image_size_too_small_for_the_network_is_rejected(tmp_path):
+    path = caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel')
+    source = dataclasses.replace(SOURCE, layer='pool5/7x7_s1', image_size=32)
+    with pytest.raises(InputError, match='32') as info:
+        extract(FeatureExtractor(path, source, CPU, 1), random_images(1))
+    assert info.value.option == 'image_size'
+
+
+def test_the_error_for_an_unknown_layer_lists_the_layers(vgg19):
+    source = dataclasses.replace(SOURCE, layer='pool10')
+    with pytest.raises(InputError, match=r'pool10.*conv1_1, .*fc7, fc8, prob') as info:
+        FeatureExtractor(vgg19, source, CPU, 1)
+    assert info.value.option == 'layer'
+
+
+@pytest.mark.parametrize('content', [b'', b'not a network', b'\x00' * 99])
+def test_files_that_are_not_caffemodels_are_rejected(tmp_path, content):
+    path = tmp_path / 'net.caffemodel'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r'net\.caffemodel'):
+        FeatureExtractor(path, SOURCE, CPU, 1)
+
+
+def test_truncated_caffemodels_are_rejected(vgg19, tmp_path):
+    path = tmp_path / 'truncated.caffemodel'
+    whole = vgg19.read_bytes()
+    for length in len(whole) // 3, len(whole) - 1:
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r'truncated\.caffemodel'):
+            FeatureExtractor(path, SOURCE, CPU, 1)

@@ -1,0 +1,135 @@
+"""What train.py reads and refuses: recipes, flags, files and snapshots."""
+
+import shutil
+
+import numpy
+import pytest
+
+from lib.trained_model import TrainedModel
+from tests.helpers.assertions import assert_input_error
+from tests.helpers.samples import dataset, features_of, write_json, write_matlab
+from tests.helpers.scripts import run_script
+from tests.helpers.training import SMALL, assert_same_training, train
+
+
+def test_recipe_trains_like_the_flags_it_contains(data, tmp_path):
+    recipe = tmp_path / 'small.args'
+    recipe.write_text(
+        "# Sizes and optimizer of the paper's model, made small.\n"
+        '--hidden 16\n'
+        '--embed 12  # "#" also starts a comment after a flag\n'
+        '\n'
+        '--batch-size 8\n'
+        '--lr 0.01 --dropout 0.1\n'
+        '--standardize\n'
+    )
+    process = train(data, tmp_path / 'recipe', f'@{recipe} --epoch 2', small='')
+    assert process.returncode == 0, process.stderr
+    train(data, tmp_path / 'typed', '--dropout 0.1 --standardize --epoch 2')
+    names = ['epoch_001.h5', 'epoch_002.h5', 'best.h5', 'snapshot.h5']
+    assert_same_training(tmp_path / 'recipe', tmp_path / 'typed', names)
+
+
+def test_flags_after_a_recipe_override_it(data, tmp_path):
+    (tmp_path / 'wide.args').write_text('--hidden 99\n')
+    process = train(data, tmp_path / 'result', f'@{tmp_path}/wide.args', SMALL, '--epoch 1')
+    assert process.returncode == 0, process.stderr
+    model = TrainedModel.load(tmp_path / 'result' / 'best.h5')
+    assert model.network.hyperparameters['hidden_size'] == 16
+
+
+def test_unusable_recipes_are_rejected(data, tmp_path):
+    process = train(data, tmp_path / 'result', f'@{tmp_path}/none.args')
+    assert_input_error(process, 'No such file', tmp_path / 'none.args')
+    for line, message in (
+        ('--hiden 3', '--hiden'),
+        ("--output it's", 'quotation'),
+        (f'@{tmp_path}/wrong.args', 'cannot include another'),
+    ):
+        (tmp_path / 'wrong.args').write_text(f'{line}\n')
+        assert_input_error(train(data, tmp_path / 'result', f'@{tmp_path}/wrong.args'), message)
+    assert not (tmp_path / 'result').exists()
+
+
+@pytest.mark.parametrize(
+    'flags',
+    [
+        '--epoch 0',
+        '--dropout 1',
+        '--lr fast',
+        '--hiden 3',
+        '--batch-size -1',
+        '--lr nan',
+        '--gradient-clip inf',
+        f'--seed {2**32}',
+        '--optimizer adamw',
+        '--label-smoothing 1',
+        '--warmup-iterations -1',
+        '--weight-decay -1',
+        '--lr-schedule none',
+    ],
+)
+def test_invalid_values_of_flags_are_rejected(data, tmp_path, flags):
+    assert_input_error(train(data, tmp_path / 'result', flags), flags.split()[0])
+    assert not (tmp_path / 'result').exists()
+
+
+def test_unusable_inputs_and_outputs_are_rejected(data, trained, tmp_path):
+    def run(*flags):
+        return train(data, tmp_path / 'result', *flags)
+
+    model = trained[0] / 'best.h5'
+    assert_input_error(run('-g 99'), '--gpu 99')
+    assert_input_error(run('--tf32'), '--tf32')
+    assert_input_error(run('--resume'), '--resume', 'snapshot.h5')
+    assert_input_error(run('-s', tmp_path / 'none.h5'), 'none.h5', 'preprocess_vocab.py')
+    assert_input_error(run('-i', tmp_path / 'none.mat'), 'none.mat')
+    assert_input_error(run('-m', data / 'captions.h5'), 'captions.h5', 'not a model file')
+    assert_input_error(run('-m', model, '--hidden 99'), '--hidden 99')
+    assert_input_error(train(data, trained[0]), '--output', '--resume')
+    assert not (tmp_path / 'result').exists()
+    (tmp_path / 'file').touch()
+    process = train(data, tmp_path / 'file' / 'result')
+    assert_input_error(process, tmp_path / 'file')
+    assert process.stdout == ''
+
+
+def test_resuming_with_other_settings_is_rejected(data, trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / 'result')
+
+    def resume(flags=''):
+        same = '--standardize --dropout 0.1 --resume'
+        return train(data, tmp_path / 'result', same, flags)
+
+    assert_input_error(resume('--hidden 17'), '--hidden 17', '16')
+    assert_input_error(resume('--lr 0.02'), '--lr 0.02', '0.01')
+    assert_input_error(resume('--optimizer sgd'), '--optimizer sgd', 'adam')
+    assert_input_error(resume('--select-by CIDEr'), '--select-by CIDEr', 'loss')
+    snapshot = tmp_path / 'result' / 'snapshot.h5'
+    snapshot.write_bytes(snapshot.read_bytes()[:3000])
+    assert_input_error(resume(), 'snapshot.h5', 'damaged')
+
+
+def test_captions_and_features_that_do_not_fit_are_rejected(data, trained, tmp_path):
+    def run(*flags, small=SMALL):
+        return train(data, tmp_path / 'result', *flags, small=small)
+
+    model = trained[0] / 'best.h5'
+    features = features_of(dataset())
+    few = write_matlab(tmp_path / 'few.mat', features[:20])
+    assert_input_error(run('-i', few), 'few.mat', '20 images')
+    features[4, 2] = numpy.nan
+    nan = write_matlab(tmp_path / 'nan.mat', features)
+    assert_input_error(run('-i', nan), 'nan.mat', 'imgid 4')
+    wide = write_matlab(tmp_path / 'wide.mat', features_of(dataset(), size=9))
+    assert_input_error(run('-i', wide, '-m', model, small=''), 'wide.mat', 'size 9', 'size 8')
+    without_val, captions = tmp_path / 'dataset.json', tmp_path / 'captions.h5'
+    write_json(without_val, dataset(splits=('train',)))
+    run_script('preprocess_vocab.py', without_val, '-o', captions)
+    assert_input_error(run('-s', captions), '"val"')
+    assert_input_error(run('-s', captions, '-m', model, small=''), '"val"')
+
+
+def test_divergence_is_one_error_line(data, tmp_path):
+    process = train(data, tmp_path / 'result', '--lr 1e30 --epoch 3')
+    assert_input_error(process, 'the loss is', 'lower learning rate')
