@@ -1,33 +1,45 @@
-# make demo    everything on drawn scenes, five minutes
-# make test    the tests
-# make setup   what the scripts need, in .venv; CUDA=12 or CUDA=13 adds CuPy
-# PYTHON=python3.12 picks the interpreter that .venv is made with
+# Python 3.10 or later that .venv is made with: make PYTHON=python3.12 ...
 PYTHON ?= python3
+# 12 or 13 adds CuPy and its CUDA libraries to .venv: make CUDA=13 setup
 CUDA ?=
 VENV = .venv
 BIN = $(VENV)/bin
 REQUIREMENTS = requirements$(if $(CUDA),-cuda$(CUDA)).txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint setup clean
+.PHONY: help demo test lint format setup clean
+
+help:
+	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy'
+	@echo 'make demo     train on drawn scenes and caption new ones, 4 minutes on two cores'
+	@echo 'make test     run the tests, 5 minutes on two cores'
+	@echo 'make lint     check style and format'
+	@echo 'make format   sort imports and format the code'
+	@echo 'make clean    delete .venv and what the demo wrote'
+	@echo 'PYTHON=python3.12 names the interpreter that .venv is made with'
 
 demo: setup
 	PYTHON=$(BIN)/python sh data/demo.sh
 
-# One process a core, so matrix products get one thread each.
+# One process per core, so matrix products get one thread each.
 test: setup $(VENV)/.requirements-dev.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: setup $(VENV)/.requirements-dev.txt
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: setup $(VENV)/.requirements-dev.txt
+	$(BIN)/python -m ruff check --select I --fix .
+	$(BIN)/python -m ruff format .
 
 setup: $(VENV)/.$(REQUIREMENTS)
 
 clean:
 	rm -rf $(VENV) demo
 
-# Chainer's setup.py imports pkg_resources, which setuptools 81 dropped, so Chainer is built
-# with an older setuptools that is already there.
+# Chainer's setup.py imports pkg_resources, which setuptools 81 dropped, so Chainer is built with
+# an older setuptools that is installed beforehand.
 $(VENV)/.requirements%: requirements% requirements.txt | $(BIN)/python
 	$(PIP) "setuptools<81" wheel
 	$(PIP) --no-build-isolation -r $<
@@ -35,7 +47,7 @@ $(VENV)/.requirements%: requirements% requirements.txt | $(BIN)/python
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || \
-	    { echo "error: $(PYTHON) is not there; install Python 3.10 or later, or name one: make PYTHON=..."; exit 1; }
+	    { echo "error: $(PYTHON) not found; install Python 3.10 or later, or name one: make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "error: $$($(PYTHON) --version) is too old; name Python 3.10 or later: make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The whole program on drawn scenes: every step is a command of the README, echoed as it runs.
+# The whole program on drawn scenes; echoes the commands as it runs them.
 set -eu
 PYTHON=${PYTHON:-python}
 OUT=demo
@@ -17,9 +17,7 @@ step extract_features.py -i $OUT/scenes.caffemodel --dataset $OUT/scenes/dataset
     --image-root $OUT/scenes -o $OUT/features.mat \
     --layer prob --image-size 96 --mean 220 220 220
 step preprocess_vocab.py $OUT/scenes/dataset.json -o $OUT/captions.h5
-step train.py -s $OUT/captions.h5 -i $OUT/features.mat -o $OUT/result \
-    --hidden 128 --embed 128 --dropout 0 --standardize \
-    --epoch 12 --batch-size 32 --lr 0.004 --lr-decay 0.8
+step train.py @recipes/demo.args -s $OUT/captions.h5 -i $OUT/features.mat -o $OUT/result
 step generate_caption.py -m $OUT/result/best.h5 -i $OUT/scenes.caffemodel \
     --top 1 --json $OUT/captions.json $OUT/scenes/test
 step -m data.score_scenes $OUT/scenes $OUT/captions.json
