@@ -61,13 +61,13 @@ class FeatureExtractor:
         self._input = next(
             blob for _, bottoms, _ in needed for blob in bottoms if blob not in blobs
         )
-        # The convolutions, and the fully connected layers with all that follows them.
-        n_before = _count_before_fully_connected(self._network, needed)
-        _, bottoms, _ = needed[min(n_before, len(needed) - 1)]
-        self._bottleneck = bottoms[0] if n_before < len(needed) else source.layer
-        names = [name for name, _, _ in layers]
-        self._skipped_before = set(names) - {name for name, _, _ in needed[:n_before]}
-        self._skipped_after = set(names) - {name for name, _, _ in needed[n_before:]}
+        before, after = _split_before_fully_connected(self._network, needed)
+        self._bottleneck = source.layer
+        if after:
+            _, (self._bottleneck, *_), _ = after[0]
+        names = {name for name, _, _ in layers}
+        self._skipped_before = names - {name for name, _, _ in before}
+        self._skipped_after = names - {name for name, _, _ in after}
 
     @classmethod
     def load(cls, path, device, trained_on=None, batch_size=None, **preparation):
@@ -220,14 +220,19 @@ def _layers_leading_to(blob, layers):
     return needed
 
 
-def _count_before_fully_connected(network, layers):
-    """Returns the number of layers before the first fully connected one.
+def _split_before_fully_connected(network, layers):
+    """Splits layers before the first fully connected one.
 
-    ``len(layers)`` if there is none, or if later layers also need other blobs.
+    Returns:
+        tuple of lists: The layers before it, and the others. The second list is empty if there
+        is no such layer, or if later layers also need other blobs.
     """
     for position, (name, bottoms, _) in enumerate(layers):
         if isinstance(getattr(network, name, None), chainer.links.Linear):
-            computed = {blob for _, _, tops in layers[position:] for blob in tops}
-            taken = {blob for _, blobs, _ in layers[position:] for blob in blobs}
-            return position if taken - computed == set(bottoms) else len(layers)
-    return len(layers)
+            before, after = layers[:position], layers[position:]
+            computed = {blob for _, _, tops in after for blob in tops}
+            taken = {blob for _, blobs, _ in after for blob in blobs}
+            if taken - computed == set(bottoms):
+                return before, after
+            break
+    return layers, []
