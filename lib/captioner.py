@@ -78,8 +78,8 @@ class Captioner:
         """Captions images.
 
         Args:
-            images (list or array): Paths, :class:`PIL.Image.Image` objects, or ready
-                features, (N, D), real numbers, NumPy or CuPy.
+            images (list or array): Paths or :class:`PIL.Image.Image` objects, or one of
+                them; or precomputed features, (N, D), real numbers, NumPy or CuPy.
             options: See :class:`lib.decoding.decode.DecodingOptions`.
 
         Returns:
@@ -150,7 +150,9 @@ class Captioner:
         captions = []
         with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
             for start in range(0, len(rows), FEATURES_AT_ONCE):
-                batch = features[rows[start : start + FEATURES_AT_ONCE]].astype('float32')
+                batch = features[rows[start : start + FEATURES_AT_ONCE]].astype(
+                    'float32', copy=False
+                )
                 captions += self._decode(self.ensemble.device.send(batch), options)
                 progress.update(len(batch))
         return captions
