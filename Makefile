@@ -12,7 +12,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy'
 	@echo 'make demo     train on drawn scenes and caption new ones, 4 minutes on two cores'
-	@echo 'make test     run the tests, 5 minutes on two cores'
+	@echo 'make test     run the tests, 4 minutes on two cores'
 	@echo 'make lint     check style and format'
 	@echo 'make format   sort imports and format the code'
 	@echo 'make clean    delete .venv and what the demo wrote'
