@@ -98,7 +98,7 @@ def main():
     if args.json:
         write_json(add_to_name(args.json, 'scores'), all_scores)
     if args.html:
-        write_html(args, dataset, evaluator.images, evaluation)
+        write_html(args, dataset, evaluator, evaluation)
 
 
 def options_for(args, beam_width):
@@ -168,14 +168,15 @@ def write_results(path, dataset, images, evaluation):
     write_json(path, results)
 
 
-def write_html(args, dataset, images, evaluation):
-    references = dataset.references_of(images)
+def write_html(args, dataset, evaluator, evaluation):
     cards = []
     for index in numpy.argsort(-numpy.array(evaluation.cider), kind='stable'):
-        name = dataset.filename[images[index]]
+        name = dataset.filename[evaluator.images[index]]
         path = os.path.join(args.image_root, name) if args.image_root else None
         score = f'CIDEr {evaluation.cider[index]:.2f}'
-        cards.append(Card(name, path, evaluation.captions[index], references[index], score))
+        cards.append(
+            Card(name, path, evaluation.captions[index], evaluator.references[index], score)
+        )
     title = (
         f'{len(cards)} images of {args.split}, mean CIDEr {evaluation.scores["CIDEr"]:.3f}, beam '
         f'width {args.beam_width[-1]}'

@@ -39,6 +39,7 @@ class Evaluator:
 
     Attributes:
         images (array): Indices of the split's images in the data set, (n,).
+        references (list of list of str): The reference captions of each image.
 
     Raises:
         InputError: If pycocoevalcap is not installed.
@@ -52,8 +53,8 @@ class Evaluator:
         self._rows = device.send(dataset.imgid[self.images])
         self._tokenizer = dataset.vocabulary.tokenizer
         with_java = self._tokenizer == 'words' and has_java()
-        references = dataset.references_of(self.images)
-        self._scorer = CaptionScorer(references, with_java, self._tokenizer)
+        self.references = dataset.references_of(self.images)
+        self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
         self._training_texts = dataset.training_texts()
 
     def loss(self) -> float | None:

@@ -224,8 +224,8 @@ def _split_before_fully_connected(network, layers):
     """Splits layers before the first fully connected one.
 
     Returns:
-        tuple of lists: The layers before it, and the others. The second list is empty if there
-        is no such layer, or if later layers also need other blobs.
+        tuple of lists: The layers before it, and the others. The second list is empty if no
+        layer is fully connected, or if later layers also need other blobs.
     """
     for position, (name, bottoms, _) in enumerate(layers):
         if isinstance(getattr(network, name, None), chainer.links.Linear):

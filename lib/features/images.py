@@ -35,7 +35,7 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
         list of str: The paths of the images.
 
     Raises:
-        InputError: If a list cannot be read, or there is no image at all.
+        InputError: If a list cannot be read, or no image is found.
     """
     paths = [*paths, *(path for list_path in lists for path in _read_list(list_path))]
     images = []
@@ -85,13 +85,11 @@ def read_image(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return convert_image(image)
-    except UnreadableImageError as error:
-        raise UnreadableImageError(f'{path}: {error}') from error
     except Exception as error:
-        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        reason = _reason(error)
         if str(path) not in reason:
             reason = f'{path}: {reason}'
-        raise UnreadableImageError(' '.join(reason.split())) from error
+        raise UnreadableImageError(reason) from error
 
 
 def convert_image(image: Image.Image) -> Image.Image:
@@ -106,8 +104,13 @@ def convert_image(image: Image.Image) -> Image.Image:
         return _to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:
         # Pillow's decoders raise many kinds of exceptions on damaged files.
-        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-        raise UnreadableImageError(' '.join(reason.split())) from error
+        raise UnreadableImageError(_reason(error)) from error
+
+
+def _reason(error):
+    """Returns the message of an exception, in one line."""
+    reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+    return ' '.join(reason.split())
 
 
 def _to_rgb(image):
