@@ -2,17 +2,20 @@
 PYTHON ?= python3
 # 12 or 13 adds CuPy and its CUDA libraries to .venv: make CUDA=13 setup
 CUDA ?=
+GPU_RUN ?=
+TESTS ?= tests
 VENV = .venv
 BIN = $(VENV)/bin
 REQUIREMENTS = requirements$(if $(CUDA),-cuda$(CUDA)).txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint format setup clean
+.PHONY: help demo test test-gpu lint format setup clean
 
 help:
 	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy'
 	@echo 'make demo     train on drawn scenes and caption new ones, 4 minutes on two cores'
 	@echo 'make test     run the tests, 4 minutes on two cores'
+	@echo 'make test-gpu run the tests that compute on a GPU, on the first one'
 	@echo 'make lint     check style and format'
 	@echo 'make format   sort imports and format the code'
 	@echo 'make clean    delete .venv and what the demo wrote'
@@ -24,6 +27,10 @@ demo: setup
 # One process per core, so matrix products get one thread each.
 test: setup $(VENV)/.requirements-dev.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# GPU_RUN is a command in front of Python, such as one that simulates a GPU.
+test-gpu: setup $(VENV)/.requirements-dev.txt
+	$(GPU_RUN) $(BIN)/python -m pytest -m gpu $(TESTS)
 
 lint: setup $(VENV)/.requirements-dev.txt
 	$(BIN)/python -m ruff check .

@@ -11,7 +11,7 @@ import numpy
 
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.command_line import ArgumentParser, add_gpu_flag, add_seed_flag, run_main
+from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import select_device, set_seed
@@ -20,6 +20,7 @@ from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.feature_file import load_features
 from lib.features.flags import add_data_flags
+from lib.features.gpu_memory import make_allocator, send_features
 from lib.files import write_json
 
 # Captions of each image on the page of --html.
@@ -35,7 +36,7 @@ COLUMN_FORMATS = {
 
 def parse_args():
     parser = ArgumentParser(__doc__)
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     add_models_flag(parser)
     parser.add_argument(
         '--average-weights',
@@ -71,23 +72,23 @@ def parse_args():
 def main():
     args = parse_args()
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     ensemble = load_ensemble(args, device)
     dataset = CaptionDataset.load(args.captions)
     if not dataset.images_of(args.split).size:
         raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
     check_tokenizer(args, ensemble, dataset)
-    features = load_features(args.features)
+    features = load_features(args.features, make_allocator(device))
     features.check_images(dataset.imgid)
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
-    evaluator = Evaluator(ensemble, dataset, args.split, device.send(features.array))
+    evaluator = Evaluator(ensemble, dataset, args.split, send_features(features.array, device))
     loss = evaluator.loss()
     if loss is not None:
         print(f'{args.split}: loss {loss:.4f} nats per token, perplexity {math.exp(loss):.2f}')
     all_scores = []
     for options in all_options:
-        set_seed(args.seed, device)
+        set_seed(args.seed)
         evaluation = evaluator.evaluate(options)
         all_scores.append({'beam_width': options.beam_width, **evaluation.scores})
         print_row(all_scores[-1], with_header=len(all_scores) == 1)

@@ -7,7 +7,7 @@ import numpy
 import tqdm
 
 from lib.captions.readers import read_dataset
-from lib.command_line import ArgumentParser, add_gpu_flag, print_unreadable, run_main
+from lib.command_line import ArgumentParser, add_device_flags, print_unreadable, run_main
 from lib.device import select_device
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
@@ -20,7 +20,7 @@ IMAGES_AT_ONCE = 32
 
 def parse_args():
     parser = ArgumentParser(__doc__)
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument(
         '--dataset',
         required=True,
@@ -53,7 +53,9 @@ def main():
     paths = [os.path.join(args.image_root, image.filename) for image in images]
     check_exist(args.image_root, paths)
     imgids = numpy.array([image.imgid for image in images])
-    extractor = FeatureExtractor.load(args.cnn, select_device(args.gpu), **extraction_options(args))
+    extractor = FeatureExtractor.load(
+        args.cnn, select_device(args.gpu, args.tf32), **extraction_options(args)
+    )
     cnn_stat = os.stat(args.cnn)
     settings = {**vars(extractor.source), 'size': cnn_stat.st_size, 'modified': cnn_stat.st_mtime}
     partial = PartialFeatures(args.output, int(imgids.max()) + 1, settings)

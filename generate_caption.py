@@ -8,7 +8,7 @@ import tqdm
 from lib.captioner import Captioner
 from lib.command_line import (
     ArgumentParser,
-    add_gpu_flag,
+    add_device_flags,
     add_seed_flag,
     positive_int,
     print_unreadable,
@@ -29,7 +29,7 @@ def parse_args():
     parser.add_argument(
         'images', nargs='*', metavar='IMAGE_OR_FOLDER', help='images, and folders of images'
     )
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument(
         '-l',
         '--list',
@@ -71,8 +71,10 @@ def main():
             'after it'
         )
     paths = find_images(args.images, args.list)
-    captioner = Captioner.load(args.model, args.cnn, args.gpu, **extraction_options(args))
-    set_seed(args.seed, captioner.ensemble.device)
+    captioner = Captioner.load(
+        args.model, args.cnn, args.gpu, args.tf32, **extraction_options(args)
+    )
+    set_seed(args.seed)
 
     results = []
     with tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress:

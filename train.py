@@ -17,7 +17,7 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
 from lib.command_line import (
     ArgumentParser,
-    add_gpu_flag,
+    add_device_flags,
     add_seed_flag,
     fraction,
     positive_int,
@@ -27,10 +27,18 @@ from lib.device import select_device, set_seed
 from lib.errors import InputError
 from lib.features.feature_file import load_features
 from lib.features.flags import add_data_flags
+from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, make_allocator, send_features
 from lib.trained_model import TrainedModel
 from lib.training import flags
 from lib.training.best_epoch import CRITERIA, SaveBest, ScoreCaptions, StopTrigger, best_index
-from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar, add_perplexity
+from lib.training.reports import (
+    EpochLog,
+    PlotLog,
+    PrintCaptions,
+    PrintEpoch,
+    ProgressBar,
+    add_perplexity,
+)
 from lib.training.schedules import ScheduledSampling
 from lib.training.snapshot import FILE_NAME, RandomState, Snapshot, load_snapshot
 from models.show_and_tell import ShowAndTell
@@ -40,11 +48,11 @@ N_REPORTED_IMAGES = 4
 
 def parse_args():
     parser = ArgumentParser(__doc__, fromfile_prefix_chars='@')
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument(
-        '--tf32',
+        '--float16-features',
         action='store_true',
-        help='on a GPU, round the factors of matrix products to TensorFloat-32',
+        help='on a GPU, keep the features in 16 bits, half the memory',
     )
     add_seed_flag(parser, 'weights, the order of captions and dropout')
     add_file_flags(parser)
@@ -117,10 +125,10 @@ def main():
     for split in 'train', 'val':
         if not dataset.images_of(split).size:
             raise InputError(f'{args.captions}: has no captions in the split "{split}"')
-    features = load_features(args.features)
+    features = load_features(args.features, make_allocator(device))
     features.check_images(dataset.imgid)
 
-    set_seed(args.seed, device)
+    set_seed(args.seed)
     model = make_model(args, dataset, features)
     model.network.to_device(device)
     settings = {
@@ -128,8 +136,10 @@ def main():
         **model.network.hyperparameters,
         'training_captions': len(dataset.captions_of('train')),
     }
-    # On a GPU the features are kept there alone.
-    trainer = make_trainer(args, dataset, device.send(features.array), model)
+    feature_type = 'float16' if args.float16_features else 'float32'
+    device_features = send_features(features.array, device, feature_type)
+    del features  # on a GPU, the only copy is there now
+    trainer = make_trainer(args, dataset, device_features, model)
     trainer.extend(RandomState())
     trainer.extend(Snapshot(settings))
     if args.resume:
@@ -187,7 +197,8 @@ def load_model(args, dataset):
 def make_trainer(args, dataset, features, model):
     """Connects data, optimizer and network, and adds what happens during training."""
     device = model.network.device
-    converter = make_converter(dataset, features)
+    fetch_rows = RowPrefetcher(features) if is_in_host_memory(features) else None
+    converter = make_converter(dataset, features, fetch_rows)
     train, val = dataset.captions_of('train'), dataset.captions_of('val')
     updater = training.updaters.StandardUpdater(
         chainer.iterators.SerialIterator(train, args.batch_size),
@@ -223,7 +234,7 @@ def make_trainer(args, dataset, features, model):
 def add_reports(trainer, criterion, dataset, features, model):
     images = dataset.images_of('val')[:N_REPORTED_IMAGES]
     rows = model.network.device.send(dataset.imgid[images])
-    trainer.extend(extensions.LogReport(postprocess=add_perplexity))
+    trainer.extend(EpochLog(add_perplexity))
     trainer.extend(PrintEpoch())
     trainer.extend(PrintCaptions(model, dataset.filename[images], features[rows]))
     trainer.extend(PlotLog('loss', 'loss (nats per token)'))

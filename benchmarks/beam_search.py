@@ -13,7 +13,7 @@ import numpy
 
 from benchmarks.workload import measure_sgemm, seconds_of
 from lib.captions.dataset import CaptionDataset
-from lib.command_line import ArgumentParser, add_gpu_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
 from lib.features.feature_file import load_features
@@ -25,7 +25,7 @@ MAX_LENGTH = 60
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument('-m', '--model', required=True, metavar='FILE', help='trained model')
     parser.add_argument(
         '-s',
@@ -63,7 +63,7 @@ def main():
     from benchmarks import plain_torch
 
     args = parse_args()
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     dataset = CaptionDataset.load(args.captions)
     network = TrainedModel.load(args.model).network
     torch_network = plain_torch.from_ours(network).to(plain_torch.torch_device(device))

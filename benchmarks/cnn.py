@@ -16,7 +16,7 @@ import chainer
 import numpy
 
 from benchmarks.workload import measure_sgemm, seconds_of
-from lib.command_line import ArgumentParser, add_gpu_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.device import select_device
 from lib.features.extractor import FeatureExtractor
 from lib.features.feature_file import FeatureSource
@@ -42,7 +42,7 @@ print(peak() - peak_before)
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument(
         '-i', '--cnn', metavar='FILE', help='caffemodel; a random VGG19 unless given'
     )
@@ -66,7 +66,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     with tempfile.TemporaryDirectory() as folder:
         path = args.cnn or write_vgg19(
             pathlib.Path(folder) / 'vgg19.caffemodel', width=64, features=4096

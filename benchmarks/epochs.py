@@ -14,7 +14,7 @@ import numpy
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens, seconds_of
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import ArgumentParser, add_gpu_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.device import select_device
 from lib.training.adam import Adam
 from models.show_and_tell import ShowAndTell
@@ -24,7 +24,7 @@ N_IMAGES = 123287
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument(
         '--epoch', type=positive_int, default=4, metavar='N', help='number of epochs'
     )
@@ -39,7 +39,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     workload = Workload(args.batch_size)
     dataset = make_dataset(args.captions, workload.vocabulary_size)
     rng = numpy.random.default_rng(0)

@@ -12,7 +12,7 @@ import numpy
 from benchmarks.beam_search import CountingNetwork
 from benchmarks.training_step import Ours
 from benchmarks.workload import FEATURE_SIZE, Workload, measure_sgemm, seconds_of
-from lib.command_line import ArgumentParser, add_gpu_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
 from models.show_and_tell import ShowAndTell
@@ -26,12 +26,12 @@ BEAM_WIDTH, TOP, MAX_LENGTH = 20, 5, 12
 
 def main():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument(
         '--steps', type=positive_int, default=3, metavar='N', help='training steps of each size'
     )
     args = parser.parse_args()
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     print('| training | | ms per step | tokens/s | of bound |\n|---|---:|---:|---:|---:|')
     for name, workload, value in training_workloads():
         seconds, n_tokens, share = measure_training(workload, args.steps, device)

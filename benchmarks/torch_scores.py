@@ -16,7 +16,7 @@ import torch
 from benchmarks import plain_torch
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import ArgumentParser, add_gpu_flag, add_seed_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, positive_int, run_main
 from lib.device import select_device
 from lib.evaluation.metrics import CaptionScorer, has_java
 from lib.features.feature_file import load_features
@@ -26,7 +26,7 @@ SIZE, BATCH_SIZE, MAX_LENGTH = 512, 128, 60
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument('-s', '--captions', required=True, metavar='FILE', help='captions.h5')
     parser.add_argument('-i', '--features', required=True, metavar='FILE', help='image features')
     parser.add_argument(
@@ -48,7 +48,7 @@ def main():
     args = parse_args()
     torch.manual_seed(args.seed)
     numpy.random.seed(args.seed)
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     torch_device = plain_torch.torch_device(device)
     dataset = CaptionDataset.load(args.captions)
     features = load_features(args.features)

@@ -13,7 +13,7 @@ import numpy
 
 from benchmarks.plain_chainer import PlainChainer
 from benchmarks.workload import COCO_CAPTIONS, FEATURE_SIZE, Workload, measure_sgemm, seconds_of
-from lib.command_line import ArgumentParser, add_gpu_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.device import select_device
 from lib.training.adam import Adam
 from models.show_and_tell import ShowAndTell
@@ -21,7 +21,7 @@ from models.show_and_tell import ShowAndTell
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     parser.add_argument(
         '--rounds', type=positive_int, default=5, metavar='N', help='repetitions of each program'
     )
@@ -36,7 +36,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    device = select_device(args.gpu)
+    device = select_device(args.gpu, args.tf32)
     workload = Workload(args.batch_size)
     rng = numpy.random.RandomState(0)
     batches = [workload.batch(rng) for _ in range(args.steps)]

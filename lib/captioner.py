@@ -5,6 +5,7 @@ import os
 import warnings
 
 import chainer
+import numpy
 import tqdm
 from PIL import Image
 
@@ -15,8 +16,10 @@ from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import FeatureExtractor
 
-# Large enough to decode efficiently.
+# Images to decode at once: enough to be efficient on a CPU; and on a GPU, for which that is few,
+# as many as have this many captions in their beams.
 FEATURES_AT_ONCE = 64
+GPU_CAPTIONS_AT_ONCE = 8192
 # Small enough to return the first captions soon.
 IMAGES_AT_ONCE = 16
 
@@ -46,7 +49,9 @@ class Captioner:
         self.ensemble, self._extractor = ensemble, extractor
 
     @classmethod
-    def load(cls, paths, cnn: str | None = None, gpu: int = -1, **extraction) -> 'Captioner':
+    def load(
+        cls, paths, cnn: str | None = None, gpu: int = -1, tf32: bool = False, **extraction
+    ) -> 'Captioner':
         """Loads trained models and the network that extracts their features.
 
         Args:
@@ -54,6 +59,7 @@ class Captioner:
                 ensemble.
             cnn (str): The caffemodel; not needed for precomputed features.
             gpu (int): CUDA device number, -1 for the CPU.
+            tf32 (bool): See :func:`lib.device.select_device`.
             extraction: ``layer``, ``image_size``, ``mean``, ``resize`` and ``batch_size``, see
                 :meth:`lib.features.extractor.FeatureExtractor.load`. By default features are
                 extracted as those that the models were trained on.
@@ -64,7 +70,7 @@ class Captioner:
         Raises:
             InputError: If a file cannot be used, or the files do not belong together.
         """
-        device = select_device(gpu)
+        device = select_device(gpu, tf32)
         if isinstance(paths, (str, os.PathLike)):
             paths = [paths]
         ensemble = Ensemble.load(paths, device)
@@ -147,12 +153,12 @@ class Captioner:
         self.ensemble.check_feature_size(features.shape[1], 'features')
         if rows is None:
             rows = chainer.backend.get_array_module(features).arange(len(features))
-        captions = []
+        captions, n_images = [], FEATURES_AT_ONCE
+        if self.ensemble.device.xp is not numpy:
+            n_images = max(n_images, GPU_CAPTIONS_AT_ONCE // options.beam_width)
         with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
-            for start in range(0, len(rows), FEATURES_AT_ONCE):
-                batch = features[rows[start : start + FEATURES_AT_ONCE]].astype(
-                    'float32', copy=False
-                )
+            for start in range(0, len(rows), n_images):
+                batch = features[rows[start : start + n_images]].astype('float32', copy=False)
                 captions += self._decode(self.ensemble.device.send(batch), options)
                 progress.update(len(batch))
         return captions

@@ -63,9 +63,14 @@ class HelpFormatter(argparse.HelpFormatter):
         return f'{", ".join(action.option_strings)} {self._format_args(action, metavar)}'
 
 
-def add_gpu_flag(parser):
+def add_device_flags(parser):
     parser.add_argument(
         '-g', '--gpu', type=int, default=-1, metavar='N', help='CUDA device number; -1 is the CPU'
+    )
+    parser.add_argument(
+        '--tf32',
+        action='store_true',
+        help='on a GPU, round the factors of matrix products to TensorFloat-32',
     )
 
 

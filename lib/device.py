@@ -6,6 +6,7 @@ import chainer
 import numpy
 
 from lib.errors import InputError
+from models.products import set_tf32
 
 
 def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
@@ -35,6 +36,7 @@ def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
         device = chainer.get_device(f'@cupy:{gpu}')
         device.use()
         device.xp.zeros(1)
+        set_tf32(tf32)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -45,8 +47,6 @@ def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
     return device
 
 
-def set_seed(seed: int, device: chainer.backend.Device):
-    """Seeds NumPy's random numbers and, on a GPU, CuPy's."""
+def set_seed(seed: int):
+    """Seeds NumPy's random numbers, from which those on a GPU follow."""
     numpy.random.seed(seed)
-    if device.xp is not numpy:
-        device.xp.random.seed(seed)

@@ -1,35 +1,57 @@
 """Drawing from categorical distributions."""
 
-import chainer
+import numpy
+from chainer.backends import cuda
+
+from models.dropout import random_key
+from models.kernels import launch_blocks, load_kernel
+
+SOURCE = __file__.replace('.py', '.cu')
 
 
-def sample_categorical(logits, rows):
+def sample_categorical(logits, rows=None):
     """Draws an index for each of n samples.
+
+    All random numbers come from ``numpy.random``; on a GPU, from a key that it draws.
 
     Args:
         logits (array): Unnormalized log-probabilities of m distributions, (m, V), float;
             overwritten.
-        rows (array): The distribution that each sample is drawn from, (n,), integers.
-            Several may be drawn from the same one.
+        rows (array): The distribution that each sample is drawn from, (n,), int64. Several
+            may be drawn from the same one; by default one is drawn from each.
 
     Returns:
         array: Indices below V, (n,), int32.
     """
-    xp = chainer.backend.get_array_module(logits)
+    if not isinstance(logits, numpy.ndarray):
+        return _sample_on_gpu(logits, rows)
+    if rows is None:
+        rows = numpy.arange(len(logits))
     logits -= logits.max(axis=1, keepdims=True)
-    xp.exp(logits, out=logits)
-    cumulative = xp.cumsum(logits, axis=1, out=logits)
+    numpy.exp(logits, out=logits)
+    cumulative = numpy.cumsum(logits, axis=1, out=logits)
     cumulative /= cumulative[:, -1:]
-    thresholds = xp.random.rand(len(rows))
+    thresholds = numpy.random.rand(len(rows))
     # The cumulative probabilities at the ends of groups of indices form one sorted array (row
     # r lies between r and r + 1). A binary search in it finds the group of each sample; only
     # that group is searched index by index.
     size = logits.shape[1]
     group_size = round(size**0.5)
-    offsets = xp.arange(len(cumulative), dtype='float64')[:, None]
+    offsets = numpy.arange(len(cumulative), dtype='float64')[:, None]
     ends = cumulative[:, group_size - 1 :: group_size] + offsets
-    groups = xp.searchsorted(ends.ravel(), rows + thresholds, side='right')
+    groups = numpy.searchsorted(ends.ravel(), rows + thresholds, side='right')
     groups -= ends.shape[1] * rows
-    members = xp.minimum(groups[:, None] * group_size + xp.arange(group_size), size - 1)
+    members = numpy.minimum(groups[:, None] * group_size + numpy.arange(group_size), size - 1)
     n_below = (cumulative[rows[:, None], members] <= thresholds[:, None]).sum(axis=1)
-    return xp.clip(groups * group_size + n_below, 0, size - 1).astype('int32')
+    return numpy.clip(groups * group_size + n_below, 0, size - 1).astype('int32')
+
+
+def _sample_on_gpu(logits, rows):
+    n_samples = len(logits if rows is None else rows)
+    indices = cuda.cupy.empty(n_samples, 'int32')
+    launch_blocks(
+        load_kernel(SOURCE, 'sample', T=logits.dtype),
+        n_samples,
+        *(logits, 0 if rows is None else rows, indices, logits.shape[1], random_key()),
+    )
+    return indices

@@ -1,45 +1,63 @@
-"""Dropout that needs few random numbers on a CPU."""
+"""Dropout masks that need few random numbers on a CPU and no memory on a GPU.
+
+Both draw from ``numpy.random`` alone, whose state is what a training run must keep to continue
+with the same masks.
+"""
 
 import chainer
-import chainer.functions as F
 import numpy
 
 # Two random bytes per value, so that the ratio is exact to 2 ** -17; Chainer draws eight.
 N_LEVELS = 1 << 16
+# ``struct Dropout`` of random.cuh.
+KERNEL_ARGUMENT = numpy.dtype(
+    [('key', 'uint64'), ('scale', 'float64'), ('threshold', 'uint32'), ('padding', 'uint32')]
+)
 
 
-def dropout(x, ratio):
-    """Sets random values to zero and scales the others up, in training only.
-
-    On a CPU it draws from ``numpy.random``. On a GPU this is Chainer's dropout.
+def dropout_mask(shape, dtype, ratio):
+    """Draws the factors by which dropout multiplies an array, on a CPU.
 
     Args:
-        x (chainer.Variable or array): Values of any shape, floating point.
+        shape (tuple of int): Shape of the array.
+        dtype (dtype): Its type.
         ratio (float): Share of the values to drop, in [0, 1).
 
     Returns:
-        chainer.Variable: Of the same shape; ``x`` itself when not training.
+        array: 0 or ``1 / (1 - ratio)``; None, which stands for ones, when not training.
     """
-    if not chainer.config.train or ratio == 0:
-        return chainer.as_variable(x)
-    if chainer.backend.get_array_module(x) is not numpy:
-        return F.dropout(x, ratio)
-    return Dropout(ratio).apply((x,))[0]
+    if not _is_active(ratio):
+        return None
+    size = int(numpy.prod(shape))
+    levels = numpy.frombuffer(numpy.random.bytes(2 * size), 'uint16').reshape(shape)
+    mask = (levels >= round(ratio * N_LEVELS)).astype(dtype)
+    mask *= mask.dtype.type(1 / (1 - ratio))
+    return mask
 
 
-class Dropout(chainer.FunctionNode):
-    """See :func:`dropout`."""
+def dropout_argument(ratio):
+    """Draws a mask in the form that kernels take, which compute its values where needed.
 
-    def __init__(self, ratio):
-        super().__init__()
-        self.ratio = ratio
+    Args:
+        ratio (float): Share of the values to drop, in [0, 1).
 
-    def forward(self, inputs):
-        (x,) = inputs
-        levels = numpy.frombuffer(numpy.random.bytes(2 * x.size), 'uint16').reshape(x.shape)
-        self.mask = (levels >= round(self.ratio * N_LEVELS)).astype(x.dtype)
-        self.mask *= x.dtype.type(1 / (1 - self.ratio))
-        return (x * self.mask,)
+    Returns:
+        numpy.void: A ``Dropout`` of ``random.cuh``.
+    """
+    if not _is_active(ratio):
+        return numpy.array((0, 1, 0, 0), KERNEL_ARGUMENT)[()]
+    threshold = min(round(ratio * 2**32), 2**32 - 1)
+    return numpy.array((random_key(), 1 / (1 - ratio), threshold, 0), KERNEL_ARGUMENT)[()]
 
-    def backward(self, indexes, grad_outputs):
-        return (grad_outputs[0] * self.mask,)
+
+def random_key():
+    """Draws the key of random numbers that kernels compute with ``random.cuh``.
+
+    Returns:
+        int: 63 bits, which fit into the ``long long`` that kernels get.
+    """
+    return int.from_bytes(numpy.random.bytes(8), 'little') >> 1
+
+
+def _is_active(ratio):
+    return chainer.config.train and ratio > 0

@@ -23,16 +23,15 @@ def apply_scheduled_sampling(inputs, predict, batch_sizes, probability):
     Returns:
         array: The new tokens, (R,), int32.
     """
-    xp = chainer.backend.get_array_module(inputs)
     # For each row after the first time step, the row of the token before.
     starts = numpy.cumsum([0, *batch_sizes])
-    previous = xp.asarray(
-        numpy.concatenate(
-            [numpy.arange(size) + start for size, start in zip(batch_sizes[1:], starts)] or [[]]
-        ).astype('int32')
-    )
-    is_replaced = xp.random.rand(len(previous)) < probability
-    logits = predict(previous[is_replaced])
+    previous = numpy.concatenate(
+        [numpy.arange(size) + start for size, start in zip(batch_sizes[1:], starts)] or [[]]
+    ).astype('int32')
+    # Drawn on the CPU, so that the number of rows is known without waiting for a GPU.
+    replaced = numpy.flatnonzero(numpy.random.rand(len(previous)) < probability)
+    device = chainer.backend.get_device_from_array(inputs)
+    previous, replaced = device.send(numpy.stack((previous[replaced], batch_sizes[0] + replaced)))
     sampled = inputs.copy()
-    sampled[batch_sizes[0] :][is_replaced] = sample_categorical(logits, xp.arange(len(logits)))
+    sampled[replaced] = sample_categorical(predict(previous))
     return sampled

@@ -1,11 +1,12 @@
 """The caption generator of Vinyals et al., *Show and Tell* (CVPR 2015, arXiv:1411.4555)."""
 
 import chainer
-import chainer.functions as F
 import chainer.links as L
+import numpy
 
-from models.dropout import dropout
 from models.linear_softmax_cross_entropy import linear_softmax_cross_entropy
+from models.log_softmax import linear_log_softmax
+from models.lstm_inputs import lstm_inputs
 from models.packed_lstm import PackedLSTM
 from models.scheduled_sampling import apply_scheduled_sampling
 
@@ -82,15 +83,17 @@ class ShowAndTell(chainer.Chain):
             'n_layers': len(self.lstm),
         }
 
-    def forward(self, features, inputs, targets, batch_sizes):
+    def forward(self, features, inputs, targets, batch_sizes, rows=None):
         """Computes and reports the loss of a packed batch of captions.
 
         Args:
-            features (array): One row per caption, the longest caption's first, (B, D), float.
+            features (array): Image features, (N, D), float.
             inputs (array): ``<S>`` and the tokens of the captions, packed time-major (see
                 :mod:`models.packed_lstm`), (R,), int32.
             targets (array): The tokens and ``</S>``, packed alike, (R,), int32.
             batch_sizes (sequence of int): Captions at each time step; sums to R.
+            rows (array): The row of ``features`` for each caption, the longest caption's first,
+                (B,), int32; by default they are in this order.
 
         Returns:
             chainer.Variable: The loss that training minimizes, in nats. Reported are
@@ -100,31 +103,37 @@ class ShowAndTell(chainer.Chain):
         """
         if self.sampling_probability and chainer.config.train:
             with chainer.no_backprop_mode():
-                h = self._hidden(features, inputs, batch_sizes).array
+                h = self._hidden(features, inputs, batch_sizes, rows).array
             inputs = apply_scheduled_sampling(
                 inputs, lambda rows: self._logits(h[rows]), batch_sizes, self.sampling_probability
             )
-        h = self._hidden(features, inputs, batch_sizes)
+        h = self._hidden(features, inputs, batch_sizes, rows)
         smoothed_loss, loss, accuracy = linear_softmax_cross_entropy(
-            h, self.output.W, self.output.b, targets, self.label_smoothing
+            h,
+            self.output.W,
+            self.output.b,
+            targets,
+            self.label_smoothing,
+            batch_sizes[0] if self.loss_reduction == 'sentence' else len(targets),
         )
         chainer.report(
             {'loss': (loss.array, len(targets)), 'accuracy': (accuracy.array, len(targets))}, self
         )
-        if self.loss_reduction == 'sentence':
-            return smoothed_loss * (len(targets) / len(features))
         return smoothed_loss
 
-    def _hidden(self, features, inputs, batch_sizes):
+    def _hidden(self, features, inputs, batch_sizes, rows):
         """Returns the states from which tokens are predicted, (R, H)."""
-        image = self.image_projection(dropout(self._standardize(features), self.dropout))
-        tokens = self.embedding(inputs)
-        x = dropout(F.concat((image, tokens), axis=0), self.dropout)
+        x = lstm_inputs(
+            features,
+            inputs,
+            *(self.image_projection.W, self.image_projection.b, self.embedding.W),
+            *(self.feature_mean, self.feature_scale, self.dropout, rows),
+        )
         for layer in self.lstm:
-            h = layer(x, (len(features), *batch_sizes))
-            x = h = dropout(h, self.dropout)
-        # Nothing is predicted from the step that takes the image.
-        return F.split_axis(h, [len(features)], axis=0)[1]
+            # Nothing is predicted from the step that takes the image.
+            is_last = layer is self.lstm[-1]
+            x = layer(x, (batch_sizes[0], *batch_sizes), self.dropout, skip_first_step=is_last)
+        return x
 
     def start(self, features):
         """Feeds images to the LSTM.
@@ -150,11 +159,15 @@ class ShowAndTell(chainer.Chain):
         Returns:
             tuple: Log-probabilities, in nats, of every next token, (n, V), and the new state.
         """
-        # Many captions of a beam end with the same token, so each is multiplied only once.
-        distinct, inverse = self.xp.unique(tokens, return_inverse=True)
-        gates = self.lstm[0].input_gates(self.embedding.W.array[distinct])[inverse]
+        embeddings, input_gates = self.embedding.W.array, self.lstm[0].input_gates
+        if self.xp is numpy:
+            # Many captions of a beam end with the same token; each is multiplied only once.
+            distinct, inverse = numpy.unique(tokens, return_inverse=True)
+            gates = input_gates(embeddings[distinct])[inverse]
+        else:
+            gates = input_gates(embeddings[tokens])
         state = self._step(gates, state)
-        return _log_softmax(self._logits(state[-1])), state
+        return linear_log_softmax(state[-1], self.output.W.array, self.output.b.array), state
 
     def _step(self, gates, state):
         """Advances all layers; ``gates`` is what the input adds to the first one's gates."""
@@ -172,11 +185,3 @@ class ShowAndTell(chainer.Chain):
 
     def _standardize(self, features):
         return (features - self.feature_mean) * self.feature_scale
-
-
-def _log_softmax(logits):
-    """Replaces logits (n, V) by log-probabilities."""
-    xp = chainer.backend.get_array_module(logits)
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= xp.log(xp.exp(logits).sum(axis=1, keepdims=True))
-    return logits

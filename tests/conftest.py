@@ -1,14 +1,62 @@
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import lib  # noqa: F401  patches Chainer, which tests import
+from lib.device import select_device
+from lib.errors import InputError
 from tests.helpers.samples import dataset, features_of, write_json, write_matlab
 from tests.helpers.scripts import run_script
 from tests.helpers.training import train
 
-# The same examples in every run, and no deadline: a slow machine is not a failure.
-settings.register_profile('stable', deadline=None, derandomize=True)
+# The same examples in every run, and no deadline: a slow machine is not a failure. Devices are not
+# changed by tests, so that all examples may share one.
+settings.register_profile(
+    'stable',
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 settings.load_profile('stable')
+
+
+def why_no_gpu():
+    """Returns why there is no GPU, None if there is one."""
+    try:
+        select_device(0)
+    except InputError as error:
+        return str(error)
+    select_device(-1)
+    return None
+
+
+NO_GPU = why_no_gpu()
+
+
+def pytest_report_header():
+    return f'on the CPU only: {NO_GPU}' if NO_GPU else 'on the CPU and on the first GPU'
+
+
+def pytest_generate_tests(metafunc):
+    """Runs tests that take a ``device`` on the CPU and, if there is one, on a GPU."""
+    if 'device' in metafunc.fixturenames:
+        gpu = [] if NO_GPU else [pytest.param(0, id='gpu', marks=pytest.mark.gpu)]
+        metafunc.parametrize('device', [pytest.param(-1, id='cpu'), *gpu], indirect=True)
+
+
+@pytest.fixture
+def device(request):
+    """The device that a test computes on."""
+    yield select_device(request.param)
+    select_device(-1)
+
+
+@pytest.fixture
+def gpu():
+    """The first GPU, for tests that make no sense on a CPU."""
+    if NO_GPU:
+        pytest.skip('no GPU')
+    yield select_device(0)
+    select_device(-1)
 
 
 @pytest.fixture(scope='session')

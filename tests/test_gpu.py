@@ -1,139 +1,205 @@
-"""Compares results on a GPU with those on the CPU; skipped where there is no GPU."""
+"""What only a GPU does; tests that take a ``device`` cover the rest."""
+
+import contextlib
+import json
+import warnings
 
 import chainer
+import h5py
 import numpy
 import pytest
 
-from lib.decoding.beam_search import beam_search
+from lib.decoding.beam_search import Beam
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
-from lib.decoding.diverse_beam_search import diverse_beam_search
-from lib.decoding.ensemble import Ensemble
-from lib.decoding.minimum_bayes_risk import mbr_rerank
-from lib.decoding.sampling import sample
 from lib.device import select_device
-from lib.errors import InputError
-from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import FeatureSource
-from lib.trained_model import TrainedModel
+from lib.errors import InputError, InputWarning
+from lib.features import gpu_memory
+from lib.features.feature_file import load_features
+from lib.training.optimizers import OPTIMIZERS, make_optimizer
+from models.products import batched_product
 from tests.helpers import caffemodels
-from tests.helpers.assertions import assert_same_captions
-from tests.helpers.plain_show_and_tell import LENGTHS, TOLERANCE, make_batch, make_model
-from tests.helpers.samples import (
-    dataset,
-    features_of,
-    random_features,
-    small_model,
-    write_json,
-    write_matlab,
-)
-from tests.helpers.scripts import run_script
+from tests.helpers.plain_show_and_tell import make_batch, make_model
+from tests.helpers.samples import dataset, random_features, small_model, write_image, write_json
+from tests.helpers.scripts import run_python, run_script
+from tests.helpers.training import SMALL, arrays_of, assert_same_training, train, validation_losses
 
+pytestmark = pytest.mark.gpu
 to_cpu = chainer.get_device('@numpy').send
 
 
-@pytest.fixture
-def gpu():
-    try:
-        device = select_device(0)
-    except InputError as error:
-        pytest.skip(f'no GPU: {error}')
-    yield device
-    select_device(-1)
+@pytest.mark.parametrize('optimizer', OPTIMIZERS)
+def test_a_training_step_does_not_wait_for_the_gpu(gpu, optimizer):
+    network, _ = make_model('float32', dropout=0.5, n_layers=2)
+    features, _, _, *packed = make_batch([5, 3, 2], 6, 11, 'float32')
+    inputs, targets, batch_sizes = packed
+    network.to_device(gpu)
+    network.label_smoothing, network.sampling_probability = 0.1, 0.5
+    arguments = *gpu.send((features, inputs, targets)), batch_sizes
+    optimizer = make_optimizer(network, optimizer, 0.01, weight_decay=0.01, gradient_clip=1)
+    with chainer.using_config('train', True):
+        optimizer.update(network, *arguments)  # compiles kernels
+        with allowing_to_wait(False):
+            optimizer.update(network, *arguments)
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'float64'])
-@pytest.mark.parametrize('lengths', LENGTHS)
-@pytest.mark.parametrize('label_smoothing', [0, 0.1])
-def test_loss_and_gradients_match_the_cpu(gpu, lengths, dtype, label_smoothing):
-    features, _, _, inputs, targets, batch_sizes = make_batch(lengths, 6, 11, dtype)
-    model, _ = make_model(dtype, n_layers=2)
-    model.label_smoothing = label_smoothing
-    loss = model(features, inputs, targets, batch_sizes)
-    model.cleargrads()
-    loss.backward()
+def test_beam_search_waits_for_the_number_of_unfinished_captions_only(gpu, monkeypatch):
+    import cupy
 
-    gpu_model, _ = make_model(dtype, n_layers=2)
-    gpu_model.label_smoothing = label_smoothing
-    gpu_model.to_device(gpu)
-    gpu_loss = gpu_model(gpu.send(features), gpu.send(inputs), gpu.send(targets), batch_sizes)
-    gpu_model.cleargrads()
-    gpu_loss.backward()
-    assert float(gpu_loss.array) == pytest.approx(float(loss.array), abs=TOLERANCE[dtype])
-    for param, gpu_param in zip(model.params(), gpu_model.params()):
-        numpy.testing.assert_allclose(
-            to_cpu(gpu_param.grad), param.grad, rtol=0, atol=TOLERANCE[dtype]
-        )
+    network, flatnonzero = small_model().network, cupy.flatnonzero
+
+    def allowed_flatnonzero(array):
+        with allowing_to_wait(True):
+            return flatnonzero(array)
+
+    monkeypatch.setattr(cupy, 'flatnonzero', allowed_flatnonzero)
+    network.to_device(gpu)
+    beam = Beam(network, gpu.send(random_features(4)), width=5, max_length=7)
+    constraints = [MinimumLength(3), NoRepeatedNgrams(2)]
+    beam.advance(constraints)
+    with allowing_to_wait(False):
+        while beam.is_running:
+            beam.advance(constraints)
 
 
-def test_beam_search_matches_the_cpu(gpu):
-    model = small_model().network
-    features = random_features(7)
-    expected_captions = beam_search(model, features)
-    model.to_device(gpu)
-    for captions, expected in zip(beam_search(model, gpu.send(features)), expected_captions):
-        assert_same_captions(captions, expected, atol=1e-3)
+@contextlib.contextmanager
+def allowing_to_wait(is_allowed):
+    import cupyx
+
+    with warnings.catch_warnings():
+        # CuPy warns that it does not notice everything.
+        warnings.simplefilter('ignore')
+        with cupyx.allow_synchronize(is_allowed):
+            yield
 
 
-def test_other_decoders_match_the_cpu(gpu):
-    models = [small_model(seed=seed) for seed in (0, 1)]
-    ensemble, features = Ensemble(models), random_features(7)
-
-    def search(features):
-        constraints = [MinimumLength(3), NoRepeatedNgrams(2)]
-        return [
-            *beam_search(ensemble, features, 6, 4, 12, 0.7, constraints),
-            *diverse_beam_search(
-                ensemble,
-                features,
-                beam_groups=3,
-                diversity_penalty=0.8,
-                beam_width=6,
-                top=6,
-                max_length=9,
-            ),
-        ]
-
-    expected_captions = search(features)
-    for model in models:
-        model.network.to_device(gpu)
-    features = gpu.send(features)
-    for captions, expected in zip(search(features), expected_captions, strict=True):
-        assert [caption.tokens for caption in captions] == [caption.tokens for caption in expected]
-    sampled = sample(ensemble, features, 5, max_length=9)
-    assert [len(captions) for captions in sampled] == [5] * 7
-    reranked = mbr_rerank(ensemble, features, sampled, 20, max_length=9)
-    assert [sorted(map(repr, captions)) for captions in reranked] == [
-        sorted(map(repr, captions)) for captions in sampled
-    ]
+def test_training_twice_gives_the_same_bits(gpu, data, tmp_path):
+    flags = '--epoch 2 --scheduled-sampling 0.5 --layers 2'
+    for name in 'a', 'b':
+        assert train(data, tmp_path / name, flags, device=gpu).returncode == 0
+    assert_same_training(tmp_path / 'a', tmp_path / 'b', ['best.h5', 'snapshot.h5'])
 
 
-def test_extracted_features_match_the_cpu(gpu, tmp_path):
-    """Covers both kinds of convolution and pooling, with an odd number of images."""
-    path = caffemodels.write_vgg19(tmp_path / 'vgg19.caffemodel', width=16)
-    source = FeatureSource('vgg19.caffemodel', 'fc7', 224, [104, 117, 123], 'warp')
-    pixels = (255 * numpy.random.RandomState(0).rand(5, 3, 224, 224) - 110).astype('float32')
-    expected = FeatureExtractor(path, source, chainer.get_device('@numpy'), 2)(pixels)
-    features = to_cpu(FeatureExtractor(path, source, gpu, 4)(pixels))
-    numpy.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * abs(expected).max())
-
-
-def test_training_resumes_and_the_model_loads_on_the_cpu(gpu, tmp_path):
-    content = dataset()
-    path = write_json(tmp_path / 'dataset.json', content)
-    features = write_matlab(tmp_path / 'feats.mat', features_of(content))
-    captions, output = tmp_path / 'captions.h5', tmp_path / 'result'
-    run_script('preprocess_vocab.py', path, '-o', captions)
-    small = '--hidden 16 --embed 12 --batch-size 8 --lr 0.01'
-    for flags in '--epoch 4', '--epoch 6 --resume --tf32':
-        process = run_script(
-            'train.py',
-            *('-g', 0, '-s', captions, '-i', features, '-o', output),
-            *small.split(),
-            *flags.split(),
-        )
+def test_models_move_between_cpu_and_gpu(gpu, data, trained, tmp_path):
+    """A model trained on the CPU goes on learning on a GPU, and that one on the CPU again."""
+    model = trained[0] / 'best.h5'
+    for name, device in ('gpu', gpu), ('cpu', None):
+        output = tmp_path / name
+        process = train(data, output, '-m', model, '--epoch 1 --lr 1e-9', small='', device=device)
         assert process.returncode == 0, process.stderr
-        assert process.stderr == ''
-    model = TrainedModel.load(output / 'epoch_006.h5')
-    assert isinstance(model.network.output.W.array, numpy.ndarray)
-    (best,) = beam_search(model.network, features_of(content)[:1], beam_width=3, top=1)
-    assert best[0].tokens
+        arrays = arrays_of(output / 'best.h5')
+        for key, array in arrays_of(model).items():
+            if key.startswith('network'):
+                numpy.testing.assert_allclose(arrays[key], array, atol=1e-5, err_msg=key)
+        model = output / 'best.h5'
+    # The loss is that of the CPU.
+    losses = [validation_losses(tmp_path / name)[-1] for name in ('gpu', 'cpu')]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_training_with_features_in_host_memory_is_the_same(gpu, data, tmp_path):
+    flags, h5 = '--epoch 2 --standardize', tmp_path / 'feats.h5'
+    with h5py.File(h5, 'w') as file:
+        file['feats'] = load_features(data / 'feats.mat').array
+    assert train(data, tmp_path / 'gpu', flags, '-i', h5, device=gpu).returncode == 0
+    code = (
+        'import runpy, sys; from lib.features import gpu_memory; gpu_memory.SHARE_OF_MEMORY = 0; '
+        'runpy.run_path("train.py", run_name="__main__")'
+    )
+    process = run_python(
+        code,
+        *('-g', 0, '-s', data / 'captions.h5', '-i', h5, '-o', tmp_path / 'host'),
+        *SMALL.split(),
+        *flags.split(),
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.startswith('note: ')
+    assert 'memory of the host' in process.stderr
+    assert_same_training(tmp_path / 'host', tmp_path / 'gpu', ['best.h5', 'snapshot.h5'])
+
+
+def test_rows_are_prefetched_from_host_memory(gpu, monkeypatch):
+    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 0)
+    with pytest.warns(InputWarning, match='memory of the host'):
+        array = gpu_memory.make_allocator(gpu)((50, 7), 'float32')
+    array[...] = rows = random_features(50, 7)
+    features = gpu_memory.send_features(array, gpu)
+    assert gpu_memory.is_in_host_memory(features)
+    del array  # the CuPy array keeps the memory
+    prefetch = gpu_memory.RowPrefetcher(features)
+    rng, before = numpy.random.RandomState(0), None
+    for n_rows in 3, 1, 5, 5, 2, 9:
+        indices = rng.randint(0, 50, n_rows).astype('int32')
+        fetched = prefetch(indices)
+        numpy.testing.assert_array_equal(to_cpu(fetched), rows[indices])
+        if before is not None:
+            numpy.testing.assert_array_equal(to_cpu(before[0]), before[1])
+        before = fetched, rows[indices]
+
+
+def test_features_are_sent_in_blocks_and_in_half_precision(gpu, monkeypatch):
+    monkeypatch.setattr(gpu_memory, 'BLOCK_BYTES', 100)
+    features = random_features(50, 7)
+    for dtype in 'float32', 'float16':
+        sent = gpu_memory.send_features(features, gpu, dtype)
+        assert sent.dtype == dtype
+        assert not gpu_memory.is_in_host_memory(sent)
+        numpy.testing.assert_array_equal(to_cpu(sent), features.astype(dtype))
+    features[30, 2] = 70000
+    with pytest.raises(InputError, match='65504') as raised:
+        gpu_memory.send_features(features, gpu, 'float16')
+    assert raised.value.option == 'float16_features'
+
+
+def test_training_in_lower_precision_learns_as_well(gpu, data, tmp_path):
+    losses = []
+    for flags in '', '--tf32', '--float16-features':
+        output = tmp_path / f'result{flags}'
+        process = train(data, output, '--epoch 6 --dropout 0', flags, device=gpu)
+        assert process.returncode == 0, process.stderr
+        losses.append(validation_losses(output)[-1])
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=0.02)
+
+
+@pytest.mark.parametrize('tf32', [False, True])
+def test_products_have_the_precision_that_was_chosen(gpu, tf32):
+    """TensorFloat-32 has 10 bits of mantissa; sums have those of float32."""
+    a, b = (random_features(36 * 40, 64, seed).reshape(36, 40, 64) for seed in (0, 1))
+    exact = numpy.matmul(a.astype('float64'), b.swapaxes(1, 2))
+    select_device(0, tf32)
+    try:
+        product = to_cpu(batched_product(gpu.send(a), gpu.send(b)))
+    finally:
+        select_device(0)
+    error = numpy.linalg.norm(product - exact) / numpy.linalg.norm(exact)
+    assert error < (1e-3 if tf32 else 1e-6)
+
+
+def test_scripts_give_the_results_of_the_cpu(gpu, data, trained, tmp_path):
+    cnn = caffemodels.write_vgg19(tmp_path / 'vgg19.caffemodel')
+    images = [write_image(tmp_path / f'{seed}.jpg', seed) for seed in range(3)]
+    write_json(tmp_path / 'dataset.json', dataset(n_images=3))
+    small_model(feature_size=12).save(tmp_path / 'model.h5')
+
+    def results(gpu_number):
+        """Returns features, captions of images and captions of a split."""
+        outputs = [tmp_path / f'{name}_{gpu_number}' for name in ('feats.h5', 'val')]
+        for script, *arguments in (
+            (
+                *('extract_features.py', '-i', cnn, '-o', outputs[0]),
+                *('--dataset', tmp_path / 'dataset.json', '--image-root', tmp_path),
+            ),
+            ('generate_caption.py', '-m', tmp_path / 'model.h5', '-i', cnn, *images),
+            (
+                *('evaluate.py', '-m', *[trained[0] / 'best.h5'] * 2),
+                *('-s', data / 'captions.h5', '-i', data / 'feats.mat', '--json', outputs[1]),
+            ),
+        ):
+            process = run_script(script, '-g', gpu_number, *arguments)
+            assert process.returncode == 0, process.stderr
+            if script == 'generate_caption.py':
+                printed = process.stdout
+        return load_features(outputs[0]).array, printed, json.loads(outputs[1].read_text())
+
+    (features, *captions), (expected, *expected_captions) = results(0), results(-1)
+    numpy.testing.assert_allclose(features, expected, rtol=0, atol=1e-4 * abs(expected).max())
+    assert captions == expected_captions

@@ -64,9 +64,9 @@ def test_best_model_has_the_lowest_validation_loss(trained):
         numpy.testing.assert_array_equal(array, epoch_arrays[name])
 
 
-def test_best_model_can_be_selected_by_cider(data, tmp_path):
+def test_best_model_can_be_selected_by_cider(device, data, tmp_path):
     folder = tmp_path / 'result'
-    process = train(data, folder, '--epoch 30 --select-by CIDEr --patience 3')
+    process = train(data, folder, '--epoch 30 --select-by CIDEr --patience 3', device=device)
     assert process.returncode == 0, process.stderr
     log = read_log(folder)
     cider = [entry['validation/main/CIDEr'] for entry in log]
@@ -131,10 +131,11 @@ def test_model_contains_vocabulary_sizes_and_standardization(trained, data):
         '--optimizer rmsprop --loss-reduction sentence --layers 2 --select-by CIDEr',
     ],
 )
-def test_resuming_is_exact(data, tmp_path, flags):
-    assert train(data, tmp_path / 'uninterrupted', '--epoch 6', flags).returncode == 0
-    assert train(data, tmp_path / 'resumed', '--epoch 3', flags).returncode == 0
-    process = train(data, tmp_path / 'resumed', '--epoch 6 --resume', flags)
+def test_resuming_is_exact(device, data, tmp_path, flags):
+    for name, epoch in ('uninterrupted', 6), ('resumed', 3):
+        process = train(data, tmp_path / name, f'--epoch {epoch}', flags, device=device)
+        assert process.returncode == 0, process.stderr
+    process = train(data, tmp_path / 'resumed', '--epoch 6 --resume', flags, device=device)
     assert process.returncode == 0, process.stderr
     assert_same_training(
         tmp_path / 'resumed', tmp_path / 'uninterrupted', ['epoch_006.h5', 'best.h5', 'snapshot.h5']
@@ -178,10 +179,12 @@ def test_learning_rate_decays(data, tmp_path):
         '--optimizer sgd --loss-reduction sentence --lr 0.1',
     ],
 )
-def test_every_optimizer_learns(data, tmp_path, flags):
+def test_every_optimizer_learns(device, data, tmp_path, flags):
     # Without --lr, to use the default of the optimizer.
     small = '--hidden 16 --embed 12 --batch-size 8'
-    process = train(data, tmp_path / 'result', '--epoch 15 --dropout 0', flags, small=small)
+    process = train(
+        data, tmp_path / 'result', '--epoch 15 --dropout 0', flags, small=small, device=device
+    )
     assert process.returncode == 0, process.stderr
     losses = validation_losses(tmp_path / 'result')
     assert losses[-1] < 0.9 * losses[0]
@@ -197,13 +200,13 @@ def test_every_optimizer_learns(data, tmp_path, flags):
     ],
 )
 def test_variants_learn_and_resume_with_another_last_epoch_if_possible(
-    data, tmp_path, flags, is_resumable
+    device, data, tmp_path, flags, is_resumable
 ):
-    process = train(data, tmp_path / 'result', '--epoch 12', flags)
+    process = train(data, tmp_path / 'result', '--epoch 12', flags, device=device)
     assert process.returncode == 0, process.stderr
     losses = validation_losses(tmp_path / 'result')
     assert losses[-1] < 0.8 * losses[0]
-    resumed = train(data, tmp_path / 'result', '--epoch 13 --resume', flags)
+    resumed = train(data, tmp_path / 'result', '--epoch 13 --resume', flags, device=device)
     if is_resumable:
         assert resumed.returncode == 0, resumed.stderr
     else:

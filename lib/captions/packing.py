@@ -33,24 +33,29 @@ def pack(dataset, indices):
     return order, inputs[is_running], targets[is_running], is_running.sum(axis=1).tolist()
 
 
-def make_converter(dataset, features):
+def make_converter(dataset, features, fetch_rows=None):
     """Returns a Chainer converter from caption indices to the arguments of the model's loss.
 
     Args:
         dataset (lib.captions.dataset.CaptionDataset): The data set.
-        features (array): One row per ``imgid``, (N, D), on the training device, so that
-            only indices are sent there for each batch.
+        features (array): One row per ``imgid``, (N, D), where the training device can read them,
+            so that only indices are sent there for each batch.
+        fetch_rows (callable): Returns the features in some rows, an array of int32, ahead of
+            the time they are needed.
     """
 
     @chainer.dataset.converter()
     def convert(indices, device):
         order, inputs, targets, batch_sizes = pack(dataset, numpy.asarray(indices))
         rows = dataset.imgid[dataset.image[order]]
+        batch = None if fetch_rows is None else fetch_rows(rows)
         # One transfer instead of three: each has a fixed cost on a GPU.
         rows, inputs, targets = device.xp.split(
             device.send(numpy.concatenate((rows, inputs, targets))),
             [len(rows), len(rows) + len(inputs)],
         )
-        return features[rows], inputs, targets, batch_sizes
+        if batch is not None:
+            return batch, inputs, targets, batch_sizes
+        return features, inputs, targets, batch_sizes, rows
 
     return convert

@@ -5,10 +5,13 @@ A constraint is called with the log-probabilities of the next token of n unfinis
 with the image that each describes, (n,).
 """
 
-import chainer
 import numpy
+from chainer.backends import cuda
 
 from lib.captions.vocabulary import EOS
+from models.kernels import launch, load_kernel
+
+SOURCE = __file__.replace('.py', '.cu')
 
 
 class MinimumLength:
@@ -29,11 +32,18 @@ class NoRepeatedNgrams:
         self.n = n
 
     def __call__(self, log_probs, tokens, images):
-        xp = chainer.backend.get_array_module(tokens)
-        length = tokens.shape[1]
+        n_captions, length = tokens.shape
+        if not isinstance(tokens, numpy.ndarray):
+            launch(
+                load_kernel(SOURCE, 'forbid_repeated_ngrams', T=log_probs.dtype),
+                n_captions * max(0, length - self.n + 1),
+                *(log_probs, cuda.cupy.ascontiguousarray(tokens), n_captions, length),
+                *(log_probs.shape[1], self.n),
+            )
+            return
         prefix = tokens[:, length - self.n + 1 :]
         for start in range(length - self.n + 1):
             end = start + self.n - 1
             # Forbid the token that followed an earlier occurrence of the prefix.
-            rows = xp.nonzero((tokens[:, start:end] == prefix).all(axis=1))[0]
+            rows = numpy.nonzero((tokens[:, start:end] == prefix).all(axis=1))[0]
             log_probs[rows, tokens[rows, end]] = -numpy.inf

@@ -51,7 +51,7 @@ def diverse_beam_search(
         for group in groups:
             if group.is_running:
                 group.advance((*constraints, diversity))
-                diversity.add(*group.last_tokens())
+                diversity.add(group.slots.last_tokens, group.slots.is_unfinished)
     captions_of_groups = [group.captions(group_width) for group in groups]
     return [_take_in_turn(captions, top) for captions in zip(*captions_of_groups)]
 
@@ -68,15 +68,16 @@ class HammingDiversity:
         self._n_images, self._penalty = n_images, penalty
         self._chosen = []
 
-    def add(self, images, tokens):
-        """Adds tokens that a group has chosen for some images, (n,) each."""
-        self._chosen.append((images, tokens))
+    def add(self, tokens, is_chosen):
+        """Adds the last tokens of a group's captions, where they count, (B, M) each."""
+        self._chosen.append((tokens, is_chosen))
 
     def __call__(self, log_probs, tokens, images):
         xp = chainer.backend.get_array_module(log_probs)
         costs = xp.zeros((self._n_images, log_probs.shape[1]), log_probs.dtype)
-        for chosen in self._chosen:
-            xp.add.at(costs, chosen, self._penalty)
+        for chosen, is_chosen in self._chosen:
+            image = xp.arange(self._n_images)[:, None]
+            xp.add.at(costs, (image, xp.where(is_chosen, chosen, 0)), self._penalty * is_chosen)
         log_probs -= costs[images]
 
 

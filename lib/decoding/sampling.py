@@ -1,6 +1,7 @@
 """Captions drawn at random."""
 
 import chainer
+import numpy
 
 from lib.captions.vocabulary import BOS, EOS
 from lib.decoding.caption import Caption, until_eos
@@ -34,47 +35,53 @@ def sample(
     log_probs = xp.zeros(len(images))
     # The unfinished captions, and the row of the network's state that each of them has:
     unfinished, rows = xp.arange(len(images)), images
-    state = model.start(features)
+    # Per row of the state: a caption that has it, and the last token of all that do.
+    captions = xp.arange(0, len(images), n_samples)
     last_tokens = xp.full(len(features), BOS, 'int32')
+    state = model.start(features)
     for step in range(max_length):
         step_log_probs, state = model.step(last_tokens, state)
         logits = step_log_probs / temperature
-        if constraints:
-            _, first = xp.unique(rows, return_index=True)
-            captions = unfinished[first]
-            for constrain in constraints:
-                constrain(logits, tokens[captions, :step], images[captions])
+        for constrain in constraints:
+            constrain(logits, tokens[captions, :step], images[captions])
         next_tokens = sample_categorical(logits, rows)
         tokens[unfinished, step] = next_tokens
         log_probs[unfinished] += step_log_probs[rows, next_tokens]
 
-        is_unfinished = next_tokens != EOS
-        unfinished = unfinished[is_unfinished]
+        remaining = xp.flatnonzero(next_tokens != EOS)
+        unfinished = unfinished[remaining]
         if not unfinished.size:
             break
-        state, last_tokens, rows = _merge_equal(
-            state, rows[is_unfinished], next_tokens[is_unfinished], step_log_probs.shape[1]
-        )
+        rows, last_tokens = rows[remaining], next_tokens[remaining]
+        state_rows, rows, first = _merge_equal(rows, last_tokens, step_log_probs.shape[1])
+        state = tuple(array[state_rows] for array in state)
+        captions, last_tokens = unfinished[first], last_tokens[first]
     return _collect(tokens, log_probs, n_samples)
 
 
-def _merge_equal(state, rows, next_tokens, n_tokens):
-    """Merges the rows of the state of captions that are still the same.
+def _merge_equal(rows, next_tokens, n_tokens):
+    """Finds captions that are still the same, on a CPU.
+
+    A GPU would need to sort and to wait for that, and has no use for so few rows anyway. There
+    each caption gets its own row.
 
     Args:
-        state (tuple of arrays): The network's state.
-        rows (array): The row of each caption in it, (n,).
+        rows (array): The row of the network's state of each caption, (n,).
         next_tokens (array): Their next tokens, (n,).
         n_tokens (int): Size of the vocabulary.
 
     Returns:
-        tuple: The new state; the last token of each of its rows, int32; and the row that each
-        caption now has, (n,).
+        tuple of arrays: The old row of each new one; the new row of each caption, (n,); and the
+        first caption of each new row.
     """
     xp = chainer.backend.get_array_module(rows)
-    pairs, new_rows = xp.unique(rows * n_tokens + next_tokens, return_inverse=True)
-    state = tuple(array[pairs // n_tokens] for array in state)
-    return state, (pairs % n_tokens).astype('int32'), new_rows
+    if xp is not numpy:
+        each = xp.arange(len(rows))
+        return rows, each, each
+    pairs, first, new_rows = numpy.unique(
+        rows * n_tokens + next_tokens, return_index=True, return_inverse=True
+    )
+    return pairs // n_tokens, new_rows, first
 
 
 def _collect(tokens, log_probs, n_samples):

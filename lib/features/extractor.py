@@ -175,8 +175,11 @@ class FeatureExtractor:
                 features = self._run(
                     self._bottleneck, features, self.source.layer, self._skipped_after
                 )
-        except (InvalidType, AssertionError) as error:
-            # Chainer asserts that the output of each layer is not empty.
+        except (InvalidType, AssertionError, ValueError, RuntimeError) as error:
+            # Chainer asserts that the output of each layer is not empty; on a GPU it raises other
+            # exceptions, one of which CuPy uses for its own errors.
+            if isinstance(error, RuntimeError) and 'should be positive' not in str(error):
+                raise
             raise InputError(
                 f'{self.source.image_size}: {self.source.network} takes images of another '
                 'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227)',

@@ -109,13 +109,15 @@ class Features:
         return mean.astype('float32'), inverse_std.astype('float32')
 
 
-def load_features(path: str) -> Features:
+def load_features(path: str, allocate=numpy.empty) -> Features:
     """Reads ``feats`` of a MATLAB 5 or 7.3 file: D x N, column ``n`` for ``imgid`` ``n``.
 
     Never holds two copies in memory.
 
     Args:
         path (str): The file, usually ``.mat`` or ``.h5``.
+        allocate (callable): Returns a NumPy array of a shape and a type that an HDF5 file, which
+            may be of any size, is read into.
 
     Returns:
         Features: The features, one row per image.
@@ -127,7 +129,10 @@ def load_features(path: str) -> Features:
     try:
         with open(path, 'rb'):
             pass
-        array, source = (_read_matlab_73 if h5py.is_hdf5(path) else _read_matlab_5)(path)
+        if h5py.is_hdf5(path):
+            array, source = _read_matlab_73(path, allocate)
+        else:
+            array, source = _read_matlab_5(path)
     except OSError as error:
         reason = error.strerror or 'not a MATLAB file, or cut short'
         raise InputError(f'{path}: {reason}') from error
@@ -194,13 +199,13 @@ def _read_matlab_5(path):
     return _convert_to_float32(numpy.ascontiguousarray(feats.T)), source
 
 
-def _read_matlab_73(path):
+def _read_matlab_73(path, allocate):
     with h5py.File(path) as file:
         if not isinstance(file.get('feats'), h5py.Dataset):
             raise InputError(f'{path}: has no variable "feats", only: {", ".join(file)}')
         feats = file['feats']
         _check_feats(path, feats.shape, feats.dtype)
-        array = numpy.empty(feats.shape, 'float32')
+        array = allocate(feats.shape, 'float32')
         feats.read_direct(array)
         return array, FeatureSource.from_json(file.attrs.get('feature_source', 'null'))
 

@@ -1,40 +1,76 @@
-"""Adam that works in the processor's caches."""
+"""Adam with few passes over memory."""
+
+from collections import defaultdict
 
 import chainer
 import numpy
 from chainer.optimizers.adam import AdamRule
 
+from models.kernels import launch, load_kernel
+
+SOURCE = __file__.replace('.py', '.cu')
 # Five arrays of this many float32 fit into a second-level cache; few enough passes that
 # Python takes little of the time.
 BLOCK = 1 << 15
+# Parameters that one launch updates; MAX_PARAMETERS of adam.cu.
+MAX_PARAMETERS = 64
+# ``struct Parameters`` of adam.cu.
+KERNEL_ARGUMENT = numpy.dtype(
+    [(name, 'int64', MAX_PARAMETERS) for name in ('values', 'grads', 'm', 'v', 'ends')]
+)
+# Each thread updates several values, so that a block works for more than a moment.
+VALUES_PER_THREAD = 4
 
 
 class Adam(chainer.optimizers.Adam):
-    """Chainer's Adam, with :class:`BlockedAdamRule` for its update."""
+    """Chainer's Adam in blocks on a CPU, and as one kernel for all parameters on a GPU."""
+
+    def __init__(self, **hyperparameters):
+        super().__init__(**hyperparameters)
+        self._pending = []
 
     def create_update_rule(self):
-        return BlockedAdamRule(self.hyperparam)
+        return FusedAdamRule(self.hyperparam, self._pending)
+
+    def update(self, lossfun=None, *arguments, **keywords):
+        super().update(lossfun, *arguments, **keywords)
+        groups = defaultdict(list)
+        for param in self._pending:
+            groups[param.dtype, param.update_rule.alpha_t].append(param)
+        self._pending.clear()
+        for params in groups.values():
+            for start in range(0, len(params), MAX_PARAMETERS):
+                _update_on_gpu(params[start : start + MAX_PARAMETERS])
 
 
-class BlockedAdamRule(AdamRule):
-    """Chainer's rule, bit for bit, in a third of the time on a CPU.
+class FusedAdamRule(AdamRule):
+    """Chainer's rule, on a CPU bit for bit and in a third of the time.
 
     Chainer's passes over whole arrays read and write memory about twenty times for each
     parameter. Block by block, all but the first and the last access hit a cache, so that four
-    reads and three writes remain. On a GPU Chainer's rule is a single kernel already.
+    reads and three writes remain.
+
+    Args:
+        parent_hyperparam (chainer.optimizer.Hyperparameter): Of the optimizer.
+        pending (list of chainer.Parameter): Parameters on a GPU are added to it; the optimizer
+            updates them.
     """
 
+    def __init__(self, parent_hyperparam, pending):
+        super().__init__(parent_hyperparam)
+        self._pending = pending
+
+    def update_core_gpu(self, param):
+        if self._is_variant(param):
+            super().update_core_gpu(param)
+        else:
+            self._pending.append(param)
+
     def update_core_cpu(self, param):
-        hyperparam = self.hyperparam
-        is_variant = hyperparam.amsgrad or hyperparam.adabound or hyperparam.weight_decay_rate
-        if (
-            param.grad is None
-            or is_variant
-            or param.dtype == 'float16'
-            or not param.data.flags.c_contiguous
-        ):
+        if self._is_variant(param):
             super().update_core_cpu(param)
             return
+        hyperparam = self.hyperparam
         arrays = [
             numpy.reshape(array, -1)
             for array in (param.grad, param.data, self.state['m'], self.state['v'])
@@ -59,3 +95,40 @@ class BlockedAdamRule(AdamRule):
             step *= m
             step *= hyperparam.eta
             values -= step
+
+    def _is_variant(self, param):
+        """Whether Chainer's own code is needed."""
+        hyperparam = self.hyperparam
+        return (
+            param.grad is None
+            or hyperparam.amsgrad
+            or hyperparam.adabound
+            or hyperparam.weight_decay_rate
+            or param.dtype not in ('float32', 'float64')
+            or not param.array.flags.c_contiguous
+        )
+
+
+def _update_on_gpu(params):
+    """Updates parameters of one type that have the same hyperparameters and step size."""
+    rule, xp = params[0].update_rule, params[0].xp
+    # Kept until the launch, since a copy may have been made.
+    grads = [xp.ascontiguousarray(param.grad) for param in params]
+    states = [param.update_rule.state for param in params]
+    argument = numpy.zeros((), KERNEL_ARGUMENT)
+    for name, arrays in (
+        ('values', [param.array for param in params]),
+        ('grads', grads),
+        ('m', [state['m'] for state in states]),
+        ('v', [state['v'] for state in states]),
+    ):
+        argument[name][: len(params)] = [array.data.ptr for array in arrays]
+    ends = numpy.cumsum([param.size for param in params])
+    argument['ends'][: len(params)] = ends
+    hyperparam, size = rule.hyperparam, int(ends[-1])
+    launch(
+        load_kernel(SOURCE, 'adam', T=params[0].dtype),
+        -(-size // VALUES_PER_THREAD),
+        *(argument[()], size, float(rule.alpha_t * hyperparam.eta)),
+        *(1 - hyperparam.beta1, 1 - hyperparam.beta2, float(hyperparam.eps)),
+    )

@@ -1,4 +1,4 @@
-"""Everything that training needs to continue as if it had never stopped (on a CPU)."""
+"""Everything that training needs to continue as if it had never stopped."""
 
 import json
 
@@ -50,7 +50,7 @@ class Snapshot(training.Extension):
 
 
 class RandomState(training.Extension):
-    """Adds NumPy's random state (order of captions, dropout) to snapshots."""
+    """Adds NumPy's random state, from which all random numbers come, to snapshots."""
 
     def __call__(self, trainer):
         """Does nothing; only :meth:`serialize` matters."""

@@ -11,6 +11,7 @@ import chainer
 import numpy
 
 from models.caffe.sliding_windows import sliding_windows
+from models.products import batched_product
 
 TILE = 4  # output pixels on a side
 PATCH = TILE + 2  # input pixels on a side that they depend on
@@ -45,10 +46,10 @@ CONSTANT = (PATCH + 1) * POINTS.index(1)
 
 
 def transform_kernels(W):
-    """Transforms kernels (O, C, 3, 3) into the 36 matrices (36, C, O) of :func:`convolve`."""
+    """Transforms kernels (O, C, 3, 3) into the 36 matrices (36, O, C) of :func:`convolve`."""
     xp = chainer.backend.get_array_module(W)
     transformed = xp.asarray(KERNEL_TRANSFORM, W.dtype) @ W.reshape(-1, 9).T
-    return transformed.reshape(-1, *W.shape[:2]).swapaxes(1, 2)
+    return transformed.reshape(-1, *W.shape[:2])
 
 
 def convolve(padded, kernels, bias, block_values):
@@ -57,7 +58,7 @@ def convolve(padded, kernels, bias, block_values):
     Args:
         padded (array): Padded images, channels last, (N, H + 2, W + 2, C); H and W are
             multiples of ``TILE``.
-        kernels (array): From :func:`transform_kernels`, (36, C, O).
+        kernels (array): From :func:`transform_kernels`, (36, O, C).
         bias (array): Added to the result, (O,), or None.
         block_values (int): Approximate number of values to transform at a time. On a CPU they
             should fit into its caches.
@@ -69,7 +70,7 @@ def convolve(padded, kernels, bias, block_values):
     product_transform, patch_transform = (
         xp.asarray(matrix, padded.dtype) for matrix in (PRODUCT_TRANSFORM, PATCH_TRANSFORM)
     )
-    n_in, n_out = kernels.shape[1:]
+    n_out, n_in = kernels.shape[1:]
     patches = _patches(padded)
     n_images, rows, columns = patches.shape[2:5]
     out = xp.empty((n_images, TILE * rows, TILE * columns, n_out), padded.dtype)
@@ -78,7 +79,7 @@ def convolve(padded, kernels, bias, block_values):
     for block in _blocks(n_patches, n_images, rows, columns):
         patch = xp.ascontiguousarray(patches[block])
         transformed = patch_transform @ patch.reshape(PATCH * PATCH, -1)
-        products = transformed.reshape(PATCH * PATCH, -1, n_in) @ kernels
+        products = batched_product(transformed.reshape(PATCH * PATCH, -1, n_in), kernels)
         if bias is not None:
             products[CONSTANT] += bias
         tile = product_transform @ products.reshape(PATCH * PATCH, -1)

@@ -31,19 +31,20 @@ def assert_gradients_are_numerical(function, arrays, step=1e-6):
 
     Args:
         function (callable): Takes variables, returns one.
-        arrays (sequence of array): The arguments, float64.
+        arrays (sequence of array): The arguments, float64, on the device to compute on.
     """
     variables = [chainer.Variable(array.copy()) for array in arrays]
     y = function(*variables)
-    weights = numpy.random.RandomState(7).randn(*y.shape)
-    F.sum(y * weights).backward()
+    weights = numpy.asarray(numpy.random.RandomState(7).randn(*y.shape))
+    F.sum(y * y.device.send(weights)).backward()
+    to_cpu = chainer.get_device('@numpy').send
     for position, variable in enumerate(variables):
-        numerical = numpy.empty_like(variable.array)
+        numerical = numpy.empty(variable.shape)
         for index in numpy.ndindex(variable.shape):
             sums = []
             for shift in step, -step:
                 shifted = [array.copy() for array in arrays]
                 shifted[position][index] += shift
-                sums.append((function(*shifted).array * weights).sum())
+                sums.append((to_cpu(function(*shifted).array) * weights).sum())
             numerical[index] = (sums[0] - sums[1]) / (2 * step)
-        numpy.testing.assert_allclose(variable.grad, numerical, rtol=1e-5, atol=1e-7)
+        numpy.testing.assert_allclose(to_cpu(variable.grad), numerical, rtol=1e-5, atol=1e-7)

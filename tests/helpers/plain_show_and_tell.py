@@ -83,6 +83,12 @@ def make_batch(lengths, feature_size, vocabulary_size, dtype, seed=0):
     return features, inputs, targets, pack(inputs), pack(targets), batch_sizes
 
 
+def packed_batch(device, lengths):
+    """Returns a float64 batch of :func:`make_batch` as ShowAndTell takes it, on a device."""
+    features, _, _, inputs, targets, batch_sizes = make_batch(lengths, 6, 11, 'float64')
+    return *device.send((features, inputs, targets)), batch_sizes
+
+
 def make_model(dtype, dropout=0.0, n_layers=1):
     """Returns a network with random weights and its plain twin."""
     numpy.random.seed(1)

@@ -10,7 +10,7 @@ from tests.helpers.scripts import run_script
 SMALL = '--hidden 16 --embed 12 --batch-size 8 --lr 0.01'
 
 
-def train(data, output, *flags, small=SMALL):
+def train(data, output, *flags, small=SMALL, device=None):
     """Runs train.py on a folder's captions and features.
 
     Args:
@@ -18,8 +18,11 @@ def train(data, output, *flags, small=SMALL):
         output (pathlib.Path): The output folder.
         flags (str or pathlib.Path): More flags; a string may hold several of them.
         small (str): The flags that make the training fast.
+        device (chainer.backend.Device): Where to train; by default on the CPU.
     """
     inputs = ['-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output]
+    if device is not None and device.xp is not numpy:
+        flags = ('-g 0', *flags)
     for flag in (small, *flags):
         inputs += flag.split() if isinstance(flag, str) else [flag]
     return run_script('train.py', *inputs)

@@ -62,21 +62,29 @@ def assert_same_results(actual, expected):
         ]
 
 
+def load(device, paths, cnn=None):
+    """Loads a captioner on a device."""
+    gpu = -1 if device.xp is numpy else device.device.id
+    return Captioner.load(paths, cnn=cnn, gpu=gpu)
+
+
 @pytest.mark.parametrize('n_models', [1, 2])
-def test_paths_images_and_features_give_the_same_captions(folder, n_models):
-    captioner = Captioner.load(folder.models[:n_models], cnn=folder.cnn)
+def test_paths_images_and_features_give_the_same_captions(device, folder, n_models):
+    captioner = load(device, folder.models[:n_models], folder.cnn)
     results = captioner(folder.images, **DECODING)
     images, features = [read_image(path) for path in folder.images], folder.features()
     assert_same_results(captioner(images, **DECODING), results)
-    assert_same_results(captioner(features, **DECODING), results)
-    without_cnn = Captioner.load(folder.models[:n_models])
-    assert_same_results(without_cnn(features, **DECODING), results)
+    without_cnn = load(device, folder.models[:n_models])
+    # Features may be on the CPU or on the device.
+    for array in features, device.send(features):
+        assert_same_results(captioner(array, **DECODING), results)
+        assert_same_results(without_cnn(array, **DECODING), results)
 
 
 @pytest.mark.parametrize('n_models', [1, 2])
-def test_captions_are_those_of_beam_search(folder, n_models):
+def test_captions_are_those_of_beam_search(device, folder, n_models):
     paths = folder.models[:n_models]
-    results = Captioner.load(paths, cnn=folder.cnn)(folder.images, **DECODING)
+    results = load(device, paths, folder.cnn)(folder.images, **DECODING)
     ensemble = Ensemble.load(paths, CPU)
     expected = beam_search(ensemble, folder.features(), **DECODING)
     assert len(results) == len(expected)
@@ -93,12 +101,13 @@ def test_one_model_may_be_given_without_a_list(folder):
     assert results != Captioner.load(folder.models)(features)
 
 
-def test_captions_do_not_depend_on_how_many_images_are_decoded_at_once(folder, monkeypatch):
-    captioner = Captioner.load(folder.models, cnn=folder.cnn)
+def test_captions_do_not_depend_on_how_many_images_are_decoded_at_once(device, folder, monkeypatch):
+    captioner = load(device, folder.models, folder.cnn)
     features = folder.features()
     expected = captioner(folder.images, **DECODING)
     monkeypatch.setattr(captioner_module, 'IMAGES_AT_ONCE', 2)
     monkeypatch.setattr(captioner_module, 'FEATURES_AT_ONCE', 2)
+    monkeypatch.setattr(captioner_module, 'GPU_CAPTIONS_AT_ONCE', 2)
     assert_same_results(captioner(folder.images, **DECODING), expected)
     assert_same_results(captioner(features, **DECODING), expected)
 
@@ -110,16 +119,15 @@ def test_caption_images_yields_each_image_with_its_captions(folder):
     assert_same_results(results, captioner(folder.images, **DECODING))
 
 
-def test_caption_features_captions_the_given_rows(folder):
-    captioner = Captioner.load(folder.models)
-    features = random_features(5, FEATURE_SIZE)
-    rows = numpy.array([3, 0, 3])
+def test_caption_features_captions_the_given_rows(device, folder):
+    captioner = load(device, folder.models)
+    features, rows = device.send((random_features(5, FEATURE_SIZE), numpy.array([3, 0, 3])))
     results = captioner.caption_features(features, DecodingOptions(**DECODING), rows)
     assert_same_results(results, captioner(features[rows], **DECODING))
 
 
-def test_no_images_and_no_features_have_no_captions(folder):
-    captioner = Captioner.load(folder.models, cnn=folder.cnn)
+def test_no_images_and_no_features_have_no_captions(device, folder):
+    captioner = load(device, folder.models, folder.cnn)
     assert captioner([]) == captioner(random_features(0, FEATURE_SIZE)) == []
 
 
@@ -223,8 +231,8 @@ def test_the_same_mean_in_another_container_does_not_warn(folder, mean):
         Captioner.load(folder.models, cnn=folder.cnn, mean=mean)
 
 
-def test_features_of_other_types_are_converted(folder):
-    captioner = Captioner.load(folder.models[0])
+def test_features_of_other_types_are_converted(device, folder):
+    captioner = load(device, folder.models[0])
     features = numpy.round(random_features(3, FEATURE_SIZE))
     results = captioner(features, **DECODING)
     for dtype in 'float64', 'int32':

@@ -5,7 +5,7 @@ import pytest
 
 from lib.command_line import (
     ArgumentParser,
-    add_gpu_flag,
+    add_device_flags,
     add_seed_flag,
     fraction,
     non_negative_float,
@@ -139,7 +139,7 @@ def test_number_types(number_type, valid, invalid):
 
 def make_parser():
     parser = ArgumentParser('Does something.\n\nIn two paragraphs.', prog='script.py')
-    add_gpu_flag(parser)
+    add_device_flags(parser)
     add_seed_flag(parser, 'the order')
     parser.add_argument('-m', '--model', nargs='+', metavar='FILE', help='models')
     parser.add_argument('--list', action='append', default=[], metavar='FILE', help='lists')
@@ -159,6 +159,7 @@ def test_help_shows_defaults_that_exist_and_each_value_once(monkeypatch):
     assert lines[1:] == [
         '-h, --help show this help message and exit',
         '-g, --gpu N CUDA device number; -1 is the CPU (default: -1)',
+        '--tf32 on a GPU, round the factors of matrix products to TensorFloat-32',
         '--seed N random seed for the order (default: 0)',
         '-m, --model FILE [FILE ...]',
         'models',

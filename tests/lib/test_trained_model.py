@@ -1,3 +1,4 @@
+import chainer
 import h5py
 import numpy
 import pytest
@@ -15,12 +16,14 @@ SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [103.939, 116.779, 123.68],
 
 @pytest.mark.parametrize('n_layers', [1, 2])
 @pytest.mark.parametrize('source', [None, SOURCE], ids=['unknown source', 'known source'])
-def test_saved_model_loads_unchanged(tmp_path, source, n_layers):
+def test_saved_model_loads_unchanged(device, tmp_path, source, n_layers):
     path = tmp_path / 'model.h5'
     model = small_model(source=source, n_layers=n_layers)
     model.network.feature_mean[:] = random_features(1)[0]
     model.network.feature_scale[:] = random_features(1, seed=4)[0]
+    model.network.to_device(device)
     model.save(path)
+    model.network.to_device(chainer.get_device('@numpy'))
     loaded = TrainedModel.load(path)
     assert loaded.vocabulary == model.vocabulary
     assert loaded.feature_source == source

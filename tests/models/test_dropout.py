@@ -1,43 +1,48 @@
 import chainer
-import chainer.functions as F
 import numpy
-import pytest
 
-from models.dropout import dropout
-
-
-def ones(shape=(400, 500), dtype='float32'):
-    numpy.random.seed(0)
-    return numpy.ones(shape, dtype)
+from models.dropout import dropout_argument, dropout_mask
+from tests.models.test_lstm_inputs import dropped
 
 
-@pytest.mark.parametrize('ratio', [0.1, 0.5, 0.9])
-@pytest.mark.parametrize('dtype', ['float32', 'float64'])
-def test_drops_the_given_share_and_keeps_the_mean(ratio, dtype):
-    y = dropout(ones(dtype=dtype), ratio).array
-    assert y.dtype == dtype
-    # Five standard deviations of the mean of 200,000 independent choices.
-    tolerance = 5 * (ratio * (1 - ratio) / y.size) ** 0.5
-    assert (y == 0).mean() == pytest.approx(ratio, abs=tolerance)
-    numpy.testing.assert_allclose(y[y != 0], 1 / (1 - ratio), rtol=1e-6)
-    # Neighboring values are uncorrelated, along rows and along columns.
-    for a, b in (y[:, 1:], y[:, :-1]), (y[1:], y[:-1]):
-        assert abs(numpy.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / a.size**0.5
-
-
-def test_gradient_has_the_mask_of_the_output():
-    x = chainer.Variable(ones((30, 40)))
-    y = dropout(x, 0.5)
-    F.sum(y * y).backward()
-    numpy.testing.assert_array_equal(x.grad, 2 * y.array * (y.array != 0) * 2)
-
-
-def test_same_seed_drops_the_same_values():
-    numpy.testing.assert_array_equal(dropout(ones(), 0.5).array, dropout(ones(), 0.5).array)
-
-
-def test_returns_its_argument_when_not_training_or_with_ratio_0():
-    x = chainer.Variable(ones((2, 3)))
-    assert dropout(x, 0) is x
+def test_nothing_is_dropped_when_not_training_or_with_ratio_0():
+    state = numpy.random.get_state()[1].copy()
+    with chainer.using_config('train', True):
+        assert dropout_mask((2, 3), 'float32', 0) is None
+        assert dropout_argument(0)['threshold'] == 0
     with chainer.using_config('train', False):
-        assert dropout(x, 0.5) is x
+        assert dropout_mask((2, 3), 'float32', 0.5) is None
+        assert dropout_argument(0.5)['threshold'] == 0
+    # No random number was drawn.
+    numpy.testing.assert_array_equal(numpy.random.get_state()[1], state)
+
+
+def philox(key, position):
+    """A word of Philox4x32-10, as the paper describes it."""
+    counter = [position % 2**32, position >> 32, 0, 0]
+    key = [key % 2**32, key >> 32]
+    for _ in range(10):
+        products = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [
+            (products[1] >> 32) ^ counter[1] ^ key[0],
+            products[1] % 2**32,
+            (products[0] >> 32) ^ counter[3] ^ key[1],
+            products[0] % 2**32,
+        ]
+        key = [(key[0] + 0x9E3779B9) % 2**32, (key[1] + 0xBB67AE85) % 2**32]
+    return counter[0]
+
+
+def test_philox_gives_the_numbers_of_its_authors():
+    # From the known answers of their library Random123, for a counter and a key of zeros.
+    assert philox(0, 0) == 0x6627E8D5
+
+
+def test_kernels_compute_the_mask_from_key_and_position(gpu):
+    features = numpy.ones((3, 5), 'float32')
+    numpy.random.seed(4)
+    with chainer.using_config('train', True):
+        argument = dropout_argument(0.3)
+    mask = [philox(int(argument['key']), i) >= argument['threshold'] for i in range(15)]
+    assert argument['threshold'] == round(0.3 * 2**32)
+    numpy.testing.assert_array_equal(dropped(gpu, features, 0.3, seed=4).ravel() != 0, mask)

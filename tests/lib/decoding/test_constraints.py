@@ -30,20 +30,27 @@ def repeats_no_ngram(n):
     ids=['minimum length', '1-grams', '2-grams', '3-grams'],
 )
 @pytest.mark.parametrize('seed', range(3))
-def test_equals_plain_beam_search_without_the_forbidden_tokens(constraint, is_allowed, seed):
+def test_equals_plain_beam_search_without_the_forbidden_tokens(
+    device, constraint, is_allowed, seed
+):
     network = small_model(seed=seed).network
     features = random_features(5)
-    results = beam_search(network, features, 6, 4, 12, constraints=[constraint])
+    results = beam_search(
+        network.copy('copy').to_device(device),
+        device.send(features),
+        *(6, 4, 12),
+        constraints=[constraint],
+    )
     for feature, captions in zip(features, results):
         assert_same_captions(
             captions, plain_beam_search(network, feature, 6, 4, 12, is_allowed=is_allowed)
         )
 
 
-def test_constraints_can_be_combined():
-    network = small_model().network
+def test_constraints_can_be_combined(device):
+    network, features = small_model().network.to_device(device), device.send(random_features(5))
     constraints = MinimumLength(5), NoRepeatedNgrams(2)
-    for captions in beam_search(network, random_features(5), 6, 4, 12, constraints=constraints):
+    for captions in beam_search(network, features, 6, 4, 12, constraints=constraints):
         for caption in captions:
             bigrams = list(zip(caption.tokens, caption.tokens[1:]))
             assert len(set(bigrams)) == len(bigrams) >= 4

@@ -12,7 +12,7 @@ from lib.decoding.sampling import sample
 from lib.errors import InputError
 from tests.helpers.samples import random_features, small_model
 
-FEATURES = random_features(6)
+N_IMAGES = 6
 # Narrower and shorter than the defaults, so that the tests take less time.
 SEARCH = {'beam_width': 6, 'top': 3, 'max_length': 8}
 # Options, values that change the captions, and the arguments that the decoder must get.
@@ -29,28 +29,34 @@ SEARCH_OPTIONS = [
 ]
 
 
-@pytest.fixture(scope='module')
-def network():
+@pytest.fixture
+def network(device):
     """A network whose captions differ in length, so that every option changes them."""
-    return small_model(words=('a', 'dog', 'cat', 'runs', 'home'), seed=2).network
+    model = small_model(words=('a', 'dog', 'cat', 'runs', 'home'), seed=2)
+    return model.network.to_device(device)
 
 
-def decode_with(network, **options):
+@pytest.fixture
+def features(device):
+    return device.send(random_features(N_IMAGES))
+
+
+def decode_with(network, features, **options):
     numpy.random.seed(5)
-    return decode(network, FEATURES, DecodingOptions(**options))
+    return decode(network, features, DecodingOptions(**options))
 
 
-def test_default_is_beam_search_of_width_20_for_5_captions(network):
-    captions = decode_with(network)
-    assert captions == beam_search(network, FEATURES, 20, 5, 60)
-    assert [len(best) for best in captions] == [5] * len(FEATURES)
+def test_default_is_beam_search_of_width_20_for_5_captions(network, features):
+    captions = decode_with(network, features)
+    assert captions == beam_search(network, features, 20, 5, 60)
+    assert [len(best) for best in captions] == [5] * N_IMAGES
 
 
 @pytest.mark.parametrize('option, value, arguments', SEARCH_OPTIONS)
-def test_every_option_reaches_beam_search(network, option, value, arguments):
-    captions = decode_with(network, **SEARCH | {option: value})
-    assert captions == beam_search(network, FEATURES, **SEARCH | arguments)
-    assert captions != beam_search(network, FEATURES, **SEARCH)
+def test_every_option_reaches_beam_search(network, features, option, value, arguments):
+    captions = decode_with(network, features, **SEARCH | {option: value})
+    assert captions == beam_search(network, features, **SEARCH | arguments)
+    assert captions != beam_search(network, features, **SEARCH)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +67,11 @@ def test_every_option_reaches_beam_search(network, option, value, arguments):
         ('diversity_penalty', 3.0, {'diversity_penalty': 3.0}),
     ],
 )
-def test_every_option_reaches_diverse_beam_search(network, option, value, arguments):
+def test_every_option_reaches_diverse_beam_search(network, features, option, value, arguments):
     defaults = SEARCH | {'beam_groups': 2, 'diversity_penalty': 0.5}
-    captions = decode_with(network, **SEARCH | {'beam_groups': 2} | {option: value})
-    assert captions == diverse_beam_search(network, FEATURES, **defaults | arguments)
-    assert captions != diverse_beam_search(network, FEATURES, **defaults)
+    captions = decode_with(network, features, **SEARCH | {'beam_groups': 2} | {option: value})
+    assert captions == diverse_beam_search(network, features, **defaults | arguments)
+    assert captions != diverse_beam_search(network, features, **defaults)
 
 
 @pytest.mark.parametrize(
@@ -77,29 +83,31 @@ def test_every_option_reaches_diverse_beam_search(network, option, value, argume
         *CONSTRAINTS,
     ],
 )
-def test_every_option_reaches_sampling(network, option, value, arguments):
+def test_every_option_reaches_sampling(network, features, option, value, arguments):
     def draw(**arguments):
         numpy.random.seed(5)
-        return sample(network, FEATURES, **arguments)
+        return sample(network, features, **arguments)
 
     defaults = {'n_samples': 9, 'temperature': 1.0, 'max_length': 60}
-    captions = decode_with(network, **{'sample': True, 'beam_width': 4, 'top': 9} | {option: value})
+    captions = decode_with(
+        network, features, **{'sample': True, 'beam_width': 4, 'top': 9} | {option: value}
+    )
     assert captions == draw(**defaults | arguments)
     assert captions != draw(**defaults)
 
 
 @pytest.mark.parametrize('groups', [{}, {'beam_groups': 2}], ids=['beam search', 'diverse'])
 @pytest.mark.parametrize('changes', [{'mbr_samples': 30}, {'temperature': 3.0}, {'max_length': 3}])
-def test_minimum_bayes_risk_ranks_the_whole_beam(network, groups, changes):
+def test_minimum_bayes_risk_ranks_the_whole_beam(network, features, groups, changes):
     options = DecodingOptions(**SEARCH | {'mbr_samples': 5} | groups | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
-    beams = decode(network, FEATURES, whole_beam)
+    beams = decode(network, features, whole_beam)
     numpy.random.seed(5)
     reranked = mbr_rerank(
-        network, FEATURES, beams, options.mbr_samples, options.temperature, options.max_length
+        network, features, beams, options.mbr_samples, options.temperature, options.max_length
     )
     numpy.random.seed(5)
-    captions = decode(network, FEATURES, options)
+    captions = decode(network, features, options)
     assert captions == [best[: options.top] for best in reranked]
     assert captions != [best[: options.top] for best in beams]
 
@@ -134,6 +142,6 @@ def test_invalid_options_are_rejected(options, at_fault):
     assert info.value.option == at_fault
 
 
-def test_sampling_may_return_more_captions_than_the_beam_width(network):
-    captions = decode_with(network, sample=True, top=30)
-    assert [len(samples) for samples in captions] == [30] * len(FEATURES)
+def test_sampling_may_return_more_captions_than_the_beam_width(network, features):
+    captions = decode_with(network, features, sample=True, top=30)
+    assert [len(samples) for samples in captions] == [30] * N_IMAGES

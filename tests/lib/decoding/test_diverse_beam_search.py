@@ -35,11 +35,17 @@ def plain_diverse_beam_search(network, feature, group_width, n_groups, penalty, 
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_equals_plain_diverse_beam_search(seed):
+def test_equals_plain_diverse_beam_search(device, seed):
     network = small_model(seed=seed).network
     features = random_features(5)
     results = diverse_beam_search(
-        network, features, beam_groups=3, diversity_penalty=0.8, beam_width=6, top=6, max_length=7
+        network.copy('copy').to_device(device),
+        device.send(features),
+        beam_groups=3,
+        diversity_penalty=0.8,
+        beam_width=6,
+        top=6,
+        max_length=7,
     )
     for feature, captions in zip(features, results):
         expected = plain_diverse_beam_search(network, feature, 2, 3, 0.8, 7)
@@ -48,25 +54,23 @@ def test_equals_plain_diverse_beam_search(seed):
         )
 
 
-def test_one_group_equals_beam_search():
-    network = small_model().network
-    features = random_features(4)
+def test_one_group_equals_beam_search(device):
+    network, features = small_model().network.to_device(device), device.send(random_features(4))
     results = diverse_beam_search(network, features, 1, 1.0, beam_width=3, top=3, max_length=9)
     for captions, expected in zip(results, beam_search(network, features, 3, 3, 9)):
         assert_same_captions(captions, expected)
 
 
-def test_groups_without_a_penalty_equal_beam_search():
-    network = small_model().network
-    features = random_features(4)
+def test_groups_without_a_penalty_equal_beam_search(device):
+    network, features = small_model().network.to_device(device), device.send(random_features(4))
     results = diverse_beam_search(network, features, 2, 0.0, beam_width=6, top=6, max_length=9)
     for captions, expected in zip(results, beam_search(network, features, 3, 3, 9)):
         assert_same_captions(captions, [caption for caption in expected for _ in range(2)])
 
 
-def test_a_higher_penalty_gives_more_distinct_captions():
-    network = small_model(seed=1).network
-    features = random_features(8)
+def test_a_higher_penalty_gives_more_distinct_captions(device):
+    network = small_model(seed=1).network.to_device(device)
+    features = device.send(random_features(8))
     n_distinct = []
     for penalty in 0, 0.5, 3:
         results = diverse_beam_search(

@@ -11,23 +11,27 @@ from tests.helpers.plain_beam_search import plain_beam_search
 from tests.helpers.samples import random_features, small_model
 
 CPU = chainer.get_device('@numpy')
+to_cpu = CPU.send
 SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [0, 0, 0], 'warp')
 
 
-def make_models(*hidden_sizes):
+def make_models(device, *hidden_sizes):
     """Returns models with these hidden sizes and alternately one and two layers."""
-    return [
+    models = [
         small_model(seed=seed, hidden_size=size, n_layers=1 + seed % 2)
         for seed, size in enumerate(hidden_sizes)
     ]
+    for model in models:
+        model.network.to_device(device)
+    return models
 
 
-def test_step_averages_probabilities():
-    models = make_models(7, 5, 9)
+def test_step_averages_probabilities(device):
     features, tokens = random_features(4), numpy.array([0, 3, 3, 4], 'int32')
-    ensemble = Ensemble(models)
-    log_probs, state = ensemble.step(tokens, ensemble.start(features))
-    networks = [model.network for model in models]
+    ensemble = Ensemble(make_models(device, 7, 5, 9))
+    log_probs, state = ensemble.step(device.send(tokens), ensemble.start(device.send(features)))
+    log_probs = to_cpu(log_probs)
+    networks = [model.network for model in make_models(CPU, 7, 5, 9)]
     probs = [numpy.exp(network.step(tokens, network.start(features))[0]) for network in networks]
     numpy.testing.assert_allclose(numpy.exp(log_probs), numpy.mean(probs, axis=0), rtol=1e-5)
     numpy.testing.assert_allclose(numpy.exp(log_probs).sum(axis=1), 1, rtol=1e-5)
@@ -35,32 +39,33 @@ def test_step_averages_probabilities():
 
 
 @pytest.mark.parametrize('n_copies', [1, 2])
-def test_copies_of_one_model_caption_like_that_model(n_copies):
-    (model,) = make_models(7)
-    features = random_features(5)
+def test_copies_of_one_model_caption_like_that_model(device, n_copies):
+    (model,) = make_models(device, 7)
+    features = device.send(random_features(5))
     results = beam_search(Ensemble([model] * n_copies), features)
     for captions, expected in zip(results, beam_search(model.network, features)):
         assert_same_captions(captions, expected)
 
 
-def test_beam_search_with_an_ensemble_equals_plain_beam_search():
-    ensemble = Ensemble(make_models(7, 4))
+def test_beam_search_with_an_ensemble_equals_plain_beam_search(device):
+    ensemble, plain_ensemble = (Ensemble(make_models(on, 7, 4)) for on in (device, CPU))
     features = random_features(4)
-    for feature, captions in zip(features, beam_search(ensemble, features, 6, 4, 10)):
-        assert_same_captions(captions, plain_beam_search(ensemble, feature, 6, 4, 10))
+    results = beam_search(ensemble, device.send(features), 6, 4, 10)
+    for feature, captions in zip(features, results):
+        assert_same_captions(captions, plain_beam_search(plain_ensemble, feature, 6, 4, 10))
 
 
-def test_loads_models_of_different_sizes(tmp_path):
+def test_loads_models_of_different_sizes(device, tmp_path):
     paths = [str(tmp_path / name) for name in ('a.h5', 'b.h5')]
     for path, size in zip(paths, (7, 5)):
         small_model(hidden_size=size, source=SOURCE).save(path)
-    ensemble = Ensemble.load(paths, CPU)
+    ensemble = Ensemble.load(paths, device)
     networks = [model.network for model in ensemble.models]
     assert [network.hyperparameters['hidden_size'] for network in networks] == [7, 5]
     assert [model.path for model in ensemble.models] == paths
     assert ensemble.vocabulary == small_model().vocabulary
     assert ensemble.feature_source == SOURCE
-    assert ensemble.device == CPU
+    assert ensemble.device == device
 
 
 @pytest.mark.parametrize(

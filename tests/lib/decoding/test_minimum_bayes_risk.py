@@ -64,10 +64,10 @@ def test_the_caption_that_resembles_most_references_scores_best():
 
 
 @pytest.mark.parametrize('images_at_once', [1, 2, 5])
-def test_captions_are_ranked_by_expected_cider_against_samples(monkeypatch, images_at_once):
+def test_captions_are_ranked_by_expected_cider_against_samples(device, monkeypatch, images_at_once):
     monkeypatch.setattr(minimum_bayes_risk, 'SAMPLES_AT_ONCE', 30 * images_at_once)
-    network = small_model(words=('a', 'dog', 'cat', 'runs', 'home')).network
-    features = random_features(5)
+    network = small_model(words=('a', 'dog', 'cat', 'runs', 'home')).network.to_device(device)
+    features = device.send(random_features(5))
     beams = beam_search(network, features, 6, 6, max_length=8)
     numpy.random.seed(4)
     results = mbr_rerank(network, features, beams, 30, 0.7, 8)
@@ -85,7 +85,7 @@ def test_captions_are_ranked_by_expected_cider_against_samples(monkeypatch, imag
     assert results != beams
 
 
-def test_captions_with_equal_scores_stay_in_order():
-    network = small_model().network
+def test_captions_with_equal_scores_stay_in_order(device):
+    network, feature = small_model().network.to_device(device), device.send(random_features(1))
     captions = [Caption([3] * length, -length) for length in range(4)]
-    assert mbr_rerank(network, random_features(1), [captions], 5, max_length=3) == [captions]
+    assert mbr_rerank(network, feature, [captions], 5, max_length=3) == [captions]

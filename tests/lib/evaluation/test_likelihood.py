@@ -10,15 +10,15 @@ from lib.evaluation.likelihood import mean_log_prob
 from tests.helpers.samples import dataset, features_of, small_model, write_json
 
 
-def test_mean_log_prob_is_minus_the_loss_that_training_reports(tmp_path):
+def test_mean_log_prob_is_minus_the_loss_that_training_reports(device, tmp_path):
     content = dataset()
     path = write_json(tmp_path / 'dataset.json', content)
     captions = CaptionDataset.from_images(read_dataset([str(path)]), min_count=1)
-    features = features_of(content)
+    features = device.send(features_of(content))
     indices = captions.captions_of('val')
     model = small_model(words=captions.vocabulary.tokens[3:])
-    network = model.network
-    arguments = make_converter(captions, features)(indices.tolist(), chainer.get_device('@numpy'))
+    network = model.network.to_device(device)
+    arguments = make_converter(captions, features)(indices.tolist(), device)
     with chainer.using_config('train', False):
         loss = float(network(*arguments).array)
     for decoder, batch_size in (network, 256), (network, 4), (Ensemble([model]), 7):

@@ -17,6 +17,7 @@ from tests.helpers.samples import write_image
 
 SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [103.939, 116.779, 123.68], 'warp')
 CPU = chainer.get_device('@numpy')
+to_cpu = CPU.send
 
 
 def random_images(n):
@@ -43,16 +44,16 @@ def small_extractor(tmp_path):
 
 
 def extract(extractor, images):
-    """Returns the features of all images, extracted as one chunk."""
+    """Returns the features of all images, extracted as one chunk, on the CPU."""
     ((indices, features),) = extractor.extract(images, chunk_size=len(images))
     assert indices == list(range(len(images)))
-    return features
+    return to_cpu(features)
 
 
 @pytest.mark.parametrize('batch_size', [1, 2, 8])
-def test_features_equal_those_of_chainers_caffe_function(vgg19, batch_size):
+def test_features_equal_those_of_chainers_caffe_function(device, vgg19, batch_size):
     images = random_images(3)
-    features = extract(FeatureExtractor(vgg19, SOURCE, CPU, batch_size), images)
+    features = extract(FeatureExtractor(vgg19, SOURCE, device, batch_size), images)
     pixels = numpy.stack([prepare_image(image, 224, SOURCE.mean) for image in images])
     with chainer.using_config('train', False):
         (expected,) = CaffeFunction(str(vgg19))(inputs={'data': pixels}, outputs=['fc7'])
@@ -63,19 +64,19 @@ def test_features_equal_those_of_chainers_caffe_function(vgg19, batch_size):
     numpy.testing.assert_allclose(features, expected.array, rtol=1e-4, atol=1e-4)
 
 
-def test_old_and_new_format_give_the_same_features(vgg19, tmp_path):
+def test_old_and_new_format_give_the_same_features(device, vgg19, tmp_path):
     new = caffemodels.write_vgg19(tmp_path / 'new.caffemodel', old_format=False)
     images = random_images(1)
     numpy.testing.assert_array_equal(
-        extract(FeatureExtractor(vgg19, SOURCE, CPU, 1), images),
-        extract(FeatureExtractor(new, SOURCE, CPU, 1), images),
+        extract(FeatureExtractor(vgg19, SOURCE, device, 1), images),
+        extract(FeatureExtractor(new, SOURCE, device, 1), images),
     )
 
 
-def test_googlenet_pool5_is_flattened(tmp_path):
+def test_googlenet_pool5_is_flattened(device, tmp_path):
     path = caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel')
     source = dataclasses.replace(SOURCE, layer='pool5/7x7_s1')
-    features = extract(FeatureExtractor(path, source, CPU, 2), random_images(2))
+    features = extract(FeatureExtractor(path, source, device, 2), random_images(2))
     assert features.shape == (2, 8)
     assert (features[0] != features[1]).any()
 
@@ -104,14 +105,14 @@ def test_layers_that_the_features_do_not_depend_on_are_skipped(vgg19):
     assert extractor._network.variables == {}
 
 
-def test_a_network_may_begin_with_a_fully_connected_layer(tmp_path):
+def test_a_network_may_begin_with_a_fully_connected_layer(device, tmp_path):
     writer = caffemodels.Writer()
     writer.inner_product('fc', 'data', 3 * 8 * 8, 5)
     path = writer.write(tmp_path / 'net.caffemodel')
     source = dataclasses.replace(SOURCE, layer='fc', image_size=8)
     pixels = numpy.random.RandomState(0).randn(3, 3, 8, 8).astype('float32')
     (expected,) = CaffeFunction(str(path))(inputs={'data': pixels}, outputs=['fc'])
-    features = FeatureExtractor(path, source, CPU, 2)(pixels)
+    features = to_cpu(FeatureExtractor(path, source, device, 2)(pixels))
     numpy.testing.assert_allclose(features, expected.array, rtol=1e-5, atol=1e-5)
 
 
@@ -189,7 +190,9 @@ def test_other_exceptions_in_threads_reach_the_caller(small_extractor, tmp_path,
 
 
 @pytest.mark.parametrize('negative_slope', [0, 0.5], ids=['relu', 'leaky relu'])
-def test_an_in_place_layer_before_a_fully_connected_one_is_applied_once(tmp_path, negative_slope):
+def test_an_in_place_layer_before_a_fully_connected_one_is_applied_once(
+    device, tmp_path, negative_slope
+):
     writer = caffemodels.Writer()
     writer.convolution('conv', 'data', 3, 2, 3)
     writer.net.layer[-1].relu_param.negative_slope = negative_slope
@@ -199,22 +202,22 @@ def test_an_in_place_layer_before_a_fully_connected_one_is_applied_once(tmp_path
     pixels = numpy.random.RandomState(0).randn(3, 3, 8, 8).astype('float32')
     with chainer.using_config('train', False):
         (expected,) = CaffeFunction(str(path))(inputs={'data': pixels}, outputs=['fc'])
-    features = FeatureExtractor(path, source, CPU, 2)(pixels)
+    features = to_cpu(FeatureExtractor(path, source, device, 2)(pixels))
     numpy.testing.assert_allclose(features, expected.array, rtol=1e-4, atol=1e-4)
 
 
-def test_an_image_size_the_network_does_not_take_is_rejected(vgg19):
+def test_an_image_size_the_network_does_not_take_is_rejected(device, vgg19):
     source = dataclasses.replace(SOURCE, image_size=227 + 32)
     with pytest.raises(InputError, match='259') as info:
-        extract(FeatureExtractor(vgg19, source, CPU, 1), random_images(1))
+        extract(FeatureExtractor(vgg19, source, device, 1), random_images(1))
     assert info.value.option == 'image_size'
 
 
-def test_an_image_size_too_small_for_the_network_is_rejected(tmp_path):
+def test_an_image_size_too_small_for_the_network_is_rejected(device, tmp_path):
     path = caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel')
     source = dataclasses.replace(SOURCE, layer='pool5/7x7_s1', image_size=32)
     with pytest.raises(InputError, match='32') as info:
-        extract(FeatureExtractor(path, source, CPU, 1), random_images(1))
+        extract(FeatureExtractor(path, source, device, 1), random_images(1))
     assert info.value.option == 'image_size'
 
 

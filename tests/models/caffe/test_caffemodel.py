@@ -15,6 +15,7 @@ from models.caffe.caffemodel import Caffemodel
 from tests.helpers import caffemodels
 from tests.helpers.scripts import ROOT
 
+to_cpu = chainer.get_device('@numpy').send
 # Prints by how many bytes loading a network raises the peak memory of a process. Not by
 # getrusage, which counts what the parent process held before.
 LOAD = r"""
@@ -50,33 +51,33 @@ def test_loading_does_not_change_how_chainer_initializes_gradients(tmp_path):
 
 
 @pytest.mark.parametrize('old_format', [False, True])
-def test_matches_caffe_function_bit_for_bit(tmp_path, old_format):
-    ours, chainers = assert_same_network(
-        caffemodels.write_vgg19(tmp_path / 'net.caffemodel', old_format)
-    )
-    x = numpy.random.RandomState(0).randn(1, 3, 224, 224).astype('float32')
+def test_matches_caffe_function_bit_for_bit(device, tmp_path, old_format):
+    networks = assert_same_network(caffemodels.write_vgg19(tmp_path / 'net.caffemodel', old_format))
+    x = device.send(numpy.random.RandomState(0).randn(1, 3, 224, 224).astype('float32'))
     with chainer.using_config('train', False):
         outputs, expected = (
-            network(inputs={'data': x}, outputs=['conv5_4', 'prob']) for network in (ours, chainers)
+            network.to_device(device)(inputs={'data': x}, outputs=['conv5_4', 'prob'])
+            for network in networks
         )
         for a, b in zip(outputs, expected):
-            numpy.testing.assert_array_equal(a.array, b.array)
+            numpy.testing.assert_array_equal(to_cpu(a.array), to_cpu(b.array))
 
 
-def test_inference_layers_match_caffe_function(tmp_path):
+def test_inference_layers_match_caffe_function(device, tmp_path):
     for path in (
         caffemodels.write_vgg19(tmp_path / 'vgg19.caffemodel', width=16),
         caffemodels.write_googlenet(tmp_path / 'googlenet.caffemodel', width=8),
     ):
-        ours, chainers = Caffemodel(path), CaffeFunction(str(path))
+        ours, chainers = Caffemodel(path).to_device(device), CaffeFunction(str(path))
         blobs = [tops[0] for _, _, tops in ours.layers]
         x = numpy.random.RandomState(0).randn(2, 3, 224, 224).astype('float32')
         with chainer.using_config('train', False), chainer.no_backprop_mode():
-            outputs = ours(inputs={'data': x}, outputs=blobs)
+            outputs = ours(inputs={'data': device.send(x)}, outputs=blobs)
             expected = chainers(inputs={'data': x}, outputs=blobs)
         for blob, a, b in zip(blobs, outputs, expected):
             atol = 1e-4 * abs(b.array).max()
-            numpy.testing.assert_allclose(a.array, b.array, rtol=0, atol=atol, err_msg=blob)
+            a = to_cpu(a.array)
+            numpy.testing.assert_allclose(a, b.array, rtol=0, atol=atol, err_msg=blob)
 
 
 def test_groups_splits_and_batch_normalization_match_caffe_function(tmp_path):

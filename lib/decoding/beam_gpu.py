@@ -1,0 +1,45 @@
+"""A step of beam search in CuPy: a single kernel that keeps everything on the GPU."""
+
+import numpy
+from chainer.backends import cuda
+
+from lib.captions.vocabulary import EOS
+from lib.decoding.slots import Slots
+from models.kernels import load_kernel
+
+SOURCE = __file__.replace('.py', '.cu')
+# GROUP of beam_gpu.cu.
+GROUP = 128
+THREADS = 512
+
+
+def extend(slots, unfinished, log_probs, ranked, n_steps, length_normalization, top):
+    """As :func:`lib.decoding.beam_cpu.extend`."""
+    empty, n_rows, n_tokens = cuda.cupy.empty, *log_probs.shape
+    n_images, width, max_length = slots.tokens.shape
+    n_groups = -(-n_tokens // GROUP)
+    extended = Slots(*(empty(array.shape, array.dtype) for array in slots))
+    # Struct Scratch of beam_gpu.cu.
+    scratch = (
+        empty((n_rows, n_groups), log_probs.dtype),
+        empty((n_rows, n_groups), 'int32'),
+        empty(n_rows, 'int32'),
+        empty((n_images, 2 * width), 'float64'),
+        empty((n_images, width), 'int32'),
+    )
+    load_kernel(SOURCE, 'extend', T=log_probs.dtype)(
+        (n_images, 1, 1),
+        (THREADS, 1, 1),
+        (
+            *(_addresses(slots), _addresses(extended), _addresses(scratch)),
+            *(log_probs, ranked, unfinished, len(unfinished), width, n_tokens, max_length),
+            *(n_steps, float(length_normalization), top, EOS),
+        ),
+    )
+    return extended
+
+
+def _addresses(arrays):
+    """Returns a struct of the addresses of arrays, as a kernel takes it."""
+    pointers = numpy.array([array.data.ptr for array in arrays], 'uint64')
+    return pointers.view(f'V{pointers.nbytes}')[0]

@@ -1,0 +1,143 @@
+"""Where a GPU finds the features: in its own memory or, if they are too large, in the host's."""
+
+import math
+import warnings
+
+import numpy
+from chainer.backends import cuda
+
+from lib.errors import InputError, InputWarning
+
+# Share of a GPU's free memory that features may take; the rest is for training.
+SHARE_OF_MEMORY = 0.7
+# Bytes sent at a time.
+BLOCK_BYTES = 1 << 26
+
+
+def make_allocator(device):
+    """Returns what :func:`lib.features.feature_file.load_features` is to read features into.
+
+    Args:
+        device (chainer.backend.Device): Where they are needed.
+
+    Returns:
+        callable: Takes a shape and a type, returns a NumPy array. If the GPU has not enough
+        memory for the array, it is in page-locked memory, which the GPU can read.
+    """
+    if device.xp is numpy:
+        return numpy.empty
+
+    def allocate(shape, dtype):
+        size, n_bytes = math.prod(shape), math.prod(shape) * numpy.dtype(dtype).itemsize
+        free, _ = cuda.cupy.cuda.runtime.memGetInfo()
+        if n_bytes <= SHARE_OF_MEMORY * free:
+            return numpy.empty(shape, dtype)
+        warnings.warn(
+            f'{n_bytes / 2**30:.1f} GiB of features do not fit on the GPU, which reads them from '
+            'the memory of the host',
+            InputWarning,
+            stacklevel=2,
+        )
+        # Not from CuPy's pool, which rounds the size up to a power of two.
+        memory = cuda.cupy.cuda.PinnedMemoryPointer(cuda.cupy.cuda.PinnedMemory(n_bytes), 0)
+        return numpy.frombuffer(memory, dtype, size).reshape(shape)
+
+    return allocate
+
+
+def send_features(array, device, dtype='float32'):
+    """Makes features available to a device.
+
+    Args:
+        array (array): Features, (N, D), float32, NumPy.
+        device (chainer.backend.Device): Where they are needed.
+        dtype (dtype): Type in the GPU's memory, ``'float32'`` or ``'float16'``.
+
+    Returns:
+        array: The same array on a CPU; a copy in the GPU's memory; or, if the array comes from
+        :func:`make_allocator` and is too large, a CuPy array that shares its memory.
+
+    Raises:
+        InputError: If a value exceeds the range of float16, or float16 is wanted on a CPU.
+    """
+    if device.xp is numpy:
+        if dtype == 'float16':
+            raise InputError('needs a GPU', option='float16_features')
+        return array
+    pointer = _page_locked(array)
+    if pointer is not None:
+        memory = cuda.cupy.cuda.UnownedMemory(pointer.ptr, array.nbytes, pointer)
+        return cuda.cupy.ndarray(array.shape, array.dtype, cuda.cupy.cuda.MemoryPointer(memory, 0))
+    # In blocks, since CuPy keeps a page-locked copy of what it is given at once.
+    on_gpu = cuda.cupy.empty(array.shape, dtype)
+    n_rows = max(1, BLOCK_BYTES // (array.itemsize * array.shape[1]))
+    for start in range(0, len(array), n_rows):
+        with numpy.errstate(over='ignore'):
+            block = numpy.ascontiguousarray(array[start : start + n_rows], dtype)
+        if dtype == 'float16' and not numpy.isfinite(block).all():
+            raise InputError(
+                'features exceed 65504, the largest number of 16 bits', option='float16_features'
+            )
+        on_gpu[start : start + n_rows].set(block)
+    cuda.cupy.get_default_pinned_memory_pool().free_all_blocks()
+    return on_gpu
+
+
+def is_in_host_memory(features):
+    """Returns whether a GPU has to read features (a CuPy or NumPy array) from the host."""
+    return isinstance(features, cuda.ndarray) and isinstance(
+        features.data.mem, cuda.cupy.cuda.UnownedMemory
+    )
+
+
+class RowPrefetcher:
+    """Fetches rows of features in the host's memory while the GPU is still computing.
+
+    The host is ahead of the GPU by up to an iteration. Rows are fetched on a stream of their own
+    as soon as the host asks for them, into one of two buffers in turn, so that they are there
+    when the GPU gets to them.
+
+    Args:
+        features (array): CuPy array in the host's memory, (N, D).
+    """
+
+    def __init__(self, features):
+        self._features = features
+        self._stream = cuda.Stream(non_blocking=True)
+        # For each buffer: the indices and the rows; and when the GPU had used the rows.
+        self._buffers, self._used = [None, None], [None, None]
+
+    def __call__(self, rows):
+        """Fetches rows.
+
+        Args:
+            rows (array): Their indices, (B,), int32, NumPy.
+
+        Returns:
+            array: The rows, (B, D), valid until the second next call.
+        """
+        cupy, stream = cuda.cupy, self._stream
+        computing = cupy.cuda.get_current_stream()
+        # What uses the rows of the call before has been launched by now.
+        self._used[1] = computing.record()
+        self._buffers.reverse()
+        self._used.reverse()
+        if self._buffers[1] is None or len(self._buffers[1][0]) < len(rows):
+            shape = len(rows), self._features.shape[1]
+            self._buffers[1] = cupy.empty(len(rows), 'int32'), cupy.empty(shape, 'float32')
+            # What used this memory before may just have been launched.
+            self._used[1] = self._used[0]
+        indices, fetched = (array[: len(rows)] for array in self._buffers[1])
+        stream.wait_event(self._used[1])
+        with stream:
+            indices.set(rows, stream=stream)
+            self._features.take(indices, axis=0, out=fetched)
+        computing.wait_event(stream.record())
+        return fetched
+
+
+def _page_locked(array):
+    """Returns the page-locked memory that an array comes from, None if it does not."""
+    while array is not None and not isinstance(array, cuda.cupy.cuda.PinnedMemoryPointer):
+        array = array.obj if isinstance(array, memoryview) else getattr(array, 'base', None)
+    return array
