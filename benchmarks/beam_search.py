@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy
 
-from benchmarks.workload import measure_sgemm, seconds_of
+from benchmarks.workload import has_torch, measure_sgemm, seconds_of
 from lib.captions.dataset import CaptionDataset
 from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.decoding.beam_search import beam_search
@@ -55,25 +55,21 @@ def parse_args():
     parser.add_argument(
         '--rounds', type=positive_int, default=3, metavar='N', help='repetitions of each search'
     )
-    parser.add_argument('--plain', action='store_true', help='measure the slow search, too')
+    parser.add_argument(
+        '--plain', action='store_true', help='on a CPU, measure the slow search, too'
+    )
     return parser.parse_args()
 
 
 def main():
-    from benchmarks import plain_torch
-
     args = parse_args()
     device = select_device(args.gpu, args.tf32)
     dataset = CaptionDataset.load(args.captions)
     network = TrainedModel.load(args.model).network
-    torch_network = plain_torch.from_ours(network).to(plain_torch.torch_device(device))
     features = load_features(args.features).array[dataset.imgid[dataset.images_of('val')]]
     features = features[: args.images]
     batches = numpy.array_split(features, -(-len(features) // args.batch_size))
-    torch_batches = [
-        plain_torch.as_tensor((batch - network.feature_mean) * network.feature_scale, device)
-        for batch in batches
-    ]
+    search_with_torch = has_torch(device) and prepare_torch(network, batches, device)
     network.to_device(device)
     batches = [device.send(batch) for batch in batches]
 
@@ -84,19 +80,29 @@ def main():
     for beam_width in args.beam_width:
         counter = CountingNetwork(network)
         options = beam_width, min(args.top, beam_width), MAX_LENGTH
-        searches = {
-            'ours': partial(search_all, beam_search, counter, batches, options),
-            'PyTorch': partial(
-                search_all, plain_torch.beam_search, torch_network, torch_batches, options
-            ),
-            'plain': partial(search_plainly, network, batches, options),
-        }
+        searches = {'ours': partial(search_all, beam_search, counter, batches, options)}
+        if search_with_torch:
+            searches['PyTorch'] = partial(search_with_torch, options)
+        if device.xp is numpy:
+            searches['plain'] = partial(search_plainly, network, batches, options)
         compare(args, device, beam_width, counter, searches)
     print(
         'speed-up: of ours over this one; of bound: share of the rate that the matrix products '
         'alone allow;\nsame: share of images with the same captions in the same order; log-prob: '
         'their largest difference'
     )
+
+
+def prepare_torch(network, batches, device):
+    """Returns a search in PyTorch that takes the options."""
+    from benchmarks import plain_torch
+
+    torch_network = plain_torch.from_ours(network).to(plain_torch.torch_device(device))
+    torch_batches = [
+        plain_torch.as_tensor((batch - network.feature_mean) * network.feature_scale, device)
+        for batch in batches
+    ]
+    return partial(search_all, plain_torch.beam_search, torch_network, torch_batches)
 
 
 def search_all(search, network, batches, options):

@@ -15,7 +15,7 @@ import tempfile
 import chainer
 import numpy
 
-from benchmarks.workload import measure_sgemm, seconds_of
+from benchmarks.workload import has_torch, measure_sgemm, seconds_of
 from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.device import select_device
 from lib.features.extractor import FeatureExtractor
@@ -87,7 +87,9 @@ def main():
 def compare(args, device, path, n):
     pixels = random_pixels(n, args.image_size)
     programs = {
-        name: make(path, args.layer, args.image_size, device) for name, make in PROGRAMS.items()
+        name: make(path, args.layer, args.image_size, device)
+        for name, make in PROGRAMS.items()
+        if name != 'PyTorch' or has_torch(device)
     }
     flops = programs['Chainer'].count_flops(pixels[:1])
     outputs = {name: program(pixels) for name, program in programs.items()}

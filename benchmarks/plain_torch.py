@@ -1,7 +1,6 @@
 """The PyTorch program that people would write instead: nn.LSTM on packed sequences."""
 
 import os
-import sys
 
 import numpy
 import torch
@@ -12,17 +11,11 @@ from lib.decoding.caption import Caption
 
 
 def torch_device(device):
-    """Returns PyTorch's name of a Chainer device, ``'cpu'`` where PyTorch cannot use the GPU.
-
-    Also selects the precision that CuPy uses there.
-    """
+    """Returns PyTorch's name of a Chainer device and selects the precision that CuPy uses there."""
     if device.xp is numpy:
         return 'cpu'
     is_tf32 = os.environ.get('CUPY_TF32') == '1'
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = is_tf32
-    if not torch.cuda.is_available():
-        print('PyTorch was built without CUDA and runs on the CPU', file=sys.stderr)
-        return 'cpu'
     return f'cuda:{device.device.id}'
 
 

@@ -12,7 +12,14 @@ import chainer
 import numpy
 
 from benchmarks.plain_chainer import PlainChainer
-from benchmarks.workload import COCO_CAPTIONS, FEATURE_SIZE, Workload, measure_sgemm, seconds_of
+from benchmarks.workload import (
+    COCO_CAPTIONS,
+    FEATURE_SIZE,
+    Workload,
+    has_torch,
+    measure_sgemm,
+    seconds_of,
+)
 from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.device import select_device
 from lib.training.adam import Adam
@@ -41,11 +48,9 @@ def main():
     rng = numpy.random.RandomState(0)
     batches = [workload.batch(rng) for _ in range(args.steps)]
     n_tokens, n_captions = sum(len(batch[1]) for batch in batches), args.batch_size * args.steps
-    programs = {
-        'ours': Ours(workload, device),
-        'Chainer loop': ChainerLoop(workload, device),
-        'PyTorch': Torch(workload, device),
-    }
+    programs = {'ours': Ours(workload, device), 'Chainer loop': ChainerLoop(workload, device)}
+    if has_torch(device):
+        programs['PyTorch'] = Torch(workload, device)
     prepared = {
         name: [program.prepare(*batch) for batch in batches] for name, program in programs.items()
     }

@@ -1,5 +1,6 @@
 """Batches of COCO's shape with Flickr8k's caption lengths, and what is needed to time them."""
 
+import sys
 import time
 from typing import NamedTuple
 
@@ -52,6 +53,19 @@ def caption_lengths(rng, n):
 def random_tokens(rng, n, vocabulary_size):
     """Returns tokens with Zipf-distributed frequencies, as in natural language."""
     return (numpy.minimum(rng.zipf(1.3, n), vocabulary_size) - 1).astype('int32')
+
+
+def has_torch(device):
+    """Returns whether PyTorch can be used on a device; says why if not."""
+    try:
+        import torch
+    except ImportError as error:
+        print(f'without PyTorch: {error}', file=sys.stderr)
+        return False
+    if device.xp is not numpy and not torch.cuda.is_available():
+        print('without PyTorch, which was built without CUDA', file=sys.stderr)
+        return False
+    return True
 
 
 def seconds_of(device, function, *arguments):

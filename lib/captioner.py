@@ -20,8 +20,9 @@ from lib.features.extractor import FeatureExtractor
 # as many as have this many captions in their beams.
 FEATURES_AT_ONCE = 64
 GPU_CAPTIONS_AT_ONCE = 8192
-# Small enough to return the first captions soon.
+# Images to extract features of at once: few enough to return the first captions soon.
 IMAGES_AT_ONCE = 16
+GPU_IMAGES_AT_ONCE = 64
 
 
 class Captioner:
@@ -123,7 +124,8 @@ class Captioner:
         return self._caption_images(images, options, on_error)
 
     def _caption_images(self, images, options, on_error):
-        for indices, features in self._extractor.extract(images, IMAGES_AT_ONCE, on_error):
+        n_images = IMAGES_AT_ONCE if self._is_on_cpu else GPU_IMAGES_AT_ONCE
+        for indices, features in self._extractor.extract(images, n_images, on_error):
             source = self._extractor.source
             self.ensemble.check_feature_size(
                 features.shape[1], f'{source.layer} of {source.network}', option='layer'
@@ -154,7 +156,7 @@ class Captioner:
         if rows is None:
             rows = chainer.backend.get_array_module(features).arange(len(features))
         captions, n_images = [], FEATURES_AT_ONCE
-        if self.ensemble.device.xp is not numpy:
+        if not self._is_on_cpu:
             n_images = max(n_images, GPU_CAPTIONS_AT_ONCE // options.beam_width)
         with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
             for start in range(0, len(rows), n_images):
@@ -162,6 +164,10 @@ class Captioner:
                 captions += self._decode(self.ensemble.device.send(batch), options)
                 progress.update(len(batch))
         return captions
+
+    @property
+    def _is_on_cpu(self):
+        return self.ensemble.device.xp is numpy
 
     def _decode(self, features, options):
         to_text = self.ensemble.vocabulary.decode
