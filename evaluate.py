@@ -83,6 +83,7 @@ def main():
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     evaluator = Evaluator(ensemble, dataset, args.split, send_features(features.array, device))
+    del features  # on a GPU, the only copy is there now
     loss = evaluator.loss()
     if loss is not None:
         print(f'{args.split}: loss {loss:.4f} nats per token, perplexity {math.exp(loss):.2f}')

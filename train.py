@@ -125,7 +125,8 @@ def main():
     for split in 'train', 'val':
         if not dataset.images_of(split).size:
             raise InputError(f'{args.captions}: has no captions in the split "{split}"')
-    features = load_features(args.features, make_allocator(device))
+    feature_type = 'float16' if args.float16_features else 'float32'
+    features = load_features(args.features, make_allocator(device, feature_type))
     features.check_images(dataset.imgid)
 
     set_seed(args.seed)
@@ -136,7 +137,6 @@ def main():
         **model.network.hyperparameters,
         'training_captions': len(dataset.captions_of('train')),
     }
-    feature_type = 'float16' if args.float16_features else 'float32'
     device_features = send_features(features.array, device, feature_type)
     del features  # on a GPU, the only copy is there now
     trainer = make_trainer(args, dataset, device_features, model)

@@ -1,21 +1,19 @@
 """The PyTorch program that people would write instead: nn.LSTM on packed sequences."""
 
-import os
-
 import numpy
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lib.decoding.caption import Caption
+from models.products import is_tf32
 
 
 def torch_device(device):
     """Returns PyTorch's name of a Chainer device and selects the precision that CuPy uses there."""
     if device.xp is numpy:
         return 'cpu'
-    is_tf32 = os.environ.get('CUPY_TF32') == '1'
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = is_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = is_tf32()
     return f'cuda:{device.device.id}'
 
 

@@ -16,8 +16,8 @@ from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import FeatureExtractor
 
-# Images to decode at once: enough to be efficient on a CPU; and on a GPU, for which that is few,
-# as many as have this many captions in their beams.
+# Images to decode at once: enough to be efficient on a CPU; on a GPU as many as have this many
+# captions in their beams.
 FEATURES_AT_ONCE = 64
 GPU_CAPTIONS_AT_ONCE = 8192
 # Images to extract features of at once: few enough to return the first captions soon.
@@ -157,7 +157,8 @@ class Captioner:
             rows = chainer.backend.get_array_module(features).arange(len(features))
         captions, n_images = [], FEATURES_AT_ONCE
         if not self._is_on_cpu:
-            n_images = max(n_images, GPU_CAPTIONS_AT_ONCE // options.beam_width)
+            n_captions = options.top if options.sample else options.beam_width
+            n_images = max(1, GPU_CAPTIONS_AT_ONCE // n_captions)
         with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
             for start in range(0, len(rows), n_images):
                 batch = features[rows[start : start + n_images]].astype('float32', copy=False)

@@ -1,7 +1,5 @@
 """The device that a program computes on."""
 
-import os
-
 import chainer
 import numpy
 
@@ -29,9 +27,6 @@ def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
         device = chainer.get_device('@numpy')
         device.use()
         return device
-    if tf32:
-        # CuPy reads this at its first matrix product.
-        os.environ['CUPY_TF32'] = '1'
     try:
         device = chainer.get_device(f'@cupy:{gpu}')
         device.use()

@@ -3,10 +3,10 @@
 import numpy
 from chainer.backends import cuda
 
-from models.dropout import random_key
 from models.kernels import launch_blocks, load_kernel
+from models.random import random_key
 
-SOURCE = __file__.replace('.py', '.cu')
+SOURCE = 'models/categorical.cu'
 
 
 def sample_categorical(logits, rows=None):
@@ -15,8 +15,8 @@ def sample_categorical(logits, rows=None):
     All random numbers come from ``numpy.random``; on a GPU, from a key that it draws.
 
     Args:
-        logits (array): Unnormalized log-probabilities of m distributions, (m, V), float;
-            overwritten.
+        logits (array): Unnormalized log-probabilities of m distributions, (m, V), float; on
+            a CPU overwritten.
         rows (array): The distribution that each sample is drawn from, (n,), int64. Several
             may be drawn from the same one; by default one is drawn from each.
 
@@ -52,6 +52,10 @@ def _sample_on_gpu(logits, rows):
     launch_blocks(
         load_kernel(SOURCE, 'sample', T=logits.dtype),
         n_samples,
-        *(logits, 0 if rows is None else rows, indices, logits.shape[1], random_key()),
+        logits,
+        0 if rows is None else cuda.cupy.ascontiguousarray(rows, 'int64'),
+        indices,
+        logits.shape[1],
+        random_key(),
     )
     return indices

@@ -7,6 +7,8 @@ with the same masks.
 import chainer
 import numpy
 
+from models.random import random_key
+
 # Two random bytes per value, so that the ratio is exact to 2 ** -17; Chainer draws eight.
 N_LEVELS = 1 << 16
 # ``struct Dropout`` of random.cuh.
@@ -48,15 +50,6 @@ def dropout_argument(ratio):
         return numpy.array((0, 1, 0, 0), KERNEL_ARGUMENT)[()]
     threshold = min(round(ratio * 2**32), 2**32 - 1)
     return numpy.array((random_key(), 1 / (1 - ratio), threshold, 0), KERNEL_ARGUMENT)[()]
-
-
-def random_key():
-    """Draws the key of random numbers that kernels compute with ``random.cuh``.
-
-    Returns:
-        int: 63 bits, which fit into the ``long long`` that kernels get.
-    """
-    return int.from_bytes(numpy.random.bytes(8), 'little') >> 1
 
 
 def _is_active(ratio):

@@ -6,37 +6,49 @@ import re
 import numpy
 from chainer.backends import cuda
 
-# Threads of a block of the kernels that give each thread one value.
+# Threads of a block.
 BLOCK_SIZE = 256
 TYPE_NAMES = {'e': 'half', 'f': 'float', 'd': 'double'}
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 @cuda.memoize(for_each_device=True)
-def load_kernel(path, name, **types):
+def load_kernel(path, name, **definitions):
     """Compiles a kernel, once per process and device; CuPy also caches it on disk.
 
     Args:
-        path (str): The ``.cu`` file.
+        path (str): The ``.cu`` file, relative to the root of the repository.
         name (str): The kernel, an ``extern "C"`` function.
-        types: Types that the source leaves open, such as ``T='float32'``.
+        definitions: What the source leaves open: types of values, such as ``T='float32'``, and
+            integers.
 
     Returns:
         cupy.cuda.Function: Takes the grid, the block and the kernel's arguments. Integers are
         passed as ``long long``, floats as ``double``. Unlike ``cupy.RawKernel`` it does not look
         itself up at each call, which halves the cost of a launch.
     """
-    names = {letter: TYPE_NAMES[numpy.dtype(dtype).char] for letter, dtype in types.items()}
-    lines = [f'typedef {name} {letter};' for letter, name in names.items()]
-    if 'half' in names.values():
-        lines.insert(0, '#include <cuda_fp16.h>')
+    lines = []
+    for letter, value in definitions.items():
+        if not isinstance(value, int):
+            value = TYPE_NAMES[numpy.dtype(value).char]
+        if value == 'half':
+            lines.append('#include <cuda_fp16.h>')
+        lines.append(f'#define {letter} {value}')
     return cuda.cupy.RawKernel('\n'.join([*lines, _read(path)]), name).kernel
 
 
-def launch(kernel, n_threads, *arguments):
-    """Launches a kernel with at least ``n_threads`` threads, in blocks of ``BLOCK_SIZE``."""
-    if n_threads:
-        kernel((-(-n_threads // BLOCK_SIZE), 1, 1), (BLOCK_SIZE, 1, 1), arguments)
+def launch(kernel, shape, *arguments):
+    """Launches a kernel with a thread for each value of an array.
+
+    Args:
+        kernel (cupy.cuda.Function): From :func:`load_kernel`.
+        shape (tuple of int): Rows and columns. Block (x, y) works on ``BLOCK_SIZE`` columns of row
+            x, so that no thread has to divide.
+        arguments: Of the kernel.
+    """
+    n_rows, n_columns = shape
+    if n_rows and n_columns:
+        kernel((n_rows, -(-n_columns // BLOCK_SIZE), 1), (BLOCK_SIZE, 1, 1), arguments)
 
 
 def launch_blocks(kernel, n_blocks, *arguments):
@@ -47,7 +59,5 @@ def launch_blocks(kernel, n_blocks, *arguments):
 
 def _read(path):
     """Returns a source file with the files it includes, as CuPy's cache does not know those."""
-    with open(path, encoding='utf-8') as file:
-        return re.sub(
-            r'#include "(.*)"\n', lambda match: _read(os.path.join(ROOT, match[1])), file.read()
-        )
+    with open(os.path.join(ROOT, path), encoding='utf-8') as file:
+        return re.sub(r'#include "(.*)"\n', lambda match: _read(match[1]), file.read())

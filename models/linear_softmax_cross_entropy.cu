@@ -37,6 +37,7 @@ extern "C" __global__ void exponentiate(
   }
   __syncthreads();
   if (!is_last) return;
+  __threadfence();
   // The block that finishes last adds up the terms of all rows, always in the same order.
   for (int k = 0; k < 3; ++k) {
     const volatile T* terms = of_rows + k * n_rows;

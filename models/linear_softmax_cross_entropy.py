@@ -6,7 +6,7 @@ from chainer.backends import cuda
 
 from models.kernels import launch_blocks, load_kernel
 
-SOURCE = __file__.replace('.py', '.cu')
+SOURCE = 'models/linear_softmax_cross_entropy.cu'
 # Rows of logits that a CPU works on at a time: half a megabyte for 10,000 tokens.
 BLOCK_ROWS = 16
 # A GPU's buffer of logits has a multiple of this many rows, so that batches of similar size use the
@@ -75,6 +75,7 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
 
     def forward_gpu(self, inputs):
         h, W, b = inputs
+        self.targets = cuda.cupy.ascontiguousarray(self.targets, 'int32')
         empty, n_rows = cuda.cupy.empty, len(h)
         n_allocated = -(-n_rows // ALLOCATED_ROWS) * ALLOCATED_ROWS
         logits = empty((n_allocated, len(W)), h.dtype)[:n_rows]
@@ -83,8 +84,16 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
         launch_blocks(
             load_kernel(SOURCE, 'exponentiate', T=h.dtype),
             n_rows,
-            *(logits, b, self.targets, sums, of_rows, results, _block_counter()),
-            *(len(W), self.label_smoothing, self.divisor),
+            logits,
+            cuda.cupy.ascontiguousarray(b, h.dtype),
+            self.targets,
+            sums,
+            of_rows,
+            results,
+            _block_counter(),
+            len(W),
+            self.label_smoothing,
+            self.divisor,
         )
         self._retain(logits, sums)
         return results[0], results[1], results[2]
@@ -127,8 +136,15 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
             (-(-n_tokens // 32), 1, 1),
             (32, 32, 1),
             (
-                *(grad_logits, self.sums, self.targets, grad_loss, grad_b),
-                *(n_rows, n_tokens, self.label_smoothing, self.divisor),
+                grad_logits,
+                self.sums,
+                self.targets,
+                grad_loss,
+                grad_b,
+                n_rows,
+                n_tokens,
+                self.label_smoothing,
+                self.divisor,
             ),
         )
         return grad_b
@@ -151,5 +167,8 @@ def _exponentiate(logits, b, targets, target_logits, means, sums):
 
 @cuda.memoize(for_each_device=True)
 def _block_counter():
-    """Counts the blocks that have finished; each launch leaves it at 0."""
+    """Counts the blocks that have finished; each launch leaves it at 0.
+
+    There is one for each device, so that only one stream may compute losses.
+    """
     return cuda.cupy.zeros(1, 'uint32')

@@ -1,10 +1,11 @@
 """Log-probabilities of tokens from the output layer."""
 
 import numpy
+from chainer.backends import cuda
 
 from models.kernels import launch_blocks, load_kernel
 
-SOURCE = __file__.replace('.py', '.cu')
+SOURCE = 'models/log_softmax.cu'
 
 
 def linear_log_softmax(h, W, b):
@@ -21,6 +22,7 @@ def linear_log_softmax(h, W, b):
     logits = h @ W.T
     if not isinstance(h, numpy.ndarray):
         kernel = load_kernel(SOURCE, 'log_softmax', T=logits.dtype)
+        b = cuda.cupy.ascontiguousarray(b, logits.dtype)
         launch_blocks(kernel, len(logits), logits, b, len(W))
         return logits
     logits += b

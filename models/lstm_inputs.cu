@@ -3,11 +3,11 @@
 
 // Standardizes rows of features (N, D), all unless rows is null, and applies dropout; (B, D).
 extern "C" __global__ void standardize(
-    const S* features, const int* rows, const T* mean, const T* scale, T* out, long long size,
+    const S* features, const int* rows, const T* mean, const T* scale, T* out,
     long long feature_size, Dropout dropout) {
-  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= size) return;
-  const long long row = i / feature_size, column = i % feature_size;
+  const long long row = blockIdx.x, column = blockIdx.y * blockDim.x + threadIdx.x;
+  if (column >= feature_size) return;
+  const long long i = row * feature_size + column;
   const T feature = features[(rows ? rows[row] : row) * feature_size + column];
   out[i] = (feature - mean[column]) * scale[column] * dropout(i);
 }
@@ -15,11 +15,11 @@ extern "C" __global__ void standardize(
 // Adds biases (E,) to the projected images, the first B rows of x (B + R, E); writes the embeddings
 // of R tokens into the others; and applies dropout to all.
 extern "C" __global__ void embed(
-    T* x, const T* b, const T* W, const int* tokens, long long n_images, long long size,
-    long long embed_size, Dropout dropout) {
-  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= size) return;
-  const long long row = i / embed_size, column = i % embed_size;
+    T* x, const T* b, const T* W, const int* tokens, long long n_images, long long embed_size,
+    Dropout dropout) {
+  const long long row = blockIdx.x, column = blockIdx.y * blockDim.x + threadIdx.x;
+  if (column >= embed_size) return;
+  const long long i = row * embed_size + column;
   const T value =
       row < n_images ? x[i] + b[column] : W[tokens[row - n_images] * embed_size + column];
   x[i] = value * dropout(i);
@@ -38,6 +38,9 @@ extern "C" __global__ void embed_backward(
   const long long first_row = of_images ? 0 : n_images;
   const long long n_rows = of_images ? n_images : n_tokens;
   T* sums = of_images ? grad_b : grad_W + blockIdx.x * embed_size;
+  if (n_rows == 0) {
+    for (long long column = threadIdx.x; column < embed_size; column += blockDim.x) sums[column] = 0;
+  }
   __shared__ unsigned is_mine[WORDS];
   for (long long start = 0; start < n_rows; start += 32 * WORDS) {
     const long long left = (n_rows - start + 31) / 32, n_words = left < WORDS ? left : WORDS;

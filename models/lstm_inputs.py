@@ -7,7 +7,7 @@ from scipy import sparse
 from models.dropout import dropout_argument, dropout_mask
 from models.kernels import launch, launch_blocks, load_kernel
 
-SOURCE = __file__.replace('.py', '.cu')
+SOURCE = 'models/lstm_inputs.cu'
 
 
 def lstm_inputs(features, tokens, W_i, b_i, W_e, mean, scale, dropout=0, rows=None):
@@ -42,6 +42,10 @@ class LSTMInputs(chainer.FunctionNode):
         self.mean, self.scale, self.dropout = mean, scale, dropout
         self.n_images = len(features if rows is None else rows)
 
+    def forward(self, inputs):
+        self.vocabulary_size = len(inputs[2])
+        return super().forward(inputs)
+
     def forward_cpu(self, inputs):
         W_i, b_i, W_e = inputs
         features = self.features if self.rows is None else self.features[self.rows]
@@ -57,34 +61,46 @@ class LSTMInputs(chainer.FunctionNode):
         self.mask = dropout_mask(x.shape, x.dtype, self.dropout)
         if self.mask is not None:
             x *= self.mask
-        self.vocabulary_size = len(W_e)
         return (x,)
 
     def forward_gpu(self, inputs):
         W_i, b_i, W_e = inputs
-        xp = chainer.backend.get_array_module(W_i)
+        xp, dtype = chainer.backend.get_array_module(W_i), W_i.dtype
         embed_size, feature_size = W_i.shape
-        features = xp.ascontiguousarray(self.features)
-        self.standardized = xp.empty((self.n_images, feature_size), W_i.dtype)
+        features = self.features = xp.ascontiguousarray(self.features)
+        rows = 0 if self.rows is None else xp.ascontiguousarray(self.rows, 'int32')
+        self.tokens = xp.ascontiguousarray(self.tokens, 'int32')
+        self.standardized = xp.empty((self.n_images, feature_size), dtype)
         launch(
-            self._kernel('standardize', W_i.dtype),
-            self.standardized.size,
-            *(features, 0 if self.rows is None else self.rows, self.mean, self.scale),
-            *(self.standardized, self.standardized.size, feature_size),
+            self._kernel('standardize', dtype),
+            self.standardized.shape,
+            features,
+            rows,
+            xp.ascontiguousarray(self.mean, dtype),
+            xp.ascontiguousarray(self.scale, dtype),
+            self.standardized,
+            feature_size,
             dropout_argument(self.dropout),
         )
-        x = xp.empty((self.n_images + len(self.tokens), embed_size), W_i.dtype)
+        x = xp.empty((self.n_images + len(self.tokens), embed_size), dtype)
         xp.matmul(self.standardized, W_i.T, out=x[: self.n_images])
-        self.mask = dropout_argument(self.dropout)
+        self.dropout_argument = dropout_argument(self.dropout)
         launch(
-            self._kernel('embed', W_i.dtype),
-            x.size,
-            *(x, b_i, W_e, self.tokens, self.n_images, x.size, embed_size, self.mask),
+            self._kernel('embed', dtype),
+            x.shape,
+            x,
+            b_i,
+            W_e,
+            self.tokens,
+            self.n_images,
+            embed_size,
+            self.dropout_argument,
         )
-        self.vocabulary_size = len(W_e)
         return (x,)
 
     def backward(self, indexes, grad_outputs):
+        if chainer.config.enable_backprop:
+            raise RuntimeError('lstm_inputs has no second derivative')
         grad_x = grad_outputs[0].array
         on_cpu = isinstance(grad_x, numpy.ndarray)
         grad_images, grad_b, grad_W_e = (self._backward_cpu if on_cpu else self._backward_gpu)(
@@ -123,8 +139,15 @@ class LSTMInputs(chainer.FunctionNode):
         launch_blocks(
             self._kernel('embed_backward', grad_x.dtype),
             self.vocabulary_size + 1,
-            *(grad_x, self.tokens, grad_W_e, grad_b, grad_images),
-            *(self.n_images, len(self.tokens), embed_size, self.mask),
+            xp.ascontiguousarray(grad_x),
+            self.tokens,
+            grad_W_e,
+            grad_b,
+            grad_images,
+            self.n_images,
+            len(self.tokens),
+            embed_size,
+            self.dropout_argument,
         )
         return grad_images, grad_b, grad_W_e
 

@@ -1,4 +1,4 @@
-// The nonlinear part of a step of packed_lstm.py. Each thread computes one value of the cells.
+// The nonlinear part of a step of packed_lstm.py. Block (x, y) computes some cells of sequence x.
 #include "models/random.cuh"
 
 __device__ T sigmoid(T x) { return 1 / (1 + exp(-x)); }
@@ -7,11 +7,11 @@ __device__ T sigmoid(T x) { return 1 / (1 + exp(-x)); }
 // writes the cells (n, H), the hidden states of the n_next sequences that go on (n_next, H) and,
 // unless output is null, those of all after dropout (n, H), beginning at a position of its mask.
 extern "C" __global__ void activate(
-    T* gates, const T* b, const T* previous_c, T* c, T* next_h, T* output, long long n,
-    long long hidden_size, long long n_next, Dropout dropout, long long position) {
-  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n * hidden_size) return;
-  const long long row = i / hidden_size, column = i % hidden_size;
+    T* gates, const T* b, const T* previous_c, T* c, T* next_h, T* output, long long hidden_size,
+    long long n_next, Dropout dropout, long long position) {
+  const long long row = blockIdx.x, column = blockIdx.y * blockDim.x + threadIdx.x;
+  if (column >= hidden_size) return;
+  const long long i = row * hidden_size + column;
   T* gate = gates + 4 * row * hidden_size + column;
   if (b) {
     for (int k = 0; k < 4; ++k) gate[k * hidden_size] += b[k * hidden_size + column];
@@ -34,11 +34,11 @@ extern "C" __global__ void activate(
 // cells; grad_h (n_next, H) are the gradients of their hidden states from the next step.
 extern "C" __global__ void activate_backward(
     const T* gates, const T* previous_c, const T* c, const T* grad_output, const T* grad_h,
-    T* grad_c, T* grad_gates, long long n, long long hidden_size, long long n_next, Dropout dropout,
+    T* grad_c, T* grad_gates, long long hidden_size, long long n_next, Dropout dropout,
     long long position) {
-  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n * hidden_size) return;
-  const long long row = i / hidden_size, column = i % hidden_size;
+  const long long row = blockIdx.x, column = blockIdx.y * blockDim.x + threadIdx.x;
+  if (column >= hidden_size) return;
+  const long long i = row * hidden_size + column;
   const long long begin = 4 * row * hidden_size + column;
   const T in = gates[begin], forget = gates[begin + hidden_size];
   const T out = gates[begin + 2 * hidden_size], cell = gates[begin + 3 * hidden_size];

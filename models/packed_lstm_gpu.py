@@ -10,7 +10,7 @@ from models.dropout import dropout_argument
 from models.kernels import launch, load_kernel
 from models.products import Product
 
-SOURCE = __file__.replace('_gpu.py', '.cu')
+SOURCE = 'models/packed_lstm.cu'
 
 
 class Recurrence:
@@ -28,7 +28,7 @@ class Recurrence:
             cuda.cupy.empty((n, hidden_size), gates.dtype)
             for n in (n_rows, n_rows - self._first_output, n_rows - n_first)
         )
-        mask = dropout_argument(self._dropout)
+        dropout = dropout_argument(self._dropout)
         activate = load_kernel(SOURCE, 'activate', T=gates.dtype)
         multiply = Product(gates.dtype)
         for start, size, next_size, previous in self._steps():
@@ -38,18 +38,24 @@ class Recurrence:
                 multiply(h, size, W_h, step_gates, transpose=True, accumulate=True)
             launch(
                 activate,
-                size * hidden_size,
-                *(step_gates, b, c.data.ptr + previous * row_bytes if start else 0),
-                *(c.data.ptr + start * row_bytes, h + size * row_bytes),
-                *(self._output_at(output, start, row_bytes), size, hidden_size, next_size),
-                *(mask, start * hidden_size),
+                (size, hidden_size),
+                step_gates,
+                b,
+                c.data.ptr + previous * row_bytes if start else 0,
+                c.data.ptr + start * row_bytes,
+                h + size * row_bytes,
+                self._output_at(output, start, row_bytes),
+                hidden_size,
+                next_size,
+                dropout,
+                start * hidden_size,
             )
-        self.previous_h, self._activations, self._mask = previous_h, (gates, c), mask
+        self.previous_h, self._activations = previous_h, (gates, c, dropout)
         return output
 
     def backward(self, grad_output, W_h):
         """As :meth:`models.packed_lstm_cpu.Recurrence.backward`."""
-        gates, c = self._activations
+        gates, c, dropout = self._activations
         hidden_size, row_bytes = W_h.shape[1], W_h.strides[0]
         grad_output = cuda.cupy.ascontiguousarray(grad_output)
         grad_gates = cuda.cupy.empty_like(gates)
@@ -63,14 +69,18 @@ class Recurrence:
             step_grad_gates = grad_gates.data.ptr + 4 * start * row_bytes
             launch(
                 activate_backward,
-                size * hidden_size,
+                (size, hidden_size),
                 gates.data.ptr + 4 * start * row_bytes,
-                *(
-                    c.data.ptr + previous * row_bytes if start else 0,
-                    c.data.ptr + start * row_bytes,
-                ),
-                *(self._output_at(grad_output, start, row_bytes), grad_h, grad_c, step_grad_gates),
-                *(size, hidden_size, next_size, self._mask, start * hidden_size),
+                c.data.ptr + previous * row_bytes if start else 0,
+                c.data.ptr + start * row_bytes,
+                self._output_at(grad_output, start, row_bytes),
+                grad_h,
+                grad_c,
+                step_grad_gates,
+                hidden_size,
+                next_size,
+                dropout,
+                start * hidden_size,
             )
             if start:
                 multiply(step_grad_gates, size, W_h, grad_h.data.ptr)
@@ -101,7 +111,16 @@ def step(gates, W_h, c, h):
     Product(h.dtype)(h.data.ptr, n, W_h, gates.data.ptr, transpose=True, accumulate=True)
     launch(
         load_kernel(SOURCE, 'activate', T=h.dtype),
-        n * hidden_size,
-        *(gates, 0, c, new_c, new_h, 0, n, hidden_size, n, dropout_argument(0), 0),
+        (n, hidden_size),
+        gates,
+        0,
+        c,
+        new_c,
+        new_h,
+        0,
+        hidden_size,
+        n,
+        dropout_argument(0),
+        0,
     )
     return new_c, new_h

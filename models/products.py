@@ -3,15 +3,25 @@
 import numpy
 from chainer.backends import cuda
 
-# Of cuBLAS's cublasMath_t and cudaDataType_t; CuPy has no names for them.
+# Of cuBLAS's cublasMath_t; CuPy has no name for it.
 TF32_TENSOR_OP_MATH = 3
-CUDA_R_32F = 0
 
 
 def set_tf32(is_on):
-    """Lets this thread's products round their factors to TensorFloat-32, or not."""
+    """Lets products of float32 on the current GPU round their factors to TensorFloat-32, or not.
+
+    CuPy and the products of this module have a switch each.
+    """
+    cupy = cuda.cupy
+    name = 'COMPUTE_TYPE_TF32' if is_on else 'COMPUTE_TYPE_DEFAULT'
+    cupy._core.set_compute_type('float32', getattr(cupy._core._routines_linalg, name))
     mode = TF32_TENSOR_OP_MATH if is_on else cuda.cublas.CUBLAS_DEFAULT_MATH
-    cuda.cublas.setMathMode(cuda.cupy.cuda.device.get_cublas_handle(), mode)
+    cuda.cublas.setMathMode(cupy.cuda.device.get_cublas_handle(), mode)
+
+
+def is_tf32():
+    """Returns what :func:`set_tf32` has set."""
+    return cuda.cublas.getMathMode(cuda.cupy.cuda.device.get_cublas_handle()) == TF32_TENSOR_OP_MATH
 
 
 class Product:
@@ -48,8 +58,17 @@ class Product:
             self._handle,
             cuda.cublas.CUBLAS_OP_T if transpose else cuda.cublas.CUBLAS_OP_N,
             cuda.cublas.CUBLAS_OP_N,
-            *(n_out, n, n_in, self._one, W.data.ptr, W.shape[1], rows, n_in),
-            *(self._one if accumulate else self._zero, out, n_out),
+            n_out,
+            n,
+            n_in,
+            self._one,
+            W.data.ptr,
+            W.shape[1],
+            rows,
+            n_in,
+            self._one if accumulate else self._zero,
+            out,
+            n_out,
         )
 
 
@@ -67,16 +86,32 @@ def batched_product(a, b):
     """
     if isinstance(a, numpy.ndarray):
         return a @ b.swapaxes(1, 2)
-    cublas, handle = cuda.cublas, cuda.cupy.cuda.device.get_cublas_handle()
-    is_tf32 = cublas.getMathMode(handle) == TF32_TENSOR_OP_MATH
-    compute_type = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if is_tf32 else cublas.CUBLAS_COMPUTE_32F
+    cublas, float32 = cuda.cublas, cuda.cupy.cuda.runtime.CUDA_R_32F
     (n_products, m, k), n = a.shape, b.shape[1]
     out, factors = cuda.cupy.empty((n_products, m, n), 'float32'), numpy.array([0, 1], 'float32')
-    zero = factors.ctypes.data
     cublas.gemmStridedBatchedEx(
-        handle,
-        *(cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, n, m, k, zero + factors.itemsize),
-        *(b.data.ptr, CUDA_R_32F, k, n * k, a.data.ptr, CUDA_R_32F, k, m * k, zero),
-        *(out.data.ptr, CUDA_R_32F, n, m * n, n_products, compute_type, cublas.CUBLAS_GEMM_DEFAULT),
+        cuda.cupy.cuda.device.get_cublas_handle(),
+        cublas.CUBLAS_OP_T,
+        cublas.CUBLAS_OP_N,
+        n,
+        m,
+        k,
+        factors[1:].ctypes.data,
+        b.data.ptr,
+        float32,
+        k,
+        n * k,
+        a.data.ptr,
+        float32,
+        k,
+        m * k,
+        factors.ctypes.data,
+        out.data.ptr,
+        float32,
+        n,
+        m * n,
+        n_products,
+        cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if is_tf32() else cublas.CUBLAS_COMPUTE_32F,
+        cublas.CUBLAS_GEMM_DEFAULT,
     )
     return out

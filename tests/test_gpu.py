@@ -16,13 +16,15 @@ from lib.errors import InputError, InputWarning
 from lib.features import gpu_memory
 from lib.features.feature_file import load_features
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
-from models.products import batched_product
+from models.products import Product, batched_product, is_tf32
 from tests.helpers import caffemodels
 from tests.helpers.plain_show_and_tell import make_batch, make_model
 from tests.helpers.samples import dataset, random_features, small_model, write_image, write_json
 from tests.helpers.scripts import run_python, run_script
 from tests.helpers.training import SMALL, arrays_of, assert_same_training, train, validation_losses
 
+# Of CuPy's compute types.
+COMPUTE_TYPE_TF32 = 7
 pytestmark = pytest.mark.gpu
 to_cpu = chainer.get_device('@numpy').send
 
@@ -160,18 +162,47 @@ def test_training_in_lower_precision_learns_as_well(gpu, data, tmp_path):
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=0.02)
 
 
-@pytest.mark.parametrize('tf32', [False, True])
-def test_products_have_the_precision_that_was_chosen(gpu, tf32):
+def test_features_that_do_not_fit_in_16_bits_either_are_rejected(gpu, monkeypatch):
+    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 0)
+    with pytest.raises(InputError, match='16 bits either') as raised:
+        gpu_memory.make_allocator(gpu, 'float16')((50, 7), 'float32')
+    assert raised.value.option == 'float16_features'
+
+
+def test_half_precision_decides_whether_features_fit(gpu, monkeypatch):
+    import cupy
+
+    monkeypatch.setattr(cupy.cuda.runtime, 'memGetInfo', lambda: (3 * 50 * 7, 10**9))
+    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 1)
+    array = gpu_memory.make_allocator(gpu, 'float16')((50, 7), 'float32')
+    array[...] = random_features(50, 7)
+    assert gpu_memory.send_features(array, gpu, 'float16').dtype == 'float16'
+
+
+@pytest.mark.parametrize('tf32', [True, False])
+def test_all_products_have_the_precision_that_was_chosen(gpu, tf32):
     """TensorFloat-32 has 10 bits of mantissa; sums have those of float32."""
-    a, b = (random_features(36 * 40, 64, seed).reshape(36, 40, 64) for seed in (0, 1))
+    import cupy
+
+    a, b = (random_features(3 * 40, 64, seed).reshape(3, 40, 64) for seed in (0, 1))
     exact = numpy.matmul(a.astype('float64'), b.swapaxes(1, 2))
     select_device(0, tf32)
     try:
-        product = to_cpu(batched_product(gpu.send(a), gpu.send(b)))
+        assert is_tf32() == tf32
+        assert (cupy._core.get_compute_type('float32') == COMPUTE_TYPE_TF32) == tf32
+        gpu_a, gpu_b = gpu.send((a, b))
+        out = cupy.empty((40, 40), 'float32')
+        Product('float32')(gpu_a.data.ptr, 40, gpu_b[0], out.data.ptr, transpose=True)
+        products = [
+            (batched_product(gpu_a, gpu_b), exact),
+            (out, exact[0]),
+            (gpu_a[0] @ gpu_b[0].T, exact[0]),
+        ]
     finally:
         select_device(0)
-    error = numpy.linalg.norm(product - exact) / numpy.linalg.norm(exact)
-    assert error < (1e-3 if tf32 else 1e-6)
+    for product, expected in products:
+        error = numpy.linalg.norm(to_cpu(product) - expected) / numpy.linalg.norm(expected)
+        assert error < (1e-3 if tf32 else 1e-6)
 
 
 def test_scripts_give_the_results_of_the_cpu(gpu, data, trained, tmp_path):

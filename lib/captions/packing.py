@@ -48,14 +48,16 @@ def make_converter(dataset, features, fetch_rows=None):
     def convert(indices, device):
         order, inputs, targets, batch_sizes = pack(dataset, numpy.asarray(indices))
         rows = dataset.imgid[dataset.image[order]]
-        batch = None if fetch_rows is None else fetch_rows(rows)
-        # One transfer instead of three: each has a fixed cost on a GPU.
-        rows, inputs, targets = device.xp.split(
-            device.send(numpy.concatenate((rows, inputs, targets))),
-            [len(rows), len(rows) + len(inputs)],
-        )
-        if batch is not None:
-            return batch, inputs, targets, batch_sizes
+        if fetch_rows is not None:
+            inputs, targets = _send_together(device, inputs, targets)
+            return fetch_rows(rows), inputs, targets, batch_sizes
+        rows, inputs, targets = _send_together(device, rows, inputs, targets)
         return features, inputs, targets, batch_sizes, rows
 
     return convert
+
+
+def _send_together(device, *arrays):
+    """Sends arrays in one transfer, since each has a fixed cost on a GPU."""
+    ends = numpy.cumsum([len(array) for array in arrays])
+    return device.xp.split(device.send(numpy.concatenate(arrays)), ends[:-1].tolist())

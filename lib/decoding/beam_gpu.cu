@@ -1,7 +1,5 @@
-// The kernel of beam_gpu.py.
+// The kernel of beam_gpu.py, which defines GROUP and the structs' layout, too.
 
-// Tokens of a group, of which only the best that is left is kept.
-#define GROUP 128
 #define INFINITE __int_as_float(0x7f800000)
 
 // See class Slots of slots.py.
@@ -16,7 +14,7 @@ struct Slots {
   long long* state_rows;
 };
 
-// What blocks remember. Rows are those of the log-probabilities, (n, V).
+// Working memory of the blocks. Rows are those of the log-probabilities, (n, V).
 struct Scratch {
   T* group_values;    // (n, G), log-probability of the best token left in each group
   int* group_tokens;  // (n, G), that token, -1 if none is left

@@ -7,8 +7,8 @@ from lib.captions.vocabulary import EOS
 from lib.decoding.slots import Slots
 from models.kernels import load_kernel
 
-SOURCE = __file__.replace('.py', '.cu')
-# GROUP of beam_gpu.cu.
+SOURCE = 'lib/decoding/beam_gpu.cu'
+# Tokens of a group, of which the kernel keeps only the best that is left.
 GROUP = 128
 THREADS = 512
 
@@ -27,13 +27,24 @@ def extend(slots, unfinished, log_probs, ranked, n_steps, length_normalization, 
         empty((n_images, 2 * width), 'float64'),
         empty((n_images, width), 'int32'),
     )
-    load_kernel(SOURCE, 'extend', T=log_probs.dtype)(
+    load_kernel(SOURCE, 'extend', T=log_probs.dtype, GROUP=GROUP)(
         (n_images, 1, 1),
         (THREADS, 1, 1),
         (
-            *(_addresses(slots), _addresses(extended), _addresses(scratch)),
-            *(log_probs, ranked, unfinished, len(unfinished), width, n_tokens, max_length),
-            *(n_steps, float(length_normalization), top, EOS),
+            _addresses(slots),
+            _addresses(extended),
+            _addresses(scratch),
+            log_probs,
+            ranked,
+            unfinished,
+            n_rows,
+            width,
+            n_tokens,
+            max_length,
+            n_steps,
+            float(length_normalization),
+            top,
+            EOS,
         ),
     )
     return extended

@@ -102,7 +102,7 @@ class Beam:
         self._find_unfinished()
 
     def _find_unfinished(self):
-        # All that makes a GPU wait, for their number.
+        # The only wait for a GPU: the host needs their number.
         self._unfinished = self._xp.flatnonzero(self.slots.is_unfinished)
 
     def captions(self, top):

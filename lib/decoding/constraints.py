@@ -11,7 +11,7 @@ from chainer.backends import cuda
 from lib.captions.vocabulary import EOS
 from models.kernels import launch, load_kernel
 
-SOURCE = __file__.replace('.py', '.cu')
+SOURCE = 'lib/decoding/constraints.cu'
 
 
 class MinimumLength:
@@ -36,9 +36,12 @@ class NoRepeatedNgrams:
         if not isinstance(tokens, numpy.ndarray):
             launch(
                 load_kernel(SOURCE, 'forbid_repeated_ngrams', T=log_probs.dtype),
-                n_captions * max(0, length - self.n + 1),
-                *(log_probs, cuda.cupy.ascontiguousarray(tokens), n_captions, length),
-                *(log_probs.shape[1], self.n),
+                (n_captions, max(0, length - self.n + 1)),
+                log_probs,
+                cuda.cupy.ascontiguousarray(tokens),
+                length,
+                log_probs.shape[1],
+                self.n,
             )
             return
         prefix = tokens[:, length - self.n + 1 :]

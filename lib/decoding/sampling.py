@@ -13,7 +13,8 @@ def sample(
 ) -> list[list[Caption]]:
     """Draws captions token by token (Section 3.1, "Sampling", of Show and Tell).
 
-    Captions of an image share a row of the network's state while their tokens are the same.
+    On a CPU, captions of an image share a row of the network's state while their tokens are the
+    same.
 
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.

@@ -25,6 +25,9 @@ VGG19 = FeatureSource(
     resize='warp',
 )
 
+# What Chainer's layers say on a GPU if their output would be empty.
+EMPTY_OUTPUT_ERRORS = 'should be positive', 'Negative dimensions'
+
 
 class FeatureExtractor:
     """A caffemodel that turns images into features.
@@ -176,9 +179,9 @@ class FeatureExtractor:
                     self._bottleneck, features, self.source.layer, self._skipped_after
                 )
         except (InvalidType, AssertionError, ValueError, RuntimeError) as error:
-            # Chainer asserts that the output of each layer is not empty; on a GPU it raises other
-            # exceptions, one of which CuPy uses for its own errors.
-            if isinstance(error, RuntimeError) and 'should be positive' not in str(error):
+            # Chainer asserts that the output of each layer is not empty, on a CPU only.
+            is_other = isinstance(error, (ValueError, RuntimeError))
+            if is_other and not any(message in str(error) for message in EMPTY_OUTPUT_ERRORS):
                 raise
             raise InputError(
                 f'{self.source.image_size}: {self.source.network} takes images of another '

@@ -14,72 +14,89 @@ SHARE_OF_MEMORY = 0.7
 BLOCK_BYTES = 1 << 26
 
 
-def make_allocator(device):
+def make_allocator(device, feature_type='float32'):
     """Returns what :func:`lib.features.feature_file.load_features` is to read features into.
 
     Args:
         device (chainer.backend.Device): Where they are needed.
+        feature_type (str): Their type there, ``'float32'`` or ``'float16'``.
 
     Returns:
-        callable: Takes a shape and a type, returns a NumPy array. If the GPU has not enough
-        memory for the array, it is in page-locked memory, which the GPU can read.
+        callable: Takes a shape and a type, returns a NumPy array. If features do not fit into the
+        GPU's memory, it is in page-locked memory, which the GPU can read.
     """
     if device.xp is numpy:
         return numpy.empty
 
     def allocate(shape, dtype):
-        size, n_bytes = math.prod(shape), math.prod(shape) * numpy.dtype(dtype).itemsize
         free, _ = cuda.cupy.cuda.runtime.memGetInfo()
-        if n_bytes <= SHARE_OF_MEMORY * free:
+        size = math.prod(shape)
+        if size * numpy.dtype(feature_type).itemsize <= SHARE_OF_MEMORY * free:
             return numpy.empty(shape, dtype)
+        n_bytes = size * numpy.dtype(dtype).itemsize
+        if feature_type == 'float16':
+            raise InputError(
+                f'{n_bytes / 2**30:.1f} GiB of features do not fit on the GPU in 16 bits either; '
+                'without this option it reads them from the memory of the host',
+                option='float16_features',
+            )
         warnings.warn(
             f'{n_bytes / 2**30:.1f} GiB of features do not fit on the GPU, which reads them from '
             'the memory of the host',
             InputWarning,
             stacklevel=2,
         )
-        # Not from CuPy's pool, which rounds the size up to a power of two.
-        memory = cuda.cupy.cuda.PinnedMemoryPointer(cuda.cupy.cuda.PinnedMemory(n_bytes), 0)
-        return numpy.frombuffer(memory, dtype, size).reshape(shape)
+        return _allocate_page_locked(shape, dtype)
 
     return allocate
 
 
-def send_features(array, device, dtype='float32'):
+def _allocate_page_locked(shape, dtype):
+    size = math.prod(shape)
+    cupy_cuda = cuda.cupy.cuda
+    try:
+        # Not from CuPy's pool, which rounds the size up to a power of two.
+        memory = cupy_cuda.PinnedMemory(size * numpy.dtype(dtype).itemsize)
+    except cupy_cuda.runtime.CUDARuntimeError as error:
+        raise InputError(f'not enough memory for features of {shape} {dtype} ({error})') from error
+    pointer = cupy_cuda.PinnedMemoryPointer(memory, 0)
+    return numpy.frombuffer(pointer, dtype, size).reshape(shape)
+
+
+def send_features(array, device, feature_type='float32'):
     """Makes features available to a device.
 
     Args:
         array (array): Features, (N, D), float32, NumPy.
         device (chainer.backend.Device): Where they are needed.
-        dtype (dtype): Type in the GPU's memory, ``'float32'`` or ``'float16'``.
+        feature_type (str): Type in the GPU's memory, ``'float32'`` or ``'float16'``.
 
     Returns:
-        array: The same array on a CPU; a copy in the GPU's memory; or, if the array comes from
-        :func:`make_allocator` and is too large, a CuPy array that shares its memory.
+        array: The same array on a CPU; a copy in the GPU's memory; or, if the array is in
+        page-locked memory (see :func:`make_allocator`), a CuPy array that shares it.
 
     Raises:
         InputError: If a value exceeds the range of float16, or float16 is wanted on a CPU.
     """
     if device.xp is numpy:
-        if dtype == 'float16':
+        if feature_type == 'float16':
             raise InputError('needs a GPU', option='float16_features')
         return array
     pointer = _page_locked(array)
     if pointer is not None:
         memory = cuda.cupy.cuda.UnownedMemory(pointer.ptr, array.nbytes, pointer)
         return cuda.cupy.ndarray(array.shape, array.dtype, cuda.cupy.cuda.MemoryPointer(memory, 0))
-    # In blocks, since CuPy keeps a page-locked copy of what it is given at once.
-    on_gpu = cuda.cupy.empty(array.shape, dtype)
+    # In blocks, since cupy.asarray keeps a page-locked copy of all that it is given.
+    on_gpu = cuda.cupy.empty(array.shape, feature_type)
     n_rows = max(1, BLOCK_BYTES // (array.itemsize * array.shape[1]))
     for start in range(0, len(array), n_rows):
         with numpy.errstate(over='ignore'):
-            block = numpy.ascontiguousarray(array[start : start + n_rows], dtype)
-        if dtype == 'float16' and not numpy.isfinite(block).all():
+            block = numpy.ascontiguousarray(array[start : start + n_rows], feature_type)
+        if feature_type == 'float16' and not numpy.isfinite(block).all():
             raise InputError(
                 'features exceed 65504, the largest number of 16 bits', option='float16_features'
             )
         on_gpu[start : start + n_rows].set(block)
-    cuda.cupy.get_default_pinned_memory_pool().free_all_blocks()
     return on_gpu
 
 

@@ -1,6 +1,5 @@
-// Adam's update (Kingma and Ba, arXiv:1412.6980) of all parameters of a network.
-
-#define MAX_PARAMETERS 64
+// Adam's update (Kingma and Ba, arXiv:1412.6980) of up to MAX_PARAMETERS parameters, as adam.py
+// defines.
 
 struct Parameters {
   T* values[MAX_PARAMETERS];

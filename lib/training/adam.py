@@ -6,24 +6,24 @@ import chainer
 import numpy
 from chainer.optimizers.adam import AdamRule
 
-from models.kernels import launch, load_kernel
+from models.kernels import BLOCK_SIZE, launch_blocks, load_kernel
 
-SOURCE = __file__.replace('.py', '.cu')
+SOURCE = 'lib/training/adam.cu'
 # Five arrays of this many float32 fit into a second-level cache; few enough passes that
 # Python takes little of the time.
 BLOCK = 1 << 15
-# Parameters that one launch updates; MAX_PARAMETERS of adam.cu.
+# Parameters that one launch updates.
 MAX_PARAMETERS = 64
 # ``struct Parameters`` of adam.cu.
 KERNEL_ARGUMENT = numpy.dtype(
     [(name, 'int64', MAX_PARAMETERS) for name in ('values', 'grads', 'm', 'v', 'ends')]
 )
-# Each thread updates several values, so that a block works for more than a moment.
+# Values that each thread updates, to amortize the launch of its block.
 VALUES_PER_THREAD = 4
 
 
 class Adam(chainer.optimizers.Adam):
-    """Chainer's Adam in blocks on a CPU, and as one kernel for all parameters on a GPU."""
+    """Chainer's Adam in blocks on a CPU, and in one kernel for all parameters on a GPU."""
 
     def __init__(self, **hyperparameters):
         super().__init__(**hyperparameters)
@@ -32,15 +32,17 @@ class Adam(chainer.optimizers.Adam):
     def create_update_rule(self):
         return FusedAdamRule(self.hyperparam, self._pending)
 
-    def update(self, lossfun=None, *arguments, **keywords):
-        super().update(lossfun, *arguments, **keywords)
-        groups = defaultdict(list)
-        for param in self._pending:
-            groups[param.dtype, param.update_rule.alpha_t].append(param)
+    def call_hooks(self, timing='pre'):
+        """Updates the parameters on a GPU between the two kinds of hooks."""
+        if timing == 'post':
+            groups = defaultdict(list)
+            for param in self._pending:
+                groups[param.dtype, _coefficients(param.update_rule)].append(param)
+            for (_, coefficients), params in groups.items():
+                for start in range(0, len(params), MAX_PARAMETERS):
+                    _update_on_gpu(params[start : start + MAX_PARAMETERS], coefficients)
         self._pending.clear()
-        for params in groups.values():
-            for start in range(0, len(params), MAX_PARAMETERS):
-                _update_on_gpu(params[start : start + MAX_PARAMETERS])
+        super().call_hooks(timing)
 
 
 class FusedAdamRule(AdamRule):
@@ -109,9 +111,20 @@ class FusedAdamRule(AdamRule):
         )
 
 
-def _update_on_gpu(params):
-    """Updates parameters of one type that have the same hyperparameters and step size."""
-    rule, xp = params[0].update_rule, params[0].xp
+def _coefficients(rule):
+    """Returns what the kernel takes of a rule, all floats."""
+    hyperparam = rule.hyperparam
+    return (
+        float(hyperparam.eta * rule.alpha_t),
+        float(1 - hyperparam.beta1),
+        float(1 - hyperparam.beta2),
+        float(hyperparam.eps),
+    )
+
+
+def _update_on_gpu(params, coefficients):
+    """Updates parameters of one type with one set of coefficients."""
+    xp = params[0].xp
     # Kept until the launch, since a copy may have been made.
     grads = [xp.ascontiguousarray(param.grad) for param in params]
     states = [param.update_rule.state for param in params]
@@ -125,10 +138,12 @@ def _update_on_gpu(params):
         argument[name][: len(params)] = [array.data.ptr for array in arrays]
     ends = numpy.cumsum([param.size for param in params])
     argument['ends'][: len(params)] = ends
-    hyperparam, size = rule.hyperparam, int(ends[-1])
-    launch(
-        load_kernel(SOURCE, 'adam', T=params[0].dtype),
-        -(-size // VALUES_PER_THREAD),
-        *(argument[()], size, float(rule.alpha_t * hyperparam.eta)),
-        *(1 - hyperparam.beta1, 1 - hyperparam.beta2, float(hyperparam.eps)),
-    )
+    size = int(ends[-1])
+    with chainer.using_device(params[0].device):
+        launch_blocks(
+            load_kernel(SOURCE, 'adam', T=params[0].dtype, MAX_PARAMETERS=MAX_PARAMETERS),
+            -(-size // (VALUES_PER_THREAD * BLOCK_SIZE)),
+            argument[()],
+            size,
+            *coefficients,
+        )

@@ -40,7 +40,7 @@ def add_perplexity(entry):
 
 
 class EpochLog(extensions.LogReport):
-    """Chainer's ``LogReport``, whose means of an epoch cost a GPU nothing until its end.
+    """Chainer's ``LogReport`` of every epoch, whose means do not hold up a GPU.
 
     Args:
         postprocess (callable): Takes each entry of the log, which it may change.
@@ -60,7 +60,8 @@ class WeightedMeans:
     """Means of the values that are observed in an epoch, instead of ``DictSummary``.
 
     That one adds up single values with ten operations on a GPU in each iteration, and on any
-    device in float32. Here they are kept as they are until enough have come together.
+    device in float32. Here they are kept as they are until there are ``MAX_VALUES`` of them, which
+    then takes a wait.
     """
 
     # Values of a quantity that are kept; each takes half a kilobyte of a GPU's memory.

@@ -77,6 +77,15 @@ def test_label_smoothing_spreads_the_target_over_all_tokens(device):
     assert float(plain_loss.array) == pytest.approx(-log_probs[numpy.arange(6), TARGETS].mean())
 
 
+def test_targets_may_be_any_integers(device):
+    arrays = device.send(random_arrays())
+    values = [
+        to_cpu(linear_softmax_cross_entropy(*arrays, device.send(TARGETS.astype(dtype)))[0].array)
+        for dtype in ('int32', 'int64')
+    ]
+    assert values[0] == values[1]
+
+
 def test_large_logits_do_not_overflow(device):
     h, W, b, targets = device.send((*random_arrays(), TARGETS))
     with numpy.errstate(all='raise', under='ignore'):

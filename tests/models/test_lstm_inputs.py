@@ -1,4 +1,5 @@
 import chainer
+import chainer.functions as F
 import numpy
 import pytest
 
@@ -69,6 +70,27 @@ def test_gradients_of_many_tokens_are_summed(device):
     x.backward()
     numpy.testing.assert_allclose(to_cpu(parameters[2].grad), expected, atol=1e-10)
     numpy.testing.assert_allclose(to_cpu(parameters[1].grad), grad[:4].sum(axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize('n_tokens', [0, 6])
+def test_any_layout_of_gradients_and_any_integers_are_taken(device, n_tokens):
+    features, W_i, b_i, W_e, mean, scale = random_arrays()
+    tokens, rows = TOKENS[:n_tokens].astype('int64'), numpy.array([2, 0], 'int64')
+    parameters = [chainer.Variable(device.send(array)) for array in (W_i, b_i, W_e)]
+    features, tokens, mean, scale, rows = device.send((features, tokens, mean, scale, rows))
+    # The gradient of a sum is one value, repeated without being stored repeatedly.
+    F.sum(lstm_inputs(features, tokens, *parameters, mean, scale, rows=rows)).backward()
+    counts = numpy.bincount(to_cpu(tokens), minlength=6)
+    numpy.testing.assert_array_equal(to_cpu(parameters[2].grad), counts[:, None].repeat(3, axis=1))
+    numpy.testing.assert_array_equal(to_cpu(parameters[1].grad), [2, 2, 2])
+
+
+def test_second_derivative_raises(device):
+    features, W_i, *arrays = device.send(random_arrays())
+    W_i = chainer.Variable(W_i)
+    y = lstm_inputs(features, device.send(TOKENS), W_i, *arrays)
+    with pytest.raises(RuntimeError, match='second derivative'):
+        chainer.grad([F.sum(y)], [W_i], enable_double_backprop=True)
 
 
 @pytest.mark.parametrize('ratio', [0.1, 0.5, 0.9])
