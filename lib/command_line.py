@@ -145,6 +145,9 @@ def run_main(main):
         status = _print_error(
             f'{error.filename}: {error.strerror}' if error.filename else str(error)
         )
+    except MemoryError as error:
+        # Of the host or, with CuPy's subclass, of a GPU.
+        status = _print_error(f'not enough memory ({error})')
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

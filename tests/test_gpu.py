@@ -18,6 +18,7 @@ from lib.features.feature_file import load_features
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
 from models.products import Product, batched_product, is_tf32
 from tests.helpers import caffemodels
+from tests.helpers.assertions import assert_input_error
 from tests.helpers.plain_show_and_tell import make_batch, make_model
 from tests.helpers.samples import dataset, random_features, small_model, write_image, write_json
 from tests.helpers.scripts import run_python, run_script
@@ -136,6 +137,21 @@ def test_rows_are_prefetched_from_host_memory(gpu, monkeypatch):
         if before is not None:
             numpy.testing.assert_array_equal(to_cpu(before[0]), before[1])
         before = fetched, rows[indices]
+
+
+def test_matlab_files_that_do_not_fit_are_copied_to_page_locked_memory(gpu, data, monkeypatch):
+    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 0)
+    array = load_features(data / 'feats.mat', gpu_memory.make_allocator(gpu)).array
+    with pytest.warns(InputWarning, match='memory of the host'):
+        features = gpu_memory.send_features(array, gpu)
+    assert gpu_memory.is_in_host_memory(features)
+    numpy.testing.assert_array_equal(to_cpu(features), array)
+
+
+def test_too_little_gpu_memory_is_an_error_message(gpu, data, tmp_path, monkeypatch):
+    monkeypatch.setenv('CUPY_GPU_MEMORY_LIMIT', '100000')
+    process = train(data, tmp_path / 'result', '--epoch 1 --hidden 200', device=gpu)
+    assert_input_error(process, 'not enough memory')
 
 
 def test_features_are_sent_in_blocks_and_in_half_precision(gpu, monkeypatch):

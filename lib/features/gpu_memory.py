@@ -83,6 +83,12 @@ def send_features(array, device, feature_type='float32'):
             raise InputError('needs a GPU', option='float16_features')
         return array
     pointer = _page_locked(array)
+    if pointer is None:
+        # Formats of limited size are read without the allocator.
+        allocated = make_allocator(device, feature_type)(array.shape, array.dtype)
+        pointer = _page_locked(allocated)
+        if pointer is not None:
+            allocated[...], array = array, allocated
     if pointer is not None:
         memory = cuda.cupy.cuda.UnownedMemory(pointer.ptr, array.nbytes, pointer)
         return cuda.cupy.ndarray(array.shape, array.dtype, cuda.cupy.cuda.MemoryPointer(memory, 0))
