@@ -5,13 +5,11 @@ import numpy
 from chainer.backends import cuda
 
 from models.kernels import launch_blocks, load_kernel
+from models.products import product_of_rows
 
 SOURCE = 'models/linear_softmax_cross_entropy.cu'
 # Rows of logits that a CPU works on at a time: half a megabyte for 10,000 tokens.
 BLOCK_ROWS = 16
-# A GPU's buffer of logits has a multiple of this many rows, so that batches of similar size use the
-# same memory; allocating more makes the GPU wait.
-ALLOCATED_ROWS = 256
 
 
 def linear_softmax_cross_entropy(h, W, b, targets, label_smoothing=0, divisor=None):
@@ -77,9 +75,7 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
         h, W, b = inputs
         self.targets = cuda.cupy.ascontiguousarray(self.targets, 'int32')
         empty, n_rows = cuda.cupy.empty, len(h)
-        n_allocated = -(-n_rows // ALLOCATED_ROWS) * ALLOCATED_ROWS
-        logits = empty((n_allocated, len(W)), h.dtype)[:n_rows]
-        cuda.cupy.matmul(h, W.T, out=logits)
+        logits = product_of_rows(h, W)
         sums, of_rows, results = (empty(shape, h.dtype) for shape in (n_rows, (3, n_rows), 3))
         launch_blocks(
             load_kernel(SOURCE, 'exponentiate', T=h.dtype),

@@ -11,6 +11,7 @@ import numpy
 from chainer import initializers
 
 from models import packed_lstm_cpu, packed_lstm_gpu
+from models.products import product_of_rows
 
 
 class PackedLSTM(chainer.Link):
@@ -110,7 +111,7 @@ class PackedLSTMFunction(chainer.FunctionNode):
             self.batch_sizes, self.dropout, self.skip_first_step
         )
         self.retain_inputs((0, 1, 2))
-        return (self.recurrence.forward(x @ W_x.T, W_h, b),)
+        return (self.recurrence.forward(product_of_rows(x, W_x), W_h, b),)
 
     def backward(self, indexes, grad_outputs):
         if chainer.config.enable_backprop:

@@ -8,7 +8,7 @@ from chainer.backends import cuda
 
 from models.dropout import dropout_argument
 from models.kernels import launch, load_kernel
-from models.products import Product
+from models.products import Product, empty_rows
 
 SOURCE = 'models/packed_lstm.cu'
 
@@ -58,7 +58,7 @@ class Recurrence:
         gates, c, dropout = self._activations
         hidden_size, row_bytes = W_h.shape[1], W_h.strides[0]
         grad_output = cuda.cupy.ascontiguousarray(grad_output)
-        grad_gates = cuda.cupy.empty_like(gates)
+        grad_gates = empty_rows(*gates.shape, gates.dtype)
         # The gradients of h and c that come from the following step.
         grad_h, grad_c = (
             cuda.cupy.empty((self._batch_sizes[0], hidden_size), gates.dtype) for _ in range(2)

@@ -5,6 +5,9 @@ from chainer.backends import cuda
 
 # Of cuBLAS's cublasMath_t; CuPy has no name for it.
 TF32_TENSOR_OP_MATH = 3
+# Large buffers on a GPU have a multiple of this many rows, so that batches of similar size use the
+# same memory; allocating more makes the GPU wait.
+ALLOCATED_ROWS = 1024
 
 
 def set_tf32(is_on):
@@ -70,6 +73,27 @@ class Product:
             out,
             n_out,
         )
+
+
+def empty_rows(n_rows, n_columns, dtype):
+    """Returns an uninitialized CuPy array whose memory suits batches of similar size, too."""
+    n_allocated = -(-n_rows // ALLOCATED_ROWS) * ALLOCATED_ROWS
+    return cuda.cupy.empty((n_allocated, n_columns), dtype)[:n_rows]
+
+
+def product_of_rows(a, b):
+    """Computes ``a @ b.T``, on a GPU in memory from :func:`empty_rows`.
+
+    Args:
+        a (array): (n, K), float.
+        b (array): (P, K), of the same type.
+
+    Returns:
+        array: (n, P).
+    """
+    if isinstance(a, numpy.ndarray):
+        return a @ b.T
+    return cuda.cupy.matmul(a, b.T, out=empty_rows(len(a), len(b), a.dtype))
 
 
 def batched_product(a, b):
