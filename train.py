@@ -52,7 +52,7 @@ def parse_args():
     parser.add_argument(
         '--float16-features',
         action='store_true',
-        help='on a GPU, keep the features in 16 bits, half the memory',
+        help='on a GPU, keep the features in 16 bits, half the memory; none may exceed 65504',
     )
     add_seed_flag(parser, 'weights, the order of captions and dropout')
     add_file_flags(parser)

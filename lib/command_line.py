@@ -70,7 +70,7 @@ def add_device_flags(parser):
     parser.add_argument(
         '--tf32',
         action='store_true',
-        help='on a GPU, round the factors of matrix products to TensorFloat-32',
+        help='faster, less precise products on Ampere and later GPUs (TensorFloat-32)',
     )
 
 
@@ -147,7 +147,7 @@ def run_main(main):
         )
     except MemoryError as error:
         # Of the host or, with CuPy's subclass, of a GPU.
-        status = _print_error(f'not enough memory ({error})')
+        status = _print_error(f'not enough memory, try smaller batches or sizes ({error})')
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

@@ -1,5 +1,7 @@
 """The device that a program computes on."""
 
+import importlib.util
+
 import chainer
 import numpy
 
@@ -13,14 +15,17 @@ def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
     Args:
         gpu (int): CUDA device number, negative for the CPU.
         tf32 (bool): Round the factors of float32 matrix products to TensorFloat-32, which
-            has 10 bits of mantissa and is several times as fast.
+            has 10 bits of mantissa and is several times as fast on Ampere and later GPUs. This
+            applies to all that the process computes, until the device is selected again.
 
     Returns:
         chainer.backend.Device: The device.
 
     Raises:
-        InputError: If the GPU is not available, or ``tf32`` is set on the CPU.
+        InputError: If the GPU is not available, or ``tf32`` is set on a CPU.
     """
+    if not isinstance(gpu, int):
+        raise InputError(f'{gpu!r} is not the number of a CUDA device', option='gpu')
     if gpu < 0:
         if tf32:
             raise InputError('needs a GPU', option='tf32')
@@ -33,11 +38,12 @@ def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
         device.xp.zeros(1)
         set_tf32(tf32)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        advice = '-1 is the CPU'
+        if importlib.util.find_spec('cupy') is None:
+            advice += '; "make setup CUDA=13" installs CuPy for CUDA 13, CUDA=12 for CUDA 12'
         raise InputError(
-            f'{gpu}: this GPU cannot be used ({reason}); -1 is the CPU; '
-            '"make setup CUDA=13" installs CuPy',
-            option='gpu',
+            f'{gpu}: this GPU cannot be used ({reason}); {advice}', option='gpu'
         ) from error
     return device
 

@@ -32,6 +32,18 @@ def why_no_gpu():
 NO_GPU = why_no_gpu()
 
 
+def pytest_configure(config):
+    if NO_GPU and config.getoption('markexpr') == 'gpu':
+        raise pytest.UsageError(NO_GPU)
+
+
+def pytest_collection_modifyitems(items):
+    """Lets ``-m gpu`` select all tests that compute on a GPU."""
+    for item in items:
+        if 'gpu' in getattr(item, 'fixturenames', ()):
+            item.add_marker('gpu')
+
+
 def pytest_report_header():
     return f'on the CPU only: {NO_GPU}' if NO_GPU else 'on the CPU and on the first GPU'
 

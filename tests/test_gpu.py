@@ -26,7 +26,6 @@ from tests.helpers.training import SMALL, arrays_of, assert_same_training, train
 
 # Of CuPy's compute types.
 COMPUTE_TYPE_TF32 = 7
-pytestmark = pytest.mark.gpu
 to_cpu = chainer.get_device('@numpy').send
 
 
@@ -163,7 +162,7 @@ def test_features_are_sent_in_blocks_and_in_half_precision(gpu, monkeypatch):
         assert not gpu_memory.is_in_host_memory(sent)
         numpy.testing.assert_array_equal(to_cpu(sent), features.astype(dtype))
     features[30, 2] = 70000
-    with pytest.raises(InputError, match='65504') as raised:
+    with pytest.raises(InputError, match='imgid 30 exceed 65504') as raised:
         gpu_memory.send_features(features, gpu, 'float16')
     assert raised.value.option == 'float16_features'
 

@@ -24,8 +24,13 @@ def make_allocator(device, feature_type='float32'):
     Returns:
         callable: Takes a shape and a type, returns a NumPy array. If features do not fit into the
         GPU's memory, it is in page-locked memory, which the GPU can read.
+
+    Raises:
+        InputError: If float16 is wanted on a CPU.
     """
     if device.xp is numpy:
+        if feature_type == 'float16':
+            raise InputError('needs a GPU', option='float16_features')
         return numpy.empty
 
     def allocate(shape, dtype):
@@ -76,11 +81,9 @@ def send_features(array, device, feature_type='float32'):
         page-locked memory (see :func:`make_allocator`), a CuPy array that shares it.
 
     Raises:
-        InputError: If a value exceeds the range of float16, or float16 is wanted on a CPU.
+        InputError: If a value exceeds the range of float16.
     """
     if device.xp is numpy:
-        if feature_type == 'float16':
-            raise InputError('needs a GPU', option='float16_features')
         return array
     pointer = _page_locked(array)
     if pointer is None:
@@ -98,9 +101,12 @@ def send_features(array, device, feature_type='float32'):
     for start in range(0, len(array), n_rows):
         with numpy.errstate(over='ignore'):
             block = numpy.ascontiguousarray(array[start : start + n_rows], feature_type)
-        if feature_type == 'float16' and not numpy.isfinite(block).all():
+        is_finite = numpy.isfinite(block).all(axis=1)
+        if feature_type == 'float16' and not is_finite.all():
             raise InputError(
-                'features exceed 65504, the largest number of 16 bits', option='float16_features'
+                f'cannot be used: the features of imgid {start + is_finite.argmin()} exceed 65504, '
+                'the largest float16',
+                option='float16_features',
             )
         on_gpu[start : start + n_rows].set(block)
     return on_gpu

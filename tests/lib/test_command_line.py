@@ -159,7 +159,7 @@ def test_help_shows_defaults_that_exist_and_each_value_once(monkeypatch):
     assert lines[1:] == [
         '-h, --help show this help message and exit',
         '-g, --gpu N CUDA device number; -1 is the CPU (default: -1)',
-        '--tf32 on a GPU, round the factors of matrix products to TensorFloat-32',
+        '--tf32 faster, less precise products on Ampere and later GPUs (TensorFloat-32)',
         '--seed N random seed for the order (default: 0)',
         '-m, --model FILE [FILE ...]',
         'models',
