@@ -21,7 +21,7 @@ from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.feature_file import load_features
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import make_allocator, send_features
-from lib.files import write_json
+from lib.files import check_output, is_special_file, write_json
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
@@ -71,6 +71,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    check_outputs(args)
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(args.gpu, args.tf32)
     ensemble = load_ensemble(args, device)
@@ -97,10 +98,18 @@ def main():
             path = results_path(args, options.beam_width)
             write_results(path, dataset, evaluator.images, evaluation)
     print_remarks(dataset, all_scores[-1])
-    if args.json:
+    if args.json and not is_special_file(args.json):
         write_json(add_to_name(args.json, 'scores'), all_scores)
     if args.html:
         write_html(args, dataset, evaluator, evaluation)
+
+
+def check_outputs(args):
+    if args.json and len(args.beam_width) > 1 and is_special_file(args.json):
+        raise InputError(f'--json {args.json}: several beam widths need several files')
+    for path in args.json, args.html, args.average_weights:
+        if path:
+            check_output(path)
 
 
 def options_for(args, beam_width):

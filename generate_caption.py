@@ -21,7 +21,7 @@ from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.images import find_images
-from lib.files import write_json
+from lib.files import check_output, write_json
 
 
 def parse_args():
@@ -70,6 +70,9 @@ def main():
             'no images given; name images, folders or a --list, before -m, which takes every path '
             'after it'
         )
+    for output in args.json, args.html:
+        if output:
+            check_output(output)
     paths = find_images(args.images, args.list)
     captioner = Captioner.load(
         args.model, args.cnn, args.gpu, args.tf32, **extraction_options(args)

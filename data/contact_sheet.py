@@ -8,7 +8,7 @@ import matplotlib.figure
 from lib.command_line import ArgumentParser, positive_int, run_main
 from lib.errors import InputError
 from lib.features.images import read_image
-from lib.files import atomic_write
+from lib.files import open_output
 
 CHARACTERS_PER_LINE = 24
 
@@ -48,8 +48,8 @@ def main():
         # As many lines everywhere, so that the rows of images stay aligned.
         lines += [''] * (3 - len(lines))
         cell.set_title('\n'.join(lines), fontsize=9.5, y=0, pad=-8, va='top', color='#222')
-    with atomic_write(args.output) as temporary:
-        figure.savefig(temporary, format='png', dpi=110)
+    with open_output(args.output) as file:
+        figure.savefig(file, format='png', dpi=110)
     print(f'wrote {args.output}: {len(results)} images with their captions')
 
 

@@ -21,7 +21,7 @@ from chainer.links.caffe.caffe_function import caffe_pb
 from data.draw_scenes import COLORS, IMAGE_SIZE, RADII, SHAPES
 from lib.command_line import ArgumentParser, add_seed_flag, positive_int, run_main
 from lib.features.images import prepare_image, read_image
-from lib.files import atomic_write
+from lib.files import open_output
 
 GRID = 3
 # Name, output channels, kernel size, stride. Batch normalization and a ReLU follow each of
@@ -197,7 +197,7 @@ def save(path, net, network):
             )
             for blob, values in zip(layer.blobs, arrays):
                 blob.data[:] = values.ravel()
-    with atomic_write(path) as temporary, open(temporary, 'wb') as file:
+    with open_output(path) as file:
         file.write(net.SerializeToString())
 
 

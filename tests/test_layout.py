@@ -46,8 +46,8 @@ def parse(name):
 def imports_of(name):
     """Returns the dotted names that a module imports, anywhere in its code.
 
-    ``from lib import files`` and ``from lib.files import atomic_write`` count as ``lib.files``
-    and ``lib.files.atomic_write``.
+    ``from lib import files`` and ``from lib.files import open_output`` count as ``lib.files``
+    and ``lib.files.open_output``.
     """
     imported = set()
     for node in ast.walk(parse(name)):

@@ -8,7 +8,7 @@ import pytest
 from lib.trained_model import TrainedModel
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, features_of, write_json, write_matlab
-from tests.helpers.scripts import run_script
+from tests.helpers.scripts import run_python, run_script
 from tests.helpers.training import SMALL, assert_same_training, train
 
 
@@ -133,3 +133,26 @@ def test_captions_and_features_that_do_not_fit_are_rejected(data, trained, tmp_p
 def test_divergence_is_one_error_line(data, tmp_path):
     process = train(data, tmp_path / 'result', '--lr 1e30 --epoch 3')
     assert_input_error(process, 'the loss is', 'lower learning rate')
+
+
+# Trains in a process that may write so many bytes to a file, as if the disk were full.
+TRAIN_WITH_LIMIT = """
+import resource, runpy, sys
+import lib
+n_bytes = int(sys.argv.pop(1))
+sys.argv[0] = 'train.py'
+resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
+runpy.run_path('train.py', run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize(
+    'n_bytes, name', [(1000, '.png'), (40_000, 'best.h5'), (150_000, 'snapshot.h5')]
+)
+def test_a_full_disk_is_one_error_line(data, tmp_path, n_bytes, name):
+    output = tmp_path / 'result'
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output
+    flags = ['--hidden', '48', '--embed', '12', '--epoch', '2']
+    process = run_python(TRAIN_WITH_LIMIT, n_bytes, *inputs, *flags)
+    assert_input_error(process, output, name, 'File too large')
+    assert not list(output.glob('.*'))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lib.decoding.caption import Caption
 from lib.features.images import UnreadableImageError, read_image
-from lib.files import atomic_write
+from lib.files import open_output
 
 # Pixels: enough for a phone; a page of a thousand thumbnails takes about 20 MB.
 THUMBNAIL_SIZE = 360
@@ -62,10 +62,8 @@ def write_gallery(path: str, title: str, cards):
         title (str): Heading of the page.
         cards (iterable of Card): In their order on the page.
     """
-    with (
-        atomic_write(path) as temporary,
-        open(temporary, 'w', encoding='utf-8', errors='xmlcharrefreplace') as file,
-    ):
+    with open_output(path) as output:
+        file = io.TextIOWrapper(output, encoding='utf-8', errors='xmlcharrefreplace')
         file.write(
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -75,6 +73,7 @@ def write_gallery(path: str, title: str, cards):
         for card in cards:
             file.write(_article(card))
         file.write('</main></body></html>\n')
+        file.detach()
 
 
 def _article(card):

@@ -8,7 +8,7 @@ import numpy
 import scipy.io
 
 from lib.errors import InputError
-from lib.files import atomic_write
+from lib.files import check_self_contained, open_output, write_hdf5
 
 # Values converted or checked at a time: few enough to need little memory, many enough to make
 # Python's overhead negligible.
@@ -157,14 +157,13 @@ def save_features(path: str, features: Features):
     """
     check_fits(path, features.array.shape)
     source = FeatureSource.to_json(features.source)
-    with atomic_write(path) as temporary:
-        if _is_hdf5_name(path):
-            with h5py.File(temporary, 'w') as file:
-                file['feats'] = features.array
-                file.attrs['feature_source'] = source
-        else:
-            with open(temporary, 'wb') as file:
-                scipy.io.savemat(file, {'feats': features.array.T, 'feature_source': source})
+    if _is_hdf5_name(path):
+        with write_hdf5(path) as file:
+            file['feats'] = features.array
+            file.attrs['feature_source'] = source
+    else:
+        with open_output(path) as file:
+            scipy.io.savemat(file, {'feats': features.array.T, 'feature_source': source})
 
 
 def check_fits(path, shape):
@@ -201,6 +200,8 @@ def _read_matlab_5(path):
 
 def _read_matlab_73(path, allocate):
     with h5py.File(path) as file:
+        # Only these: MATLAB's own files may contain references. "in" would follow a link.
+        check_self_contained(path, file, [name for name in file if name == 'feats'])
         if not isinstance(file.get('feats'), h5py.Dataset):
             raise InputError(f'{path}: has no variable "feats", only: {", ".join(file)}')
         feats = file['feats']

@@ -7,6 +7,8 @@ import chainer
 import h5py
 import numpy
 
+from lib.files import check_self_contained
+
 
 class PartialFeatures:
     """Keeps the features extracted so far in ``PATH.partial``, beside the final file.
@@ -28,6 +30,7 @@ class PartialFeatures:
     def _matches(self):
         try:
             with h5py.File(self.path) as file:
+                check_self_contained(self.path, file)
                 return (
                     file.attrs['made_by'] == self._settings
                     and len(file['feats']) == len(file['done']) == self._n_images

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lib.decoding.beam_search import beam_search
 from lib.errors import InputError
-from lib.files import atomic_write
+from lib.files import open_output, write_json
 
 # Prefixes of the entries of the log.
 TRAINING, VALIDATION = 'main', 'validation/main'
@@ -42,6 +42,8 @@ def add_perplexity(entry):
 class EpochLog(extensions.LogReport):
     """Chainer's ``LogReport`` of every epoch, whose means do not hold up a GPU.
 
+    It replaces the file ``log`` atomically.
+
     Args:
         postprocess (callable): Takes each entry of the log, which it may change.
     """
@@ -50,7 +52,13 @@ class EpochLog(extensions.LogReport):
     name = 'LogReport'
 
     def __init__(self, postprocess):
-        super().__init__(trigger=(1, 'epoch'), postprocess=postprocess)
+        super().__init__(trigger=(1, 'epoch'), postprocess=postprocess, filename=None)
+
+    def __call__(self, trainer):
+        n_entries = len(self.log)
+        super().__call__(trainer)
+        if len(self.log) > n_entries:
+            write_json(f'{trainer.out}/log', self.log)
 
     def _init_summary(self):
         self._summary = WeightedMeans()
@@ -199,8 +207,8 @@ class PlotLog(training.Extension):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-        with atomic_write(f'{trainer.out}/{self._quantity.lower()}.png') as temporary:
-            figure.savefig(temporary, format='png', dpi=120)
+        with open_output(f'{trainer.out}/{self._quantity.lower()}.png') as file:
+            figure.savefig(file, format='png', dpi=120)
 
 
 class PrintCaptions(training.Extension):

@@ -123,6 +123,15 @@ def test_truncated_matlab_73_files_are_rejected(tmp_path):
         load_features(path)
 
 
+def test_features_in_another_file_are_rejected(tmp_path):
+    with h5py.File(tmp_path / 'other.h5', 'w') as file:
+        file['feats'] = numpy.ones((3, 4))
+    with h5py.File(tmp_path / 'feats.h5', 'w') as file:
+        file['feats'] = h5py.ExternalLink(str(tmp_path / 'other.h5'), '/feats')
+    with pytest.raises(InputError, match='feats.h5: "/feats" refers to something else'):
+        load_features(tmp_path / 'feats.h5')
+
+
 def test_check_images_names_the_first_image_whose_features_are_not_finite(monkeypatch):
     monkeypatch.setattr('lib.features.feature_file.BLOCK', 8)
     for value in numpy.nan, numpy.inf, -numpy.inf:
