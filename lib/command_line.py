@@ -1,6 +1,7 @@
 """What all scripts share: the argument parser, flags, error messages and exit codes."""
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -127,19 +128,13 @@ def print_unreadable(error):
 
 def run_main(main):
     """Runs a script's ``main`` and exits with its result, or with 2 for wrong input."""
-    for stream in sys.stdout, sys.stderr:
-        # File names may hold bytes that the terminal cannot show.
-        stream.reconfigure(errors='backslashreplace')
+    _prepare_standard_streams()
     warnings.formatwarning = _format_warning
     try:
         status = main()
         sys.stdout.flush()
     except InputError as error:
         status = _print_error(_with_flag(error))
-    except BrokenPipeError:
-        # The reader of our output, such as head, has closed it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
     except OSError as error:
         # A full disk or a read-only folder; h5py leaves out the file's name.
         status = _print_error(
@@ -151,6 +146,40 @@ def run_main(main):
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
+
+
+def _prepare_standard_streams():
+    """Makes sure that printing never ends the work, whatever has become of the reader."""
+    for name in 'stdout', 'stderr':
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started the script
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
+            continue
+        try:
+            output = UnbreakablePipe(stream.fileno(), 'w', closefd=False)
+        except io.UnsupportedOperation:
+            continue  # no file, but an object in its place
+        text = io.TextIOWrapper(
+            io.BufferedWriter(output),
+            encoding=stream.encoding,
+            # File names may hold bytes that the terminal cannot show.
+            errors='backslashreplace',
+            line_buffering=stream.line_buffering,
+        )
+        setattr(sys, name, text)
+
+
+class UnbreakablePipe(io.FileIO):
+    """A stream that goes on, to nowhere, after its reader, such as head, has closed it."""
+
+    def write(self, data):
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
 
 
 def _format_warning(message, category, *location, default_format=warnings.formatwarning):

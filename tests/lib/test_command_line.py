@@ -92,17 +92,31 @@ def test_input_warnings_are_printed_as_notes():
     assert other.endswith('UserWarning: something else')
 
 
-def test_closed_standard_output_ends_a_script_quietly():
+@pytest.mark.parametrize(
+    'close',
+    [
+        'reader, writer = os.pipe(); os.dup2(writer, 1); os.close(reader)',
+        'sys.stdout = None; os.close(1)',
+        'sys.stderr = None; os.close(2)',
+    ],
+)
+def test_scripts_finish_whatever_has_become_of_their_output(tmp_path, close):
     process = run_python(
-        'import os, sys\n'
+        'import os, pathlib, sys\n'
         'from lib.command_line import run_main\n'
-        'reader, writer = os.pipe()\n'
-        'os.dup2(writer, sys.stdout.fileno())\n'
-        'os.close(reader)\n'
-        'run_main(lambda: print("a line"))\n'
+        f'{close}\n'
+        'def main():\n'
+        '    for _ in range(3):\n'
+        '        print("a line", flush=True)\n'
+        '        print("a note", file=sys.stderr)\n'
+        '    pathlib.Path(sys.argv[1]).write_text("done")\n'
+        '    return 3\n'
+        'run_main(main)\n',
+        tmp_path / 'file',
     )
-    assert process.returncode == 0
-    assert process.stderr == ''
+    assert process.returncode == 3
+    assert process.stderr in ('', 3 * 'a note\n')
+    assert (tmp_path / 'file').read_text() == 'done'
 
 
 def test_file_names_that_are_not_text_can_be_printed():
