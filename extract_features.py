@@ -14,6 +14,7 @@ from lib.features.extractor import FeatureExtractor
 from lib.features.feature_file import Features, check_fits, save_features
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.partial_file import PartialFeatures
+from lib.files import check_output
 
 IMAGES_AT_ONCE = 32
 
@@ -49,6 +50,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    check_output(args.output)
     images = read_dataset(args.dataset)
     paths = [os.path.join(args.image_root, image.filename) for image in images]
     check_exist(args.image_root, paths)

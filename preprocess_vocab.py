@@ -9,6 +9,7 @@ from lib.captions.tokenizer import SEPARATORS
 from lib.captions.vocabulary import SPECIAL_TOKENS
 from lib.command_line import ArgumentParser, add_seed_flag, non_negative_int, positive_int, run_main
 from lib.errors import InputError
+from lib.files import check_output
 
 
 def parse_args():
@@ -59,6 +60,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    check_output(args.output)
     images = read_dataset(args.dataset, args.tokenizer)
     check_splits(args, images)
     if args.val_size:
