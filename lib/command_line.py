@@ -170,7 +170,7 @@ def _prepare_standard_streams():
 
 
 class UnbreakablePipe(io.FileIO):
-    """A stream that goes on, to nowhere, after its reader, such as head, has closed it."""
+    """An output stream that discards what is written after its reader, such as head, has exited."""
 
     def write(self, data):
         try:

@@ -82,7 +82,7 @@ def test_training_twice_gives_the_same_bits(gpu, data, tmp_path):
 
 
 def test_models_move_between_cpu_and_gpu(gpu, data, trained, tmp_path):
-    """A model trained on the CPU goes on learning on a GPU, and that one on the CPU again."""
+    """Continues a model trained on the CPU on a GPU, and the result on the CPU."""
     model = trained[0] / 'best.h5'
     for name, device in ('gpu', gpu), ('cpu', None):
         output = tmp_path / name
