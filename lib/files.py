@@ -165,7 +165,6 @@ def write_hdf5(path, kind=None):
             if kind is not None:
                 hdf5.attrs['format'] = _format_of(kind)
             yield hdf5
-        output.flush()
         output.raise_error()
 
 

@@ -62,18 +62,20 @@ def write_gallery(path: str, title: str, cards):
         title (str): Heading of the page.
         cards (iterable of Card): In their order on the page.
     """
-    with open_output(path) as output:
-        file = io.TextIOWrapper(output, encoding='utf-8', errors='xmlcharrefreplace')
-        file.write(
+    with open_output(path) as file:
+
+        def write(text):
+            file.write(text.encode(errors='xmlcharrefreplace'))
+
+        write(
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f'<title>{_escape(title)}</title>\n<style>{STYLE}</style></head>\n'
             f'<body><h1>{_escape(title)}</h1>\n<main>\n'
         )
         for card in cards:
-            file.write(_article(card))
-        file.write('</main></body></html>\n')
-        file.detach()
+            write(_article(card))
+        write('</main></body></html>\n')
 
 
 def _article(card):

@@ -34,34 +34,38 @@ def make_allocator(device, feature_type='float32'):
         return numpy.empty
 
     def allocate(shape, dtype):
-        free, _ = cuda.cupy.cuda.runtime.memGetInfo()
-        size = math.prod(shape)
-        if size * numpy.dtype(feature_type).itemsize <= SHARE_OF_MEMORY * free:
+        if _fits_on_gpu(shape, feature_type):
             return numpy.empty(shape, dtype)
-        n_bytes = size * numpy.dtype(dtype).itemsize
-        if feature_type == 'float16':
-            raise InputError(
-                f'{n_bytes / 2**30:.1f} GiB of features do not fit on the GPU in 16 bits either; '
-                'without this option it reads them from the memory of the host',
-                option='float16_features',
-            )
-        warnings.warn(
-            f'{n_bytes / 2**30:.1f} GiB of features do not fit on the GPU, which reads them from '
-            'the memory of the host',
-            InputWarning,
-            stacklevel=2,
-        )
-        return _allocate_page_locked(shape, dtype)
+        return _allocate_page_locked(shape, dtype, feature_type)
 
     return allocate
 
 
-def _allocate_page_locked(shape, dtype):
+def _fits_on_gpu(shape, feature_type):
+    free, _ = cuda.cupy.cuda.runtime.memGetInfo()
+    return math.prod(shape) * numpy.dtype(feature_type).itemsize <= SHARE_OF_MEMORY * free
+
+
+def _allocate_page_locked(shape, dtype, feature_type):
+    """Returns a NumPy array in page-locked memory, which holds float32 only, and says so."""
     size = math.prod(shape)
+    n_bytes = size * numpy.dtype(dtype).itemsize
+    if feature_type == 'float16':
+        raise InputError(
+            f'{n_bytes / 2**30:.1f} GiB of features do not fit on the GPU in 16 bits either; '
+            'without this option it reads them from the memory of the host',
+            option='float16_features',
+        )
+    warnings.warn(
+        f'{n_bytes / 2**30:.1f} GiB of features do not fit on the GPU, which reads them from '
+        'the memory of the host',
+        InputWarning,
+        stacklevel=2,
+    )
     cupy_cuda = cuda.cupy.cuda
     try:
         # Not from CuPy's pool, which rounds the size up to a power of two.
-        memory = cupy_cuda.PinnedMemory(size * numpy.dtype(dtype).itemsize)
+        memory = cupy_cuda.PinnedMemory(n_bytes)
     except cupy_cuda.runtime.CUDARuntimeError as error:
         raise InputError(f'not enough memory for features of {shape} {dtype} ({error})') from error
     pointer = cupy_cuda.PinnedMemoryPointer(memory, 0)
@@ -85,13 +89,11 @@ def send_features(array, device, feature_type='float32'):
     """
     if device.xp is numpy:
         return array
-    pointer = _page_locked(array)
-    if pointer is None:
+    if _page_locked(array) is None and not _fits_on_gpu(array.shape, feature_type):
         # Formats of limited size are read without the allocator.
-        allocated = make_allocator(device, feature_type)(array.shape, array.dtype)
-        pointer = _page_locked(allocated)
-        if pointer is not None:
-            allocated[...], array = array, allocated
+        page_locked = _allocate_page_locked(array.shape, array.dtype, feature_type)
+        page_locked[...], array = array, page_locked
+    pointer = _page_locked(array)
     if pointer is not None:
         memory = cuda.cupy.cuda.UnownedMemory(pointer.ptr, array.nbytes, pointer)
         return cuda.cupy.ndarray(array.shape, array.dtype, cuda.cupy.cuda.MemoryPointer(memory, 0))
@@ -101,15 +103,20 @@ def send_features(array, device, feature_type='float32'):
     for start in range(0, len(array), n_rows):
         with numpy.errstate(over='ignore'):
             block = numpy.ascontiguousarray(array[start : start + n_rows], feature_type)
-        is_finite = numpy.isfinite(block).all(axis=1)
-        if feature_type == 'float16' and not is_finite.all():
-            raise InputError(
-                f'cannot be used: the features of imgid {start + is_finite.argmin()} exceed 65504, '
-                'the largest float16',
-                option='float16_features',
-            )
+        if feature_type == 'float16':
+            _check_range(block, start)
         on_gpu[start : start + n_rows].set(block)
     return on_gpu
+
+
+def _check_range(block, first_imgid):
+    is_finite = numpy.isfinite(block).all(axis=1)
+    if not is_finite.all():
+        raise InputError(
+            f'cannot be used: the features of imgid {first_imgid + is_finite.argmin()} exceed '
+            '65504, the largest float16',
+            option='float16_features',
+        )
 
 
 def is_in_host_memory(features):
