@@ -116,25 +116,19 @@ def _patch_resize_images():
 
 
 def _patch_hdf5_strings():
-    """Chainer's HDF5 serializers cannot store strings, such as those of ``LogReport``.
+    """Chainer's HDF5 serializer cannot store strings, such as that of ``LogReport``.
 
-    h5py cannot write NumPy's Unicode arrays, and since h5py 3.0 it reads strings as bytes,
-    which Chainer would turn into ``"b'text'"``.
+    h5py cannot write NumPy's Unicode arrays. Strings are stored as the bytes of their UTF-8, which
+    :class:`lib.checked_hdf5.CheckedDeserializer` reads.
     """
-    from chainer.serializers.hdf5 import HDF5Deserializer, HDF5Serializer
+    from chainer.serializers.hdf5 import HDF5Serializer
 
-    write, read = HDF5Serializer.__call__, HDF5Deserializer.__call__
+    write = HDF5Serializer.__call__
 
     def write_with_strings(self, key, value):
         if isinstance(value, str):
-            self.group[key] = value
+            self.group[key] = numpy.frombuffer(value.encode(), 'uint8')
             return value
         return write(self, key, value)
 
-    def read_with_strings(self, key, value):
-        if isinstance(value, str) and self.group is not None and key in self.group:
-            return self.group[key].asstr()[()]
-        return read(self, key, value)
-
     HDF5Serializer.__call__ = write_with_strings
-    HDF5Deserializer.__call__ = read_with_strings

@@ -10,6 +10,7 @@ import warnings
 import tqdm
 
 from lib.errors import InputError, InputWarning
+from lib.files import check_input
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -24,6 +25,12 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(
             description=description, allow_abbrev=False, formatter_class=HelpFormatter, **options
         )
+
+    def parse_known_args(self, args=None, namespace=None):
+        for arg in sys.argv[1:] if args is None else args:
+            if self.fromfile_prefix_chars and arg[:1] in self.fromfile_prefix_chars:
+                check_input(arg[1:])
+        return super().parse_known_args(args, namespace)
 
     def convert_arg_line_to_args(self, arg_line):
         try:

@@ -3,13 +3,14 @@
 import json
 from dataclasses import dataclass
 
-from chainer.serializers import HDF5Deserializer, HDF5Serializer
+from chainer.serializers import HDF5Serializer
 
 from lib.captions.vocabulary import Vocabulary
+from lib.checked_hdf5 import CheckedDeserializer, DamagedError
 from lib.errors import InputError
 from lib.features.feature_file import FeatureSource
-from lib.files import read_hdf5, write_hdf5
-from models.show_and_tell import ShowAndTell
+from lib.hdf5 import read_hdf5, write_hdf5, write_text
+from models.show_and_tell import ShowAndTell, count_values
 
 
 @dataclass
@@ -55,8 +56,8 @@ class TrainedModel:
     def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""
         with write_hdf5(path, 'model') as file:
-            file.attrs['hyperparameters'] = json.dumps(self.network.hyperparameters)
-            file.attrs['feature_source'] = FeatureSource.to_json(self.feature_source)
+            write_text(file, 'hyperparameters', json.dumps(self.network.hyperparameters))
+            write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
             self.vocabulary.write_to(file)
             HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
 
@@ -68,7 +69,34 @@ class TrainedModel:
             InputError: If the file is not a model written by :meth:`save`.
         """
         with read_hdf5(path, 'model', written_by='train.py') as file:
-            network = ShowAndTell(**json.loads(file.attrs['hyperparameters']))
-            HDF5Deserializer(file['network']).load(network)
-            source = FeatureSource.from_json(file.attrs['feature_source'])
-            return cls(network, Vocabulary.read_from(file), source, str(path))
+            vocabulary = Vocabulary.read_from(file)
+            source = FeatureSource.from_json(file.text('feature_source'))
+            hyperparameters = json.loads(file.text('hyperparameters'))
+            _check_hyperparameters(hyperparameters, len(vocabulary), file['network'])
+            network = ShowAndTell(**hyperparameters)
+            CheckedDeserializer(file['network']).load(network)
+            return cls(network, vocabulary, source, str(path))
+
+
+def _check_hyperparameters(hyperparameters, vocabulary_size, group):
+    """Checks that a network has the size of what is in a file, before memory is allocated for it.
+
+    Raises:
+        ValueError: If it has not, or the hyperparameters are not those of a network.
+    """
+    if not isinstance(hyperparameters, dict):
+        raise DamagedError('the hyperparameters are not a dictionary')
+    dropout = hyperparameters.get('dropout')
+    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise DamagedError(f'the dropout is {dropout}')
+    sizes = {name: size for name, size in hyperparameters.items() if name != 'dropout'}
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise DamagedError(f'the hyperparameter {name} is {size}')
+    if sizes['vocabulary_size'] != vocabulary_size:
+        raise DamagedError(
+            f'the vocabulary has {vocabulary_size} tokens, the network {sizes["vocabulary_size"]}'
+        )
+    n_values, expected = group.count_values(), count_values(**sizes)
+    if n_values != expected:
+        raise DamagedError(f'the network has {n_values} values, not {expected}')

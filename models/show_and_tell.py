@@ -11,6 +11,19 @@ from models.packed_lstm import PackedLSTM
 from models.scheduled_sampling import apply_scheduled_sampling
 
 
+def count_values(feature_size, vocabulary_size, embed_size, hidden_size, n_layers):
+    """Returns how many numbers a :class:`ShowAndTell` of some size contains.
+
+    >>> count_values(4096, 8791, embed_size=512, hidden_size=512, n_layers=1)
+    13715543
+    """
+    features = 2 * feature_size + (feature_size + 1) * embed_size
+    first_layer = 4 * hidden_size * (embed_size + hidden_size + 1)
+    other_layers = (n_layers - 1) * 4 * hidden_size * (2 * hidden_size + 1)
+    tokens = vocabulary_size * (embed_size + hidden_size + 1)
+    return features + first_layer + other_layers + tokens
+
+
 class ShowAndTell(chainer.Chain):
     """An LSTM that takes image features, then tokens, and predicts the next token.
 

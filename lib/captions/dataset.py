@@ -2,16 +2,25 @@
 
 from dataclasses import dataclass
 
-import h5py
 import numpy
 import tqdm
 
 from lib.captions.captioned_image import SPLITS
 from lib.captions.vocabulary import UNK, Vocabulary
-from lib.files import read_hdf5, write_hdf5
+from lib.checked_hdf5 import DamagedError
+from lib.hdf5 import read_hdf5, write_hdf5, write_texts
 
-INTEGER_ARRAYS = ('tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split')
-STRING_ARRAYS = ('filename', 'raw')
+# Type, number, smallest value of the arrays in captions.h5, and what their values are less than;
+# a name stands for the number of such things.
+INTEGER_ARRAYS = {
+    'tokens': ('int32', 'tokens', UNK, 'tokens of the vocabulary'),
+    'image': ('int32', 'captions', 0, 'images'),
+    'imgid': ('int32', 'images', 0, None),
+    'cocoid': ('int64', 'images', -1, None),
+    'split': ('uint8', 'images', 0, len(SPLITS)),
+}
+# The number of texts.
+TEXT_ARRAYS = {'filename': 'images', 'raw': 'captions'}
 
 
 @dataclass
@@ -133,11 +142,12 @@ class CaptionDataset:
     def save(self, path: str):
         """Writes ``captions.h5``."""
         with write_hdf5(path, 'captions') as file:
-            file.attrs['splits'] = SPLITS
-            for name in INTEGER_ARRAYS:
+            # Not read: it says what the numbers in "split" mean.
+            file.attrs['splits'] = numpy.array(SPLITS, 'S')
+            for name in ('offsets', *INTEGER_ARRAYS):
                 file[name] = getattr(self, name)
-            for name in STRING_ARRAYS:
-                file.create_dataset(name, data=getattr(self, name), dtype=h5py.string_dtype())
+            for name in TEXT_ARRAYS:
+                write_texts(file, name, getattr(self, name))
             self.vocabulary.write_to(file)
 
     @classmethod
@@ -145,10 +155,33 @@ class CaptionDataset:
         """Reads ``captions.h5``.
 
         Raises:
-            InputError: If the file was not written by ``preprocess_vocab.py``.
+            InputError: If the file was not written by ``preprocess_vocab.py``, or changed so that
+                its arrays contradict each other.
         """
         with read_hdf5(path, 'captions', written_by='preprocess_vocab.py') as file:
             vocabulary = Vocabulary.read_from(file)
-            integers = {name: file[name][()] for name in INTEGER_ARRAYS}
-            strings = {name: file[name].asstr()[()] for name in STRING_ARRAYS}
-            return cls(vocabulary, **integers, **strings)
+            arrays = {name: file.texts(name, size) for name, size in TEXT_ARRAYS.items()}
+            for name, (dtype, size, low, below) in INTEGER_ARRAYS.items():
+                arrays[name] = file.array(name, dtype, (size,), low, below)
+            offsets = file.offsets('offsets', 'captions', 'tokens')
+            dataset = cls(vocabulary, offsets=offsets, **arrays)
+            dataset.check()
+            return dataset
+
+    def check(self):
+        """Checks what the ranges of single values do not show.
+
+        Raises:
+            lib.checked_hdf5.DamagedError: If a caption, a file name or an image has nothing to it,
+                or two images have one ``imgid``.
+        """
+        if not self.lengths.all():
+            raise DamagedError(f'caption {self.lengths.argmin()} is empty')
+        n_captions = numpy.bincount(self.image, minlength=len(self.imgid))
+        if not n_captions.all():
+            raise DamagedError(f'image {n_captions.argmin()} has no captions')
+        if not self.filename.astype(bool).all():
+            raise DamagedError('an image has no file name')
+        imgids, counts = numpy.unique(self.imgid, return_counts=True)
+        if (counts > 1).any():
+            raise DamagedError(f'imgid {imgids[counts.argmax()]} occurs twice')

@@ -9,6 +9,7 @@ from lib.captions.captioned_image import SPLITS, CaptionedImage, check_text
 from lib.captions.karpathy import parse_karpathy
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
+from lib.files import check_input
 
 
 def read_dataset(files: list[str], tokenizer: str = 'words') -> list[CaptionedImage]:
@@ -79,6 +80,7 @@ def _split_from_name(path):
 def _read(path):
     """Returns the content of a JSON file, or the lines of any other."""
     try:
+        check_input(path)
         with open(path, encoding='utf-8-sig') as file:
             text = file.read()
     except OSError as error:

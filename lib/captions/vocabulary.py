@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-import h5py
 import numpy
 
 from lib.captions.tokenizer import SEPARATORS
+from lib.hdf5 import write_text, write_texts
 
 BOS, EOS, UNK = 0, 1, 2
 SPECIAL_TOKENS = ('<S>', '</S>', '<UNK>')
@@ -20,7 +20,8 @@ class Vocabulary:
             :func:`lib.captions.tokenizer.tokenize`.
 
     Raises:
-        ValueError: If the special tokens are not the first three, or a token is repeated.
+        ValueError: If the special tokens are not the first three, a token is empty or repeated,
+            or there is no such tokenizer.
     """
 
     def __init__(self, tokens, tokenizer='words'):
@@ -33,6 +34,10 @@ class Vocabulary:
         }
         if len(self._indices) + len(SPECIAL_TOKENS) != len(self.tokens):
             raise ValueError('a vocabulary contains every token once')
+        if '' in self._indices:
+            raise ValueError('a vocabulary has no empty token')
+        if tokenizer not in SEPARATORS:
+            raise ValueError(f'there is no tokenizer "{tokenizer}"')
 
     @classmethod
     def from_captions(cls, captions, min_count: int, tokenizer: str = 'words') -> 'Vocabulary':
@@ -56,14 +61,20 @@ class Vocabulary:
 
     def write_to(self, file):
         """Adds the vocabulary to an open HDF5 file."""
-        # The name that this attribute has had since the first version of the formats.
-        file.attrs['tokens'] = self.tokenizer
-        file.create_dataset('vocabulary', data=self.tokens, dtype=h5py.string_dtype())
+        write_text(file, 'tokenizer', self.tokenizer)
+        write_texts(file, 'vocabulary', self.tokens)
 
     @classmethod
     def read_from(cls, file) -> 'Vocabulary':
-        """Reads the vocabulary in an open HDF5 file."""
-        return cls(file['vocabulary'].asstr()[()], file.attrs.get('tokens', 'words'))
+        """Reads the vocabulary in a :class:`lib.checked_hdf5.CheckedGroup`.
+
+        Raises:
+            ValueError: If it is not a vocabulary.
+        """
+        # In version 1 of the formats the tokenizer was called "tokens", and could be missing.
+        name = 'tokens' if file.version == 1 else 'tokenizer'
+        tokenizer = file.text(name, default='words')
+        return cls(file.texts('vocabulary', 'tokens of the vocabulary'), tokenizer)
 
     def __len__(self):
         return len(self.tokens)

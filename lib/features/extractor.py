@@ -14,6 +14,7 @@ from PIL import Image
 from lib.errors import InputError
 from lib.features.feature_file import FeatureSource
 from lib.features.images import UnreadableImageError, convert_image, prepare_image, read_image
+from lib.files import check_input
 from models.caffe.caffemodel import Caffemodel
 
 # How Karpathy's features were extracted.
@@ -203,6 +204,7 @@ class FeatureExtractor:
 
 def _load_network(path):
     try:
+        check_input(path)
         network = Caffemodel(path)
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error

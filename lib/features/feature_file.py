@@ -1,18 +1,27 @@
 """Image features: Karpathy's ``vgg_feats.mat`` and files like it."""
 
 import json
+import math
+import re
 from dataclasses import dataclass
 
 import h5py
 import numpy
 import scipy.io
 
+from lib.checked_hdf5 import check_self_contained
 from lib.errors import InputError
-from lib.files import check_self_contained, open_output, write_hdf5
+from lib.files import check_input, open_output
+from lib.hdf5 import as_text, write_hdf5
+from lib.memory import check_memory
 
 # Values converted or checked at a time: few enough to need little memory, many enough to make
 # Python's overhead negligible.
 BLOCK = 1 << 22
+MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
+# Pixels; no CNN that is worth having takes larger images.
+MAX_IMAGE_SIZE = 2048
+RESIZE_MODES = 'warp', 'crop'
 # A variable in a MATLAB 5 file is smaller than 2 GB.
 MATLAB_5_LIMIT = 2**31
 
@@ -27,6 +36,9 @@ class FeatureSource:
         image_size (int): Width and height of the network's input, pixels.
         mean (list of float): Subtracted from blue, green and red.
         resize (str): ``'warp'`` or ``'crop'``, see :func:`lib.features.images.prepare_image`.
+
+    Raises:
+        InputError: If no feature can be extracted like that.
     """
 
     network: str
@@ -35,14 +47,41 @@ class FeatureSource:
     mean: list[float]
     resize: str
 
+    def __post_init__(self):
+        for name in 'network', 'layer':
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f'{getattr(self, name)!r} is not a name', option=name)
+        if type(self.image_size) is not int or not 0 < self.image_size <= MAX_IMAGE_SIZE:
+            raise InputError(
+                f'{self.image_size} is not from 1 to {MAX_IMAGE_SIZE}', option='image_size'
+            )
+        if (
+            not isinstance(self.mean, list)
+            or len(self.mean) != 3
+            or not all(type(value) in (int, float) and 0 <= value <= 255 for value in self.mean)
+        ):
+            raise InputError(f'{self.mean}: must be three numbers from 0 to 255', option='mean')
+        if self.resize not in RESIZE_MODES:
+            raise InputError(f'{self.resize} is not warp or crop', option='resize')
+
     @staticmethod
     def to_json(source: 'FeatureSource | None') -> str:
         return json.dumps(source and vars(source))
 
     @staticmethod
     def from_json(text: str) -> 'FeatureSource | None':
+        """Converts what :meth:`to_json` returned.
+
+        Raises:
+            ValueError: If it is something else.
+        """
         fields = json.loads(text)
-        return fields and FeatureSource(**fields)
+        if fields is None:
+            return None
+        try:
+            return FeatureSource(**fields)
+        except (InputError, TypeError) as error:
+            raise ValueError(f'features cannot have been extracted with {fields}') from error
 
 
 @dataclass
@@ -127,8 +166,7 @@ def load_features(path: str, allocate=numpy.empty) -> Features:
             numbers.
     """
     try:
-        with open(path, 'rb'):
-            pass
+        check_input(path)
         if h5py.is_hdf5(path):
             array, source = _read_matlab_73(path, allocate)
         else:
@@ -160,7 +198,7 @@ def save_features(path: str, features: Features):
     if _is_hdf5_name(path):
         with write_hdf5(path) as file:
             file['feats'] = features.array
-            file.attrs['feature_source'] = source
+            file.attrs['feature_source'] = numpy.bytes_(source)
     else:
         with open_output(path) as file:
             scipy.io.savemat(file, {'feats': features.array.T, 'feature_source': source})
@@ -185,13 +223,18 @@ def _is_hdf5_name(path):
 
 
 def _read_matlab_5(path):
-    variables = scipy.io.loadmat(path, variable_names=['feats', 'feature_source'])
-    if 'feats' not in variables:
-        names = ', '.join(name for name, *_ in scipy.io.whosmat(path)) or 'nothing'
-        raise InputError(f'{path}: has no variable "feats", only: {names}')
-    feats = variables.pop('feats')
-    _check_feats(path, getattr(feats, 'shape', ()), getattr(feats, 'dtype', None))
-    source = None
+    contained = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
+    if 'feats' not in contained:
+        raise _missing_feats(path, contained)
+    # Before anything is read, since it may be compressed.
+    shape, kind = contained['feats']
+    _check_feats(path, shape, MATLAB_FLOATS.get(kind, kind))
+    names = [name for name in ('feats', 'feature_source') if name in contained]
+    if contained.get('feature_source', ((1,), 'char')) != ((1,), 'char'):
+        raise ValueError('feature_source is not a text')
+    variables = scipy.io.loadmat(path, variable_names=names)
+    feats, source = variables.pop('feats'), None
+    _check_feats(path, feats.shape, feats.dtype.name)  # only now complex numbers are seen
     if 'feature_source' in variables:
         source = FeatureSource.from_json(variables['feature_source'].item())
     # MATLAB stores column after column, so the transpose needs no copy.
@@ -203,20 +246,29 @@ def _read_matlab_73(path, allocate):
         # Only these: MATLAB's own files may contain references. "in" would follow a link.
         check_self_contained(path, file, [name for name in file if name == 'feats'])
         if not isinstance(file.get('feats'), h5py.Dataset):
-            raise InputError(f'{path}: has no variable "feats", only: {", ".join(file)}')
+            raise _missing_feats(path, file)
         feats = file['feats']
-        _check_feats(path, feats.shape, feats.dtype)
+        _check_feats(path, feats.shape or (), feats.dtype.name)
+        source = FeatureSource.from_json(as_text(file.attrs.get('feature_source', 'null')))
         array = allocate(feats.shape, 'float32')
-        feats.read_direct(array)
-        return array, FeatureSource.from_json(file.attrs.get('feature_source', 'null'))
+        with numpy.errstate(over='ignore'):  # becomes infinite, which is an error where it is used
+            feats.read_direct(array)
+        return array, source
 
 
-def _check_feats(path, shape, dtype):
+def _missing_feats(path, names):
+    names = [*names]
+    shown = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
+    return InputError(f'{path}: has no variable "feats", only: {shown or "nothing"}')
+
+
+def _check_feats(path, shape, type_name):
     if len(shape) != 2 or 0 in shape:
         actual = ' x '.join(map(str, shape)) or 'not an array'
         raise InputError(f'{path}: feats is {actual}; expected D x N, a column per image')
-    if dtype is None or dtype.kind not in 'fiu':
-        raise InputError(f'{path}: feats contains {dtype}, not real numbers')
+    if not re.fullmatch(r'float\d+|u?int\d+', type_name):
+        raise InputError(f'{path}: feats contains {type_name}, not real numbers')
+    check_memory(math.prod(shape) * max(numpy.dtype(type_name).itemsize, 4), f'{path}: feats')
 
 
 def _convert_to_float32(array):
@@ -229,5 +281,7 @@ def _convert_to_float32(array):
         # Value n is written at or before the place it is read from, so none is overwritten
         # before it is read.
         for start in range(0, flat.size, BLOCK):
-            converted[start : start + BLOCK] = flat[start : start + BLOCK].astype('float32')
+            with numpy.errstate(over='ignore'):  # becomes infinite, as in _read_matlab_73
+                block = flat[start : start + BLOCK].astype('float32')
+            converted[start : start + BLOCK] = block
     return converted.reshape(array.shape)

@@ -8,6 +8,7 @@ import numpy
 from PIL import Image, ImageOps
 
 from lib.errors import InputError
+from lib.files import check_input
 
 # The files of a folder that count as images. Pillow also opens PDF and HDF5 files.
 SUFFIXES = (
@@ -52,6 +53,7 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
 
 def _read_list(path):
     try:
+        check_input(path)
         with open(path, encoding='utf-8-sig') as file:
             return [line.strip() for line in file if line.strip()]
     except OSError as error:
@@ -83,6 +85,7 @@ def read_image(path: str) -> Image.Image:
         UnreadableImageError: If the file is missing, damaged or not an image.
     """
     try:
+        check_input(path)
         with Image.open(path) as image:
             return convert_image(image)
     except Exception as error:

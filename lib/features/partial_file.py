@@ -7,7 +7,7 @@ import chainer
 import h5py
 import numpy
 
-from lib.files import check_self_contained
+from lib.hdf5 import check_self_contained
 
 
 class PartialFeatures:

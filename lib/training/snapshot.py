@@ -4,10 +4,11 @@ import json
 
 import numpy
 from chainer import training
-from chainer.serializers import HDF5Deserializer, HDF5Serializer
+from chainer.serializers import HDF5Serializer
 
+from lib.checked_hdf5 import CheckedDeserializer, DamagedError
 from lib.errors import InputError
-from lib.files import read_hdf5, write_hdf5
+from lib.hdf5 import read_hdf5, write_hdf5, write_text
 
 FILE_NAME = 'snapshot.h5'
 # What settings were called before version 1.0.
@@ -45,7 +46,7 @@ class Snapshot(training.Extension):
 
     def __call__(self, trainer):
         with write_hdf5(f'{trainer.out}/{FILE_NAME}', 'snapshot') as file:
-            file.attrs['settings'] = json.dumps(self._settings)
+            write_text(file, 'settings', json.dumps(self._settings))
             HDF5Serializer(file.create_group('trainer'), compression=None).save(trainer)
 
 
@@ -61,6 +62,8 @@ class RandomState(training.Extension):
         position = serializer('position', position)
         has_gauss = serializer('has_gauss', has_gauss)
         gauss = serializer('gauss', gauss)
+        if not 0 <= position <= len(keys):
+            raise DamagedError(f'the position of the random numbers is {position}')
         numpy.random.set_state((algorithm, keys, position, has_gauss, gauss))
 
 
@@ -76,11 +79,31 @@ def load_snapshot(path, trainer, settings):
         InputError: If the file is not a snapshot, or of a training run with other settings.
     """
     with read_hdf5(path, 'snapshot', written_by='train.py') as file:
-        for name, saved in json.loads(file.attrs['settings']).items():
-            name = RENAMED_SETTINGS.get(name, name)
-            if settings.get(name) != saved:
-                raise InputError(
-                    f'{settings.get(name)}: {path} was written with {saved}, which cannot change',
-                    option=OPTION_OF_SETTING.get(name, name),
-                )
-        HDF5Deserializer(file['trainer']).load(trainer)
+        _check_settings(path, json.loads(file.text('settings')), settings)
+        optimizer = trainer.updater.get_optimizer('main')
+        for param in optimizer.target.params():
+            # So that what is read must have the same shape.
+            param.update_rule._init_states(param)
+        CheckedDeserializer(file['trainer']).load(trainer)
+        _check_order(trainer.updater.get_iterator('main'))
+
+
+def _check_settings(path, saved_settings, settings):
+    if not isinstance(saved_settings, dict):
+        raise DamagedError('the settings are not a dictionary')
+    for name, saved in saved_settings.items():
+        name = RENAMED_SETTINGS.get(name, name)
+        if settings.get(name) != saved:
+            raise InputError(
+                f'{settings.get(name)}: {path} was written with {saved}, which cannot change',
+                option=OPTION_OF_SETTING.get(name, name),
+            )
+
+
+def _check_order(iterator):
+    """Checks that an iterator goes through all captions."""
+    order = iterator._state.order
+    if not numpy.array_equal(numpy.sort(order), numpy.arange(len(order))):
+        raise DamagedError('the order of the captions is not a permutation')
+    if not 0 <= iterator.current_position < len(order):
+        raise DamagedError(f'the position in the epoch is {iterator.current_position}')

@@ -8,6 +8,7 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
 from lib.errors import InputError
 from lib.features.feature_file import FeatureSource
+from lib.hdf5 import write_text
 from lib.trained_model import TrainedModel
 from tests.helpers.samples import random_features, small_model
 
@@ -71,13 +72,14 @@ def test_loading_an_incomplete_file_names_it(tmp_path, part):
         TrainedModel.load(path)
 
 
-@pytest.mark.parametrize('attribute', ['hyperparameters', 'feature_source'])
-def test_loading_a_file_with_invalid_attributes_names_it(tmp_path, attribute):
+@pytest.mark.parametrize('name', ['hyperparameters', 'feature_source'])
+def test_loading_a_file_with_invalid_texts_names_it(tmp_path, name):
     path = tmp_path / 'invalid.h5'
     for value in '{', '{"unknown": 1}':
         small_model().save(path)
         with h5py.File(path, 'a') as file:
-            file.attrs[attribute] = value
+            del file[name]
+            write_text(file, name, value)
         with pytest.raises(InputError, match=r'invalid\.h5: '):
             TrainedModel.load(path)
 

@@ -1,0 +1,146 @@
+"""HDF5 files: written whole or not at all, and checked before they are used."""
+
+import contextlib
+import os
+
+import h5py
+import numpy
+
+from lib.checked_hdf5 import CheckedGroup, DamagedError, check_self_contained
+from lib.errors import InputError
+from lib.files import check_input, open_output
+
+# The version of all formats. Version 1 had HDF5's strings of variable length, whose reader in
+# HDF5's library never returns from some damaged files.
+VERSION = 2
+
+
+@contextlib.contextmanager
+def write_hdf5(path, kind=None):
+    """Yields an open HDF5 file that becomes ``path``.
+
+    Args:
+        path (str): File to write.
+        kind (str): ``'captions'``, ``'model'`` or ``'snapshot'`` marks it as one of our formats.
+    """
+    with open_output(path) as file:
+        output = HDF5Output(file)
+        with h5py.File(output, 'w') as hdf5:
+            if kind is not None:
+                hdf5.attrs['format'] = numpy.bytes_(_format_of(kind, VERSION))
+            yield hdf5
+        output.raise_error()
+
+
+def write_text(group, name, text):
+    """Adds a text as an array of its bytes in UTF-8."""
+    group[name] = numpy.frombuffer(text.encode(), 'uint8')
+
+
+def write_texts(group, name, texts):
+    """Adds texts as one array of bytes, and ``NAME_offsets``, where each begins and ends."""
+    encoded = [text.encode() for text in texts]
+    group[name] = numpy.frombuffer(b''.join(encoded), 'uint8')
+    group[f'{name}_offsets'] = numpy.cumsum([0, *map(len, encoded)], dtype='int64')
+
+
+@contextlib.contextmanager
+def read_hdf5(path, kind, written_by):
+    """Yields the content of a file that :func:`write_hdf5` wrote, as a :class:`CheckedGroup`.
+
+    Args:
+        path (str): File to read.
+        kind (str): As for :func:`write_hdf5`.
+        written_by (str): The script that writes such files, for error messages.
+
+    Raises:
+        InputError: If the file is missing, of another kind or damaged. In the block,
+            ``ValueError`` and other errors of h5py, NumPy and Chainer count as damage.
+    """
+    try:
+        check_input(path)
+        with h5py.File(path) as file:
+            versions = {_format_of(kind, number): number for number in range(1, VERSION + 1)}
+            version = versions.get(as_text(file.attrs.get('format')))
+            if version is None:
+                raise InputError(f'{path}: not a {kind} file; {written_by} writes one')
+            check_self_contained(path, file)
+            yield CheckedGroup(file, version)
+    except FileNotFoundError:
+        raise InputError(f'{path}: no such file; {written_by} writes it') from None
+    except DamagedError as error:
+        raise InputError(
+            f'{path}: not a {kind} file, or damaged ({error}); {written_by} writes one'
+        ) from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # not from h5py
+            raise InputError(f'{path}: {error.strerror}') from error
+        raise InputError(
+            f'{path}: not a {kind} file, or damaged; {written_by} writes one'
+        ) from error
+
+
+def as_text(attribute):
+    """Returns an attribute that is a text, of fixed or of variable length; None if it is not."""
+    if isinstance(attribute, bytes):
+        return attribute.decode(errors='replace')
+    return attribute if isinstance(attribute, str) else None
+
+
+class HDF5Output:
+    """A file that h5py writes to, whose errors wait until HDF5 is done with it.
+
+    HDF5's library crashes after a write that failed, on a full disk for example. So it is told
+    that all went well, and :meth:`raise_error` says what did not.
+
+    Args:
+        file (io.BufferedRandom): The file that is written, empty.
+    """
+
+    def __init__(self, file):
+        self._file, self._error = file, None
+        self._position = self._size = 0
+
+    def seek(self, position, whence=os.SEEK_SET):
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = base + position
+        return self._position
+
+    def tell(self):
+        return self._position
+
+    def read(self, size=-1):
+        return self._keep_error(self._file.read, size) or b''
+
+    def write(self, data):
+        self._keep_error(self._file.write, data)
+        self._position += len(data)
+        self._size = max(self._size, self._position)
+        return len(data)
+
+    def truncate(self, size=None):
+        self._size = self._position if size is None else size
+        self._keep_error(self._file.truncate, self._size)
+        return self._size
+
+    def flush(self):
+        self._keep_error(self._file.flush)
+
+    def raise_error(self):
+        """Raises the first error of an operation, if there was any."""
+        if self._error is not None:
+            raise self._error
+
+    def _keep_error(self, operate, *arguments):
+        """Does something at the current position, unless something has failed already."""
+        if self._error is None:
+            try:
+                self._file.seek(self._position)
+                return operate(*arguments)
+            except OSError as error:
+                self._error = error
+        return None
+
+
+def _format_of(kind, version):
+    return f'show-and-tell {kind} {version}'
