@@ -14,9 +14,12 @@ from lib.features.extractor import FeatureExtractor
 from lib.features.feature_file import Features, check_fits, save_features
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.partial_file import PartialFeatures
-from lib.files import check_output
+from lib.files import check_output, is_special_file, join_below
+from lib.fingerprint import fingerprint
 
 IMAGES_AT_ONCE = 32
+# Features take a row for each number up to the largest imgid.
+MAX_ROWS_PER_IMAGE = 1000
 
 
 def parse_args():
@@ -51,24 +54,31 @@ def parse_args():
 def main():
     args = parse_args()
     check_output(args.output)
+    if is_special_file(args.output):
+        raise InputError(f'--output {args.output}: is not a regular file')
     images = read_dataset(args.dataset)
-    paths = [os.path.join(args.image_root, image.filename) for image in images]
+    paths = [join_below(args.image_root, image.filename) for image in images]
     check_exist(args.image_root, paths)
     imgids = numpy.array([image.imgid for image in images])
+    n_rows = int(imgids.max()) + 1
+    check_density(args.dataset, len(images), n_rows)
     extractor = FeatureExtractor.load(
         args.cnn, select_device(args.gpu, args.tf32), **extraction_options(args)
     )
     cnn_stat = os.stat(args.cnn)
-    settings = {**vars(extractor.source), 'size': cnn_stat.st_size, 'modified': cnn_stat.st_mtime}
-    partial = PartialFeatures(args.output, int(imgids.max()) + 1, settings)
-
-    extract(args.output, extractor, partial, imgids, paths)
-    n_extracted = int(partial.done()[imgids].sum())
-    if not n_extracted:
-        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-    features = Features(partial.read(), extractor.source)
-    save_features(args.output, features)
-    partial.remove()
+    settings = {
+        **vars(extractor.source),
+        'cnn': [cnn_stat.st_size, cnn_stat.st_mtime],
+        'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
+    }
+    with PartialFeatures(args.output, len(paths), settings) as partial:
+        extract(args.output, extractor, partial, paths, n_rows)
+        n_extracted = int(partial.done.sum())
+        if not n_extracted:
+            raise InputError(f'--image-root {args.image_root}: none of the images can be read')
+        features = Features(partial.read(imgids, n_rows), extractor.source)
+        save_features(args.output, features)
+        partial.remove()
     size = features.array.shape[1]
     print(f'wrote {args.output}: {size} features of each of {n_extracted} images')
     if n_extracted == len(paths):
@@ -90,9 +100,18 @@ def check_exist(image_root, paths):
         )
 
 
-def extract(output, extractor, partial, imgids, paths):
+def check_density(dataset, n_images, n_rows):
+    """Checks that the numbers of images are not so sparse that nearly all rows would be empty."""
+    if n_rows > MAX_ROWS_PER_IMAGE * n_images:
+        raise InputError(
+            f'{dataset[0]}: has {n_images} images, but imgid {n_rows - 1} implies features of '
+            f'{n_rows:,}; number the images from 0'
+        )
+
+
+def extract(output, extractor, partial, paths, n_rows):
     """Extracts the features that an interrupted run has not."""
-    missing = numpy.flatnonzero(~partial.done()[imgids])
+    missing = numpy.flatnonzero(~partial.done)
     n_done = len(paths) - len(missing)
     if n_done:
         print(f'continuing after {n_done} of {len(paths)} images', file=sys.stderr)
@@ -101,9 +120,10 @@ def extract(output, extractor, partial, imgids, paths):
     ) as progress:
         missing_paths = [paths[index] for index in missing]
         for indices, features in extractor.extract(missing_paths, IMAGES_AT_ONCE, print_unreadable):
-            # Checked now, not after hours.
-            check_fits(output, (imgids.max() + 1, features.shape[1]))
-            partial.put(imgids[missing[indices]], features)
+            if partial.size is None:
+                # Checked now, not after hours.
+                check_fits(output, (n_rows, features.shape[1]))
+            partial.put(missing[indices], features)
             progress.update(len(indices))
 
 

@@ -2,10 +2,16 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
+import re
 import stat
 import tempfile
+
+from lib.errors import InputError
+
+TEMPORARY_SUFFIX = '.tmp'
 
 
 @contextlib.contextmanager
@@ -27,15 +33,17 @@ def open_output(path):
     path = os.fspath(path)
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')
+    temporary = os.path.join(folder, f'.{name}.{os.getpid()}{TEMPORARY_SUFFIX}')
     try:
         if is_special_file(path):
             with open(path, 'ab' if os.path.isfile(path) else 'wb') as file:
                 yield file
             return
         _make_folder(folder)
+        remove_leftovers(folder, name)
         try:
             with open(temporary, 'w+b') as file:
+                try_lock(file)  # tells other processes that this one is alive
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -47,6 +55,59 @@ def open_output(path):
         if error.errno is None or error.filename not in (None, folder, temporary):
             raise
         raise OSError(error.errno, os.strerror(error.errno), path) from error
+
+
+def remove_leftovers(folder, name=None):
+    """Removes the temporary files of :func:`open_output` whose processes were killed.
+
+    Args:
+        folder (str): Where they are.
+        name (str): Name of the file that they were to become; by default any.
+    """
+    pattern = r'\.' + (re.escape(name) if name else '.+') + r'\.\d+' + re.escape(TEMPORARY_SUFFIX)
+    for leftover in os.listdir(folder):
+        if re.fullmatch(pattern, leftover, re.DOTALL):
+            path = os.path.join(folder, leftover)
+            with contextlib.suppress(OSError), open(path, 'r+b') as file:
+                if try_lock(file):
+                    os.remove(path)
+
+
+def try_lock(file):
+    """Locks an open file, until it is closed or the process ends, however that may happen.
+
+    Returns:
+        bool: Whether no other process has locked it; True if the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def lock_folder(folder):
+    """Keeps other processes out of a folder, which is created if need be.
+
+    Raises:
+        InputError: If another process has locked it.
+    """
+    existed, path = os.path.exists(folder), os.path.join(folder, '.lock')
+    _make_folder(folder)
+    with open(path, 'ab') as file:
+        # Without a name, it is the file of a process that has just ended, and another may follow.
+        if not try_lock(file) or os.fstat(file.fileno()).st_nlink == 0:
+            raise InputError(f'{folder}: another process is writing to this folder')
+        try:
+            yield
+        finally:
+            os.remove(path)
+            if not existed:
+                with contextlib.suppress(OSError):  # not empty
+                    os.rmdir(folder)
 
 
 def check_output(path):
@@ -80,6 +141,20 @@ def check_input(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, 'not a regular file', path)
+
+
+def join_below(folder, name):
+    """Returns the path of a file in a folder, which a data set names.
+
+    Raises:
+        InputError: If the file is elsewhere: the name is absolute, or contains ``..`` or a link
+            that leads out of the folder.
+    """
+    path = os.path.join(folder, name)
+    root = os.path.realpath(folder)
+    if os.path.commonpath((root, os.path.realpath(path))) != root:
+        raise InputError(f'{path}: is not below {folder}')
+    return path
 
 
 def _make_folder(folder):

@@ -1,4 +1,4 @@
-import os
+import signal
 
 import chainer
 import numpy
@@ -7,11 +7,10 @@ from chainer.links.caffe import CaffeFunction
 
 from lib.features.feature_file import FeatureSource, load_features
 from lib.features.images import prepare_image, read_image
-from lib.features.partial_file import PartialFeatures
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, write_image, write_json
-from tests.helpers.scripts import run_script
+from tests.helpers.scripts import run_python, run_script
 
 N_IMAGES = 5
 # The images have the odd numbers.
@@ -31,14 +30,18 @@ def folder(tmp_path):
     return tmp_path
 
 
-def extract(folder, *flags, layer=LAYER):
-    inputs = [
+def arguments(folder, layer=LAYER):
+    return [
         *('-i', folder / 'googlenet.caffemodel'),
         *('--dataset', folder / 'dataset.json'),
         *('--image-root', folder),
         *('-o', folder / 'feats.mat'),
+        *('--layer', layer),
     ]
-    return run_script('extract_features.py', *inputs, '--layer', layer, *flags)
+
+
+def extract(folder, *flags, layer=LAYER):
+    return run_script('extract_features.py', *arguments(folder, layer), *flags)
 
 
 def test_writes_features_like_caffe_function(folder):
@@ -70,35 +73,38 @@ def test_features_of_an_unreadable_image_are_nan(folder):
     assert numpy.flatnonzero(is_finite).tolist() == [1, 3, 7, 9]
 
 
-def test_continues_after_an_interruption(folder):
-    extract(folder)
-    complete = load_features(folder / 'feats.mat').array
-    source = FeatureSource('googlenet.caffemodel', LAYER, 224, [103.939, 116.779, 123.68], 'warp')
-    caffemodel = os.stat(folder / 'googlenet.caffemodel')
-    settings = {**vars(source), 'size': caffemodel.st_size, 'modified': caffemodel.st_mtime}
-    # Values that the network does not compute, to see that they are not computed again.
-    PartialFeatures(str(folder / 'feats.mat'), 2 * N_IMAGES, settings).put(
-        [1, 5], numpy.full((2, 8), 7, 'float32')
-    )
-    process = extract(folder)
+# Runs extract_features.py and kills it once the features of two images have been kept.
+EXTRACT_AND_DIE = """
+import os, runpy, signal, sys
+import lib
+from lib.features.partial_file import PartialFeatures
+put = PartialFeatures.put
+def put_and_die(*arguments):
+    put(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+PartialFeatures.put = put_and_die
+import extract_features
+extract_features.IMAGES_AT_ONCE = 2
+extract_features.run_main(extract_features.main)
+"""
+
+
+def test_continues_after_being_killed(folder):
+    inputs = arguments(folder)
+    assert run_python(EXTRACT_AND_DIE, *inputs).returncode == -signal.SIGKILL
+    process = run_script('extract_features.py', *inputs)
     assert process.returncode == 0
     assert process.stderr == f'continuing after 2 of {N_IMAGES} images\n'
-    array = load_features(folder / 'feats.mat').array
-    assert (array[[1, 5]] == 7).all()
-    numpy.testing.assert_array_equal(array[[3, 7, 9]], complete[[3, 7, 9]])
+    continued = load_features(folder / 'feats.mat').array
     assert not (folder / 'feats.mat.partial').exists()
+    assert extract(folder).stderr == ''
+    numpy.testing.assert_array_equal(load_features(folder / 'feats.mat').array, continued)
 
 
-@pytest.mark.parametrize('damage', ['other settings', 'cut short'])
-def test_partial_features_that_cannot_be_used_are_discarded(folder, damage):
-    partial = PartialFeatures(str(folder / 'feats.mat'), 2 * N_IMAGES, {'network': 'other'})
-    partial.put([1], numpy.full((1, 8), 7, 'float32'))
-    if damage == 'cut short':
-        complete = (folder / 'feats.mat.partial').read_bytes()
-        (folder / 'feats.mat.partial').write_bytes(complete[: len(complete) // 2])
-    process = extract(folder)
-    assert process.stderr == ''
-    assert (load_features(folder / 'feats.mat').array[1] != 7).any()
+def test_features_extracted_with_other_settings_are_discarded(folder):
+    run_python(EXTRACT_AND_DIE, *arguments(folder), '--resize', 'crop')
+    assert (folder / 'feats.mat.partial').exists()
+    assert extract(folder).stderr == ''
 
 
 def test_suffix_h5_writes_hdf5(folder):
@@ -130,3 +136,23 @@ def test_invalid_input_is_rejected(folder):
     (folder / '3.jpg').unlink()
     assert_input_error(extract(folder), '1 of 5', '3.jpg')
     assert not (folder / 'feats.mat').exists()
+
+
+@pytest.mark.parametrize('name', ['../secret.jpg', '/etc/passwd', 'link.jpg', 'a/../../secret.jpg'])
+def test_images_that_are_not_below_the_image_root_are_refused(folder, name):
+    root = folder / 'root'
+    (root / 'a').mkdir(parents=True)
+    write_image(folder / 'secret.jpg')
+    (root / 'link.jpg').symlink_to(folder / 'secret.jpg')
+    (folder / 'list.tsv').write_text(f'{name}\ta dog\n')
+    flags = '--dataset', f'train={folder}/list.tsv', '--image-root', root
+    assert_input_error(extract(folder, *flags), name, 'is not below')
+
+
+def test_sparse_numbers_of_images_are_refused_with_what_they_imply(folder):
+    content = dataset(n_images=N_IMAGES)
+    content['images'][3]['imgid'] = 2**31 - 1
+    write_json(folder / 'dataset.json', content)
+    process = extract(folder)
+    assert_input_error(process, 'dataset.json', f'imgid {2**31 - 1}', f'{2**31:,}')
+    assert not list(folder.glob('feats*'))

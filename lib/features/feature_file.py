@@ -205,12 +205,13 @@ def save_features(path: str, features: Features):
 
 
 def check_fits(path, shape):
-    """Checks that float32 features of a shape are not too large for a MATLAB 5 file.
+    """Checks that float32 features of a shape fit into memory and, if it is one, a MATLAB 5 file.
 
     Raises:
-        InputError: If they are.
+        InputError: If they do not.
     """
     size = 4 * shape[0] * shape[1]
+    check_memory(size, f'{path}: features of {shape[0]:,} images')
     if size >= MATLAB_5_LIMIT and not _is_hdf5_name(path):
         raise InputError(
             f'{path}: {size / 2**30:.1f} GiB of features exceed the 2 GiB of a MATLAB 5 '

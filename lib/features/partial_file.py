@@ -4,66 +4,133 @@ import json
 import os
 
 import chainer
-import h5py
 import numpy
 
-from lib.hdf5 import check_self_contained
+from lib.errors import InputError
+from lib.files import check_input, try_lock
+
+# The first line of the file; settings and size of the features follow in the second one.
+FIRST_LINE = b'show-and-tell partial features 2\n'
+# Bytes of settings, and of records that are read at a time.
+MAX_SETTINGS, BLOCK_BYTES = 1 << 16, 1 << 24
 
 
 class PartialFeatures:
     """Keeps the features extracted so far in ``PATH.partial``, beside the final file.
 
+    The file only grows, by records of an image's number and its features. Whenever the program is
+    killed, all but the last record are complete. Use it in a ``with`` statement.
+
     Args:
         path (str): The file that all features will be written to.
-        n_images (int): Number of rows, gaps between the images' numbers included.
-        settings (dict): How the features are extracted, JSON values. Features extracted with
-            other settings, or for another number of images, are deleted.
+        n_images (int): Number of images.
+        settings (dict): What is extracted from which images, JSON values. Features that were
+            extracted with other settings are deleted.
+
+    Attributes:
+        done (array): Whether the features of each image are there, (n_images,), bool.
+        size (int): Size of the features, None if there are none.
+
+    Raises:
+        InputError: If another process is writing the file.
+        OSError: If the file cannot be read or written.
     """
 
     def __init__(self, path, n_images, settings):
-        self.path = f'{path}.partial'
-        self._n_images = n_images
-        self._settings = json.dumps(settings)
-        if not self._matches():
+        self.path, self.size, self._settings = f'{path}.partial', None, settings
+        self.done = numpy.zeros(n_images, bool)
+        if os.path.exists(self.path):
+            check_input(self.path)
+        self._file = open(self.path, 'a+b')  # noqa: SIM115
+        if not try_lock(self._file):
+            raise InputError(f'{self.path}: another process is writing this file')
+        self._start = self._read_header()
+        if self.size is not None:
+            self._find_done()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if not self.done.any():
             self.remove()
+        self._file.close()
 
-    def _matches(self):
-        try:
-            with h5py.File(self.path) as file:
-                check_self_contained(self.path, file)
-                return (
-                    file.attrs['made_by'] == self._settings
-                    and len(file['feats']) == len(file['done']) == self._n_images
-                )
-        except (OSError, KeyError):
-            return False  # missing, or cut short while it was written
-
-    def done(self):
-        """Returns whether the features of each image are there, (n_images,), bool."""
-        if not os.path.exists(self.path):
-            return numpy.zeros(self._n_images, bool)
-        with h5py.File(self.path) as file:
-            return file['done'][()]
-
-    def put(self, imgids, features):
+    def put(self, images, features):
         """Adds the features (n, D) of some images, from any device."""
         features = chainer.get_device('@numpy').send(features)
-        with h5py.File(self.path, 'a') as file:
-            if 'feats' not in file:
-                file.attrs['made_by'] = self._settings
-                shape = self._n_images, features.shape[1]
-                file.create_dataset('feats', shape, 'float32', fillvalue=numpy.nan)
-                file['done'] = numpy.zeros(self._n_images, bool)
-            for imgid, row in zip(imgids, features):
-                file['feats'][imgid] = row
-                file['done'][imgid] = True
+        content = b''
+        if self.size is None:
+            self.size = features.shape[1]
+            header = json.dumps({'settings': self._settings, 'size': self.size}).encode()
+            content = FIRST_LINE + header + b'\n'
+            self._file.truncate(0)
+            self._start = len(content)
+        elif features.shape[1] != self.size:
+            raise InputError(
+                f'{self.path}: has features of size {self.size}, but the network computes '
+                f'{features.shape[1]}; delete the file'
+            )
+        records = numpy.empty(len(images), self._record_type)
+        records['image'], records['features'] = images, features
+        self._file.write(content + records.tobytes())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.done[images] = True
 
-    def read(self):
-        """Returns all features, (n_images, D), float32, NaN where there are none yet."""
-        with h5py.File(self.path) as file:
-            return file['feats'][()]
+    def read(self, rows, n_rows):
+        """Returns all features.
+
+        Args:
+            rows (array): The row of each image, (n_images,), integers.
+            n_rows (int): Number of rows.
+
+        Returns:
+            array: (n_rows, D), float32, NaN in rows without an image or without features.
+        """
+        result = numpy.full((n_rows, self.size), numpy.nan, 'float32')
+        for images, features in self._records():
+            result[rows[images]] = features
+        return result
 
     def remove(self):
-        """Deletes the file, if there is one."""
-        if os.path.exists(self.path):
-            os.remove(self.path)
+        """Deletes the file."""
+        os.remove(self.path)
+
+    @property
+    def _record_type(self):
+        return numpy.dtype([('image', '<i4'), ('features', '<f4', (self.size,))])
+
+    def _read_header(self):
+        """Sets the size, if the header is as expected; returns where the records begin."""
+        self._file.seek(0)
+        first_line = self._file.readline(len(FIRST_LINE))
+        second_line = self._file.readline(MAX_SETTINGS)
+        try:
+            header = json.loads(second_line)
+            is_complete = first_line == FIRST_LINE and second_line.endswith(b'\n')
+            if is_complete and header['settings'] == self._settings:
+                size = header['size']
+                if type(size) is int and 0 < size < BLOCK_BYTES:
+                    self.size = size
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass  # not such a file, or only its beginning was written
+        return self._file.tell()
+
+    def _find_done(self):
+        # A record that is incomplete is cut off, so that no other one is added to its half.
+        n_bytes = os.fstat(self._file.fileno()).st_size - self._start
+        self._file.truncate(self._start + n_bytes - n_bytes % self._record_type.itemsize)
+        for images, _ in self._records():
+            if images.min() < 0 or images.max() >= len(self.done):
+                self.size = None  # damaged
+                self.done[:] = False
+                return
+            self.done[images] = True
+
+    def _records(self):
+        """Yields images and features, (n,) and (n, D), some at a time."""
+        n_records = max(1, BLOCK_BYTES // self._record_type.itemsize)
+        self._file.seek(self._start)
+        while len(records := numpy.fromfile(self._file, self._record_type, n_records)):
+            yield records['image'], records['features']

@@ -4,7 +4,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lib.files import check_output, open_output, write_json
+from lib.errors import InputError
+from lib.files import (
+    check_input,
+    check_output,
+    join_below,
+    lock_folder,
+    open_output,
+    remove_leftovers,
+    write_json,
+)
+from tests.helpers.scripts import run_python
 
 
 def test_open_output_replaces_the_file_at_the_end(tmp_path):
@@ -90,3 +100,74 @@ def test_write_json_keeps_any_text(tmp_path):
     text = (tmp_path / 'file.json').read_text(encoding='utf-8')
     assert 'a café 犬' in text
     assert json.loads(text) == content
+
+
+# Is killed while it writes a file.
+WRITE_AND_DIE = """
+import os, signal, sys
+import lib
+from lib.files import open_output
+with open_output(sys.argv[1]) as file:
+    file.write(b'half')
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_temporary_files_of_killed_processes_are_removed(tmp_path):
+    for name in 'file.txt', 'other.txt':
+        run_python(WRITE_AND_DIE, tmp_path / name)
+    assert len(os.listdir(tmp_path)) == 2
+    with open_output(tmp_path / 'file.txt') as file:
+        # The one of this process, and that of the other file.
+        assert len(os.listdir(tmp_path)) == 2
+        remove_leftovers(tmp_path)
+        assert os.listdir(tmp_path) == [os.path.basename(file.name)]
+    assert os.listdir(tmp_path) == ['file.txt']
+
+
+def test_other_files_are_not_taken_for_temporary_ones(tmp_path):
+    names = {'.file.txt.tmp', 'file.txt.1.tmp', '.file.txt.1.tmp.h5', '.file.txt.x.tmp', '.tmp'}
+    for name in names:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert set(os.listdir(tmp_path)) == names
+
+
+def test_a_locked_folder_is_refused_to_others_until_its_process_ends(tmp_path):
+    code = (
+        'import os, sys\n'
+        'from lib.files import lock_folder\n'
+        'with lock_folder(sys.argv[1]):\n'
+        '    print("locked", flush=True)\n'
+        '    os._exit(0)\n'  # as if killed: the file stays
+    )
+    folder = tmp_path / 'result'
+    with lock_folder(folder):
+        assert 'another process is writing to this folder' in run_python(code, folder).stderr
+    assert not folder.exists()
+    for _ in range(2):
+        assert run_python(code, folder).stdout == 'locked\n'
+    assert os.listdir(folder) == ['.lock']
+
+
+def test_a_locked_folder_with_files_stays(tmp_path):
+    with lock_folder(tmp_path / 'result'):
+        (tmp_path / 'result' / 'log').touch()
+    assert os.listdir(tmp_path / 'result') == ['log']
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, lambda path: os.symlink('/dev/zero', path)])
+def test_what_is_no_file_is_refused_as_input(tmp_path, make):
+    make(tmp_path / 'input')
+    with pytest.raises(OSError, match='input'):
+        check_input(tmp_path / 'input')
+
+
+def test_join_below(tmp_path):
+    (tmp_path / 'root').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'root')
+    assert join_below(tmp_path / 'link', 'a/../b.jpg') == str(tmp_path / 'link' / 'a/../b.jpg')
+    for name in '../b.jpg', '/b.jpg', 'a/../../rooted/b.jpg':
+        with pytest.raises(InputError, match='is not below'):
+            join_below(tmp_path / 'link', name)
