@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 
 import lib  # noqa: F401  patches Chainer
 
@@ -15,33 +16,26 @@ from chainer.training import extensions
 
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import (
-    ArgumentParser,
-    add_device_flags,
-    add_seed_flag,
-    fraction,
-    positive_int,
-    run_main,
-)
+from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
 from lib.device import select_device, set_seed
 from lib.errors import InputError
 from lib.features.feature_file import load_features
-from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, make_allocator, send_features
+from lib.files import lock_folder, remove_leftovers
+from lib.fingerprint import fingerprint
+from lib.memory import check_memory
 from lib.trained_model import TrainedModel
 from lib.training import flags
 from lib.training.best_epoch import CRITERIA, SaveBest, ScoreCaptions, StopTrigger, best_index
-from lib.training.reports import (
-    EpochLog,
-    PlotLog,
-    PrintCaptions,
-    PrintEpoch,
-    ProgressBar,
-    add_perplexity,
-)
+from lib.training.divergence import BatchIterator, CheckLoss
+from lib.training.epoch_log import EpochLog, add_perplexity
+from lib.training.interruption import Interruption
+from lib.training.optimizers import OPTIMIZERS
+from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar
+from lib.training.run_record import record_run
 from lib.training.schedules import ScheduledSampling
 from lib.training.snapshot import FILE_NAME, RandomState, Snapshot, load_snapshot
-from models.show_and_tell import ShowAndTell
+from models.show_and_tell import ShowAndTell, count_values
 
 N_REPORTED_IMAGES = 4
 
@@ -55,72 +49,24 @@ def parse_args():
         help='on a GPU, keep the features in 16 bits, half the memory; none may exceed 65504',
     )
     add_seed_flag(parser, 'weights, the order of captions and dropout')
-    add_file_flags(parser)
-    add_network_flags(parser)
+    flags.add_file_flags(parser)
+    flags.add_network_flags(parser)
     flags.add_optimization_flags(parser)
     flags.add_selection_flags(parser)
     return parser.parse_args()
 
 
-def add_file_flags(parser):
-    group = parser.add_argument_group('files')
-    add_data_flags(group)
-    group.add_argument(
-        '-o',
-        '--output',
-        default='result',
-        metavar='FOLDER',
-        help='folder for models, log, plots and snapshot',
-    )
-    group.add_argument(
-        '-m', '--model', metavar='FILE', help='trained model to start from; its sizes are kept'
-    )
-    group.add_argument(
-        '--resume',
-        action='store_true',
-        help=f'continue the training run in the output folder from its {FILE_NAME}',
-    )
-
-
-def add_network_flags(parser):
-    group = parser.add_argument_group('network')
-    for name, default, description in (
-        ('hidden', 512, 'size of the LSTM'),
-        ('embed', 512, 'size of the embedding'),
-        ('layers', 1, 'number of stacked LSTMs'),
-    ):
-        group.add_argument(
-            f'--{name}',
-            type=positive_int,
-            metavar='N',
-            help=f'{description}; unless given, {default} or that of --model',
-        )
-    group.add_argument(
-        '--dropout',
-        type=fraction,
-        default=0.5,
-        metavar='RATIO',
-        help='share of values that dropout sets to zero; 0 turns it off',
-    )
-    group.add_argument(
-        '--standardize',
-        action='store_true',
-        help='give features mean 0 and standard deviation 1 over the training images; stored in '
-        'the model',
-    )
-
-
 def main():
     args = parse_args()
     device = select_device(args.gpu, args.tf32)
+    with lock_folder(args.output):
+        remove_leftovers(args.output)
+        return train(args, device)
+
+
+def train(args, device):
     snapshot = os.path.join(args.output, FILE_NAME)
-    if not args.resume and os.path.exists(snapshot):
-        raise InputError(
-            f'--output {args.output}: already contains a training run; continue it with '
-            '--resume or choose another folder'
-        )
-    if args.resume and not os.path.exists(snapshot):
-        raise InputError(f'--resume: there is no {snapshot}')
+    check_snapshot(args, snapshot)
     dataset = CaptionDataset.load(args.captions)
     for split in 'train', 'val':
         if not dataset.images_of(split).size:
@@ -130,39 +76,57 @@ def main():
     features.check_images(dataset.imgid)
 
     set_seed(args.seed)
-    model = make_model(args, dataset, features)
+    model = make_model(args, dataset, features, device)
     model.network.to_device(device)
+    data = {'captions': dataset.fingerprint(), 'features': fingerprint(features.array)}
+    model.run = record_run(vars(args), data, device)
     settings = {
+        **data,
         **flags.fixed_settings(args),
         **model.network.hyperparameters,
         'training_captions': len(dataset.captions_of('train')),
     }
     device_features = send_features(features.array, device, feature_type)
     del features  # on a GPU, the only copy is there now
-    trainer = make_trainer(args, dataset, device_features, model)
-    trainer.extend(RandomState())
-    trainer.extend(Snapshot(settings))
-    if args.resume:
-        load_snapshot(snapshot, trainer, settings)
-    os.makedirs(args.output, exist_ok=True)  # fails now rather than after the first epoch
-    # A loss that overflows ends the training with an error message of its own.
-    with numpy.errstate(over='ignore', invalid='ignore'):
-        trainer.run(show_loop_exception_msg=False)
+    with Interruption() as interruption:
+        trainer = make_trainer(args, dataset, device_features, model, interruption)
+        trainer.extend(RandomState())
+        trainer.extend(Snapshot(settings, args.snapshot_every))
+        if args.resume:
+            load_snapshot(snapshot, trainer, settings)
+        # A loss that overflows ends the training with an error message of its own.
+        with numpy.errstate(over='ignore', invalid='ignore'):
+            trainer.run(show_loop_exception_msg=False)
+        if interruption.exit_code is not None:
+            save_interrupted(trainer, snapshot)
+            return interruption.exit_code
     print_best(args, trainer)
+    return 0
 
 
-def make_model(args, dataset, features):
+def check_snapshot(args, snapshot):
+    if not args.resume and os.path.exists(snapshot):
+        raise InputError(
+            f'--output {args.output}: already contains a training run; continue it with '
+            '--resume or choose another folder'
+        )
+    if args.resume and not os.path.exists(snapshot):
+        raise InputError(f'--resume: there is no {snapshot}')
+
+
+def make_model(args, dataset, features, device):
     """Returns a new model, or the one to start from, with the settings of the flags."""
     feature_size = features.array.shape[1]
     if args.model is None:
-        network = ShowAndTell(
-            feature_size,
-            len(dataset.vocabulary),
-            args.embed or 512,
-            args.hidden or 512,
-            args.dropout,
-            args.layers or 1,
-        )
+        sizes = {
+            'feature_size': feature_size,
+            'vocabulary_size': len(dataset.vocabulary),
+            'embed_size': args.embed or 512,
+            'hidden_size': args.hidden or 512,
+            'n_layers': args.layers or 1,
+        }
+        check_size(args, sizes, dataset, device)
+        network = ShowAndTell(**sizes, dropout=args.dropout)
         model = TrainedModel(network, dataset.vocabulary, features.source)
     else:
         model = load_model(args, dataset)
@@ -176,6 +140,23 @@ def make_model(args, dataset, features):
         mean, inverse_std = features.mean_and_inverse_std(train_imgids)
         network.feature_mean[:], network.feature_scale[:] = mean, inverse_std
     return model
+
+
+def check_size(args, sizes, dataset, device):
+    """Checks that a network can be trained in memory, before any is allocated for it."""
+    if device.xp is not numpy:
+        return  # CuPy says so itself, and nothing else is harmed
+    lengths = dataset.lengths[dataset.captions_of('train')]
+    # What is kept of each token for the backward pass, at least: input, gates and states.
+    n_kept = sizes['embed_size'] + 6 * sizes['hidden_size'] * sizes['n_layers']
+    n_tokens = min(args.batch_size, len(lengths)) * lengths.mean()
+    n_arrays = 2 + OPTIMIZERS[args.optimizer].n_states  # values, gradients, states
+    n_values = n_arrays * count_values(**sizes) + int(n_tokens * n_kept)
+    check_memory(
+        n_values * numpy.dtype('float32').itemsize,
+        f'training with --hidden {sizes["hidden_size"]}, --embed {sizes["embed_size"]}, --layers '
+        f'{sizes["n_layers"]} and --batch-size {args.batch_size}',
+    )
 
 
 def load_model(args, dataset):
@@ -194,19 +175,21 @@ def load_model(args, dataset):
     return model
 
 
-def make_trainer(args, dataset, features, model):
+def make_trainer(args, dataset, features, model, interruption):
     """Connects data, optimizer and network, and adds what happens during training."""
     device = model.network.device
     fetch_rows = RowPrefetcher(features) if is_in_host_memory(features) else None
     converter = make_converter(dataset, features, fetch_rows)
     train, val = dataset.captions_of('train'), dataset.captions_of('val')
+    # Chainer's iterator would go through the captions several times in one iteration.
+    batch_size = min(args.batch_size, len(train))
     updater = training.updaters.StandardUpdater(
-        chainer.iterators.SerialIterator(train, args.batch_size),
+        BatchIterator(train, batch_size),
         flags.optimizer_from_flags(args, model.network),
         converter=converter,
         device=device,
     )
-    stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by)
+    stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by, interruption)
     trainer = training.Trainer(updater, stop_trigger, args.output)
 
     val_iterator = chainer.iterators.SerialIterator(
@@ -218,7 +201,8 @@ def make_trainer(args, dataset, features, model):
     trainer.extend(flags.learning_rate_from_flags(args))
     if args.scheduled_sampling:
         trainer.extend(ScheduledSampling(model.network, args.scheduled_sampling, args.epoch))
-    trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // args.batch_size)))
+    trainer.extend(CheckLoss(dataset))
+    trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // batch_size)))
     add_reports(trainer, args.select_by, dataset, features, model)
     trainer.extend(SaveBest(model, args.select_by))
     trainer.extend(
@@ -234,7 +218,7 @@ def make_trainer(args, dataset, features, model):
 def add_reports(trainer, criterion, dataset, features, model):
     images = dataset.images_of('val')[:N_REPORTED_IMAGES]
     rows = model.network.device.send(dataset.imgid[images])
-    trainer.extend(EpochLog(add_perplexity))
+    trainer.extend(EpochLog(add_perplexity, model.run, CRITERIA[criterion][0]))
     trainer.extend(PrintEpoch())
     trainer.extend(PrintCaptions(model, dataset.filename[images], features[rows]))
     trainer.extend(PlotLog('loss', 'loss (nats per token)'))
@@ -242,6 +226,18 @@ def add_reports(trainer, criterion, dataset, features, model):
     if criterion == 'CIDEr':
         trainer.extend(ScoreCaptions(model, dataset, features))
         trainer.extend(PlotLog('CIDEr', 'CIDEr of captions'))
+
+
+def save_interrupted(trainer, snapshot):
+    """Saves what has been trained since the last snapshot."""
+    updater = trainer.updater
+    if updater.iteration:
+        trainer.get_extension('Snapshot')(trainer)
+        print(
+            f'stopped after iteration {updater.iteration}, {updater.epoch_detail:.2f} epochs: '
+            f'saved {snapshot}; the same command with --resume continues',
+            file=sys.stderr,
+        )
 
 
 def print_best(args, trainer):

@@ -102,8 +102,10 @@ class CheckedGroup:
     def text(self, name, default=None):
         """Reads what :func:`lib.hdf5.write_text` wrote, with a default for version 1."""
         if self.version == 1:
-            text = self._group.attrs.get(name, default)
-            text = self._dataset(name, ()).asstr()[()] if text is None else text
+            text = self._group.attrs.get(name)
+            if text is None and name in self._group:
+                text = self._dataset(name, ()).asstr()[()]
+            text = default if text is None else text
             if not isinstance(text, str):
                 raise DamagedError(f'{self._path(name)} is not a text')
             return text
@@ -156,18 +158,20 @@ class CheckedDeserializer(HDF5Deserializer):
 
     Args:
         group (CheckedGroup): What to read.
+        path (str): Where it is in the group; it need not exist if nothing is read from it.
     """
 
-    def __init__(self, group):
+    def __init__(self, group, path=''):
         super().__init__(group)
+        self._path = path
 
     def __getitem__(self, key):
-        # Parameters are named like "/output/W".
-        return CheckedDeserializer(self.group[key.lstrip('/')])
+        return CheckedDeserializer(self.group, self._join(key))
 
     def __call__(self, key, value):
+        key = self._join(key)
         if isinstance(value, str):
-            return self.group.text(key)
+            return self.group.text(key, default=value)
         is_array = isinstance(value, chainer.get_array_types())
         dtype = value.dtype if is_array else numpy.dtype(type(value))
         shape = value.shape if is_array else ()
@@ -176,6 +180,9 @@ class CheckedDeserializer(HDF5Deserializer):
             return type(value)(array)
         value[...] = chainer.backend.get_device_from_array(value).send(array)
         return value
+
+    def _join(self, key):
+        return f'{self._path}/{key}'.replace('//', '/').lstrip('/')
 
 
 def check_self_contained(path, group, names=None):

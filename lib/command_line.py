@@ -4,6 +4,7 @@ import argparse
 import io
 import os
 import shlex
+import signal
 import sys
 import warnings
 
@@ -11,6 +12,9 @@ import tqdm
 
 from lib.errors import InputError, InputWarning
 from lib.files import check_input
+
+# Exit codes after signals, 128 and their number; a hangup counts as a termination.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -136,6 +140,7 @@ def print_unreadable(error):
 def run_main(main):
     """Runs a script's ``main`` and exits with its result, or with 2 for wrong input."""
     _prepare_standard_streams()
+    _handle_signals()
     warnings.formatwarning = _format_warning
     try:
         status = main()
@@ -151,8 +156,20 @@ def run_main(main):
         # Of the host or, with CuPy's subclass, of a GPU.
         status = _print_error(f'not enough memory, try smaller batches or sizes ({error})')
     except KeyboardInterrupt:
-        status = 130
+        status = EXIT_CODES[signal.SIGINT]
     sys.exit(status)
+
+
+def _handle_signals():
+    """Lets signals end a script like an exception, so that temporary files are removed."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in signal.SIGTERM, signal.SIGHUP:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _exit)
+
+
+def _exit(number, frame):
+    sys.exit(EXIT_CODES[number])
 
 
 def _prepare_standard_streams():

@@ -12,7 +12,7 @@ from lib.files import check_input, open_output
 
 # The version of all formats. Version 1 had HDF5's strings of variable length, whose reader in
 # HDF5's library never returns from some damaged files.
-VERSION = 2
+FORMAT_VERSION = 2
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def write_hdf5(path, kind=None):
         output = HDF5Output(file)
         with h5py.File(output, 'w') as hdf5:
             if kind is not None:
-                hdf5.attrs['format'] = numpy.bytes_(_format_of(kind, VERSION))
+                hdf5.attrs['format'] = numpy.bytes_(_format_of(kind, FORMAT_VERSION))
             yield hdf5
         output.raise_error()
 
@@ -60,7 +60,7 @@ def read_hdf5(path, kind, written_by):
     try:
         check_input(path)
         with h5py.File(path) as file:
-            versions = {_format_of(kind, number): number for number in range(1, VERSION + 1)}
+            versions = {_format_of(kind, number): number for number in range(1, FORMAT_VERSION + 1)}
             version = versions.get(as_text(file.attrs.get('format')))
             if version is None:
                 raise InputError(f'{path}: not a {kind} file; {written_by} writes one')

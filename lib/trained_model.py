@@ -23,12 +23,15 @@ class TrainedModel:
         feature_source (FeatureSource): How the features it was trained on were extracted,
             None if unknown.
         path (str): The file it was read from, for error messages.
+        run (dict): How it was trained, see :func:`lib.training.run_record.record_run`; of a mean
+            of models, how each of them was; None if unknown.
     """
 
     network: ShowAndTell
     vocabulary: Vocabulary
     feature_source: FeatureSource | None = None
     path: str = 'the model'
+    run: dict | None = None
 
     @property
     def feature_size(self) -> int:
@@ -58,6 +61,7 @@ class TrainedModel:
         with write_hdf5(path, 'model') as file:
             write_text(file, 'hyperparameters', json.dumps(self.network.hyperparameters))
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
+            write_text(file, 'run', json.dumps(self.run))
             self.vocabulary.write_to(file)
             HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
 
@@ -75,7 +79,8 @@ class TrainedModel:
             _check_hyperparameters(hyperparameters, len(vocabulary), file['network'])
             network = ShowAndTell(**hyperparameters)
             CheckedDeserializer(file['network']).load(network)
-            return cls(network, vocabulary, source, str(path))
+            run = json.loads(file.text('run', default='null'))
+            return cls(network, vocabulary, source, str(path), run)
 
 
 def _check_hyperparameters(hyperparameters, vocabulary_size, group):

@@ -2,14 +2,16 @@
 
 import ast
 import os
+import re
 
 import pytest
 
+from lib.version import VERSION
 from tests.helpers.scripts import ROOT, run_python
 
 # The packages and modules of lib, lowest first. Each may import from its own level and below.
 LEVELS = [
-    {'errors', 'chainer_compat'},
+    {'errors', 'chainer_compat', 'version'},
     {'files', 'hdf5', 'checked_hdf5', 'memory', 'fingerprint', 'command_line', 'device'},
     {'captions'},
     {'features'},
@@ -121,3 +123,9 @@ def test_lib_imports_only_what_is_below_or_beside(name):
     parts = (imported.split('.') for imported in imports_of(name))
     above = ['.'.join(part) for part in parts if part[0] == 'lib' and LEVEL_OF[part[1]] > level]
     assert not above
+
+
+def test_version_is_the_same_everywhere():
+    for name in 'pyproject.toml', 'CITATION.cff':
+        with open(os.path.join(ROOT, name), encoding='utf-8') as file:
+            assert re.search(r'^version\W+([0-9.]+)', file.read(), re.MULTILINE)[1] == VERSION

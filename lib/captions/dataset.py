@@ -8,6 +8,7 @@ import tqdm
 from lib.captions.captioned_image import SPLITS
 from lib.captions.vocabulary import UNK, Vocabulary
 from lib.checked_hdf5 import DamagedError
+from lib.fingerprint import fingerprint
 from lib.hdf5 import read_hdf5, write_hdf5, write_texts
 
 # Type, number, smallest value of the arrays in captions.h5, and what their values are less than;
@@ -86,6 +87,13 @@ class CaptionDataset:
             filename=numpy.array([image.filename for image in images], object),
             raw=numpy.array([text for image in images for text in image.raw], object),
         )
+
+    def fingerprint(self) -> str:
+        """Returns a fingerprint of the content, whatever the version of the file's format."""
+        vocabulary = self.vocabulary
+        arrays = [getattr(self, name) for name in ('offsets', *INTEGER_ARRAYS)]
+        texts = [*vocabulary.tokens, vocabulary.tokenizer, *self.filename, *self.raw]
+        return fingerprint(*arrays, *texts)
 
     @property
     def lengths(self):

@@ -118,6 +118,7 @@ def average_weights(paths: list[str]) -> TrainedModel:
         for param in others:
             mean.array += param.array
         mean.array /= len(models)
+    models[0].run = {'mean_of': [model.run for model in models]}
     return models[0]
 
 

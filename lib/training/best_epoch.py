@@ -9,7 +9,8 @@ from lib.captioner import Captioner
 from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
 from lib.evaluation.metrics import CaptionScorer
-from lib.training.reports import REPORT_BEAM_WIDTH, VALIDATION
+from lib.training.epoch_log import VALIDATION
+from lib.training.reports import REPORT_BEAM_WIDTH
 
 # What epochs are compared by: the key in the log, and which of its values is the best.
 CRITERIA = {'loss': (f'{VALIDATION}/loss', min), 'CIDEr': (f'{VALIDATION}/CIDEr', max)}
@@ -59,13 +60,15 @@ class StopTrigger:
         max_epoch (int): The last epoch.
         patience (int): Epochs to wait for a better one; 0 never ends early.
         criterion (str): A key of ``CRITERIA``.
+        interruption (lib.training.interruption.Interruption): Ends it, too.
     """
 
-    def __init__(self, max_epoch, patience, criterion):
+    def __init__(self, max_epoch, patience, criterion, interruption):
         self._max_epoch, self._patience, self._criterion = max_epoch, patience, criterion
+        self._interruption = interruption
 
     def __call__(self, trainer):
-        if trainer.updater.epoch >= self._max_epoch:
+        if trainer.updater.epoch >= self._max_epoch or self._interruption.exit_code is not None:
             return True
         log = trainer.get_extension('LogReport').log
         if not log or not self._patience:

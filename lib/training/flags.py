@@ -1,4 +1,4 @@
-"""The flags of ``train.py`` that say how to optimize and which epoch is the best."""
+"""The flags of ``train.py``."""
 
 from lib.command_line import (
     fraction,
@@ -7,9 +7,11 @@ from lib.command_line import (
     positive_float,
     positive_int,
 )
+from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
 from lib.training.schedules import LearningRate, LearningRateSchedule
+from lib.training.snapshot import FILE_NAME
 
 # Flags that must stay the same when training is resumed.
 FIXED_FLAGS = (
@@ -17,6 +19,61 @@ FIXED_FLAGS = (
     'lr_decay_every', 'warmup_iterations', 'weight_decay', 'label_smoothing',
     'scheduled_sampling', 'gradient_clip', 'select_by', 'standardize', 'seed',
 )  # fmt: skip
+
+
+def add_file_flags(parser):
+    group = parser.add_argument_group('files')
+    add_data_flags(group)
+    group.add_argument(
+        '-o',
+        '--output',
+        default='result',
+        metavar='FOLDER',
+        help='folder for models, log, plots and snapshot',
+    )
+    group.add_argument(
+        '-m', '--model', metavar='FILE', help='trained model to start from; its sizes are kept'
+    )
+    group.add_argument(
+        '--resume',
+        action='store_true',
+        help=f'continue the training run in the output folder from its {FILE_NAME}',
+    )
+    group.add_argument(
+        '--snapshot-every',
+        type=non_negative_int,
+        default=0,
+        metavar='N',
+        help=f'write {FILE_NAME} every N iterations, too; 0 writes it after each epoch',
+    )
+
+
+def add_network_flags(parser):
+    group = parser.add_argument_group('network')
+    for name, default, description in (
+        ('hidden', 512, 'size of the LSTM'),
+        ('embed', 512, 'size of the embedding'),
+        ('layers', 1, 'number of stacked LSTMs'),
+    ):
+        group.add_argument(
+            f'--{name}',
+            type=positive_int,
+            metavar='N',
+            help=f'{description}; unless given, {default} or that of --model',
+        )
+    group.add_argument(
+        '--dropout',
+        type=fraction,
+        default=0.5,
+        metavar='RATIO',
+        help='share of values that dropout sets to zero; 0 turns it off',
+    )
+    group.add_argument(
+        '--standardize',
+        action='store_true',
+        help='give features mean 0 and standard deviation 1 over the training images; stored in '
+        'the model',
+    )
 
 
 def add_optimization_flags(parser):

@@ -9,19 +9,27 @@ from lib.training.adam import Adam
 
 
 class OptimizerKind(NamedTuple):
-    """An optimizer's class, the name of its learning rate, and a rate that works well here."""
+    """An optimizer.
+
+    Attributes:
+        make (callable): Its class.
+        rate_name (str): What it calls its learning rate.
+        default_rate (float): A learning rate that works well here.
+        n_states (int): Numbers that it keeps of each parameter.
+    """
 
     make: type
     rate_name: str
     default_rate: float
+    n_states: int
 
 
 OPTIMIZERS = {
-    'adam': OptimizerKind(Adam, 'alpha', 0.001),
-    'sgd': OptimizerKind(optimizers.SGD, 'lr', 1.0),
-    'momentum': OptimizerKind(optimizers.MomentumSGD, 'lr', 0.1),
-    'rmsprop': OptimizerKind(optimizers.RMSprop, 'lr', 0.0005),
-    'adagrad': OptimizerKind(optimizers.AdaGrad, 'lr', 0.02),
+    'adam': OptimizerKind(Adam, 'alpha', 0.001, 2),
+    'sgd': OptimizerKind(optimizers.SGD, 'lr', 1.0, 0),
+    'momentum': OptimizerKind(optimizers.MomentumSGD, 'lr', 0.1, 1),
+    'rmsprop': OptimizerKind(optimizers.RMSprop, 'lr', 0.0005, 1),
+    'adagrad': OptimizerKind(optimizers.AdaGrad, 'lr', 0.02, 1),
 }
 
 

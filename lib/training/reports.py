@@ -1,108 +1,18 @@
 """Reports during training: a progress bar, a table, plots and sample captions."""
 
-import math
 import sys
-from collections import defaultdict
 
 import matplotlib.figure
-import numpy
 import tqdm
 from chainer import training
-from chainer.backends import cuda
-from chainer.training import extensions
 from matplotlib.ticker import MaxNLocator
 
 from lib.decoding.beam_search import beam_search
-from lib.errors import InputError
-from lib.files import open_output, write_json
+from lib.files import open_output
+from lib.training.epoch_log import TRAINING, VALIDATION
 
-# Prefixes of the entries of the log.
-TRAINING, VALIDATION = 'main', 'validation/main'
 # The beam width of all captions decoded during training.
 REPORT_BEAM_WIDTH = 3
-
-
-def add_perplexity(entry):
-    """Adds the perplexities, the exponentials of the mean losses, to an entry of the log.
-
-    Raises:
-        InputError: If a loss is NaN, or too large for its perplexity to be a float.
-    """
-    for prefix in TRAINING, VALIDATION:
-        loss = entry[f'{prefix}/loss']
-        # The exponential of more than 709 nats overflows.
-        if not loss < 700:
-            raise InputError(
-                f'the loss is {loss} after epoch {entry["epoch"]}: the training diverged; try a '
-                'lower learning rate or gradient clipping'
-            )
-        entry[f'{prefix}/perplexity'] = math.exp(loss)
-
-
-class EpochLog(extensions.LogReport):
-    """Chainer's ``LogReport`` of every epoch, whose means do not hold up a GPU.
-
-    It replaces the file ``log`` atomically.
-
-    Args:
-        postprocess (callable): Takes each entry of the log, which it may change.
-    """
-
-    # Under which snapshots store the log.
-    name = 'LogReport'
-
-    def __init__(self, postprocess):
-        super().__init__(trigger=(1, 'epoch'), postprocess=postprocess, filename=None)
-
-    def __call__(self, trainer):
-        n_entries = len(self.log)
-        super().__call__(trainer)
-        if len(self.log) > n_entries:
-            write_json(f'{trainer.out}/log', self.log)
-
-    def _init_summary(self):
-        self._summary = WeightedMeans()
-
-
-class WeightedMeans:
-    """Means of the values that are observed in an epoch, instead of ``DictSummary``.
-
-    That one adds up single values with ten operations on a GPU in each iteration, and on any
-    device in float32. Here they are kept as they are until there are ``MAX_VALUES`` of them, which
-    then takes a wait.
-    """
-
-    # Values of a quantity that are kept; each takes half a kilobyte of a GPU's memory.
-    MAX_VALUES = 1000
-
-    def __init__(self):
-        self._values, self._weights = defaultdict(list), defaultdict(list)
-
-    def add(self, observation):
-        """Adds a dictionary of scalars, or of pairs of a scalar and its weight."""
-        for name, value in observation.items():
-            value, weight = value if isinstance(value, tuple) else (value, 1)
-            self._values[name].append(value)
-            self._weights[name].append(weight)
-            if len(self._values[name]) == self.MAX_VALUES:
-                mean, weight = self._mean(name), sum(self._weights[name])
-                self._values[name], self._weights[name] = [mean], [weight]
-
-    def compute_mean(self):
-        """Returns a dictionary of the means."""
-        return {name: self._mean(name) for name in self._values}
-
-    def _mean(self, name):
-        values = self._values[name]
-        on_gpu = [value for value in values if isinstance(value, cuda.ndarray)]
-        on_cpu = [value for value in values if not isinstance(value, cuda.ndarray)]
-        if on_gpu:
-            # The folded mean of earlier values, if any, comes first.
-            on_cpu += cuda.cupy.stack(on_gpu).get().tolist()
-        return float(numpy.average(numpy.array(on_cpu, 'float64'), weights=self._weights[name]))
-
-    def serialize(self, serializer):
-        """Does nothing: snapshots are taken at the end of an epoch, when nothing is kept."""
 
 
 class ProgressBar(training.Extension):
@@ -120,7 +30,10 @@ class ProgressBar(training.Extension):
         epoch = trainer.updater.epoch + (not trainer.updater.is_new_epoch)
         if self._bar is None or self._bar.n == self._bar.total:
             self.finalize()
+            # More than 0 after a resumption in the middle of an epoch.
+            share_done = trainer.updater.previous_epoch_detail % 1
             self._bar = tqdm.tqdm(
+                initial=int(share_done * self._iterations_per_epoch),
                 total=self._iterations_per_epoch,
                 unit='batch',
                 leave=False,

@@ -9,6 +9,7 @@ from chainer.serializers import HDF5Serializer
 from lib.checked_hdf5 import CheckedDeserializer, DamagedError
 from lib.errors import InputError
 from lib.hdf5 import read_hdf5, write_hdf5, write_text
+from lib.training.divergence import check_finite
 
 FILE_NAME = 'snapshot.h5'
 # What settings were called before version 1.0.
@@ -17,6 +18,8 @@ RENAMED_SETTINGS = {
     'loss': 'loss_reduction',
     'warm_up': 'warmup_iterations',
 }
+# Settings that are fingerprints of data.
+DATA = 'captions', 'features'
 # Settings that are options of another name. The last epoch is a setting if the learning rate or
 # scheduled sampling depends on it.
 OPTION_OF_SETTING = {
@@ -28,23 +31,33 @@ OPTION_OF_SETTING = {
 
 
 class Snapshot(training.Extension):
-    """Writes the trainer to ``snapshot.h5``.
+    """Writes the trainer to ``snapshot.h5`` after each epoch, and more often if wanted.
 
     Chainer's own ``snapshot`` extension converts it to a ``.npz`` dictionary first, whose
     strings HDF5 cannot store.
 
     Args:
         settings (dict): What must stay the same when training is resumed; JSON values.
+        every (int): Iterations between snapshots; 0 writes one after each epoch only.
+
+    Raises:
+        InputError: If the training diverged; the file is left alone.
     """
 
-    trigger = 1, 'epoch'
-    # After all other extensions, so that it saves their states at the end of the epoch.
+    # After all other extensions, so that it saves their states at the end of the iteration.
     priority = training.PRIORITY_READER - 200
 
-    def __init__(self, settings):
-        self._settings = settings
+    def __init__(self, settings, every):
+        self._settings, self._every = settings, every
+
+    def trigger(self, trainer):
+        """Returns whether it is time for a snapshot."""
+        updater = trainer.updater
+        return updater.is_new_epoch or (self._every and updater.iteration % self._every == 0)
 
     def __call__(self, trainer):
+        trainer.get_extension('CheckLoss').check()
+        check_finite(trainer.updater.get_optimizer('main'))
         with write_hdf5(f'{trainer.out}/{FILE_NAME}', 'snapshot') as file:
             write_text(file, 'settings', json.dumps(self._settings))
             HDF5Serializer(file.create_group('trainer'), compression=None).save(trainer)
@@ -91,6 +104,9 @@ def load_snapshot(path, trainer, settings):
 def _check_settings(path, saved_settings, settings):
     if not isinstance(saved_settings, dict):
         raise DamagedError('the settings are not a dictionary')
+    changed = [name for name in DATA if saved_settings.pop(name, settings[name]) != settings[name]]
+    if changed:
+        raise InputError(f'the {" and ".join(changed)} are not those that {path} was written with')
     for name, saved in saved_settings.items():
         name = RENAMED_SETTINGS.get(name, name)
         if settings.get(name) != saved:

@@ -7,7 +7,7 @@ import numpy
 from chainer import serializers
 
 from lib.checked_hdf5 import CheckedDeserializer, CheckedGroup
-from lib.hdf5 import VERSION
+from lib.hdf5 import FORMAT_VERSION
 from tests.helpers.scripts import ROOT
 
 
@@ -75,6 +75,6 @@ def test_hdf5_serializers_keep_strings_and_numbers(tmp_path):
         serializers.save_hdf5(path, ValueLink(value))
         link = ValueLink(empty)
         with h5py.File(path) as file:
-            CheckedDeserializer(CheckedGroup(file, VERSION)).load(link)
+            CheckedDeserializer(CheckedGroup(file, FORMAT_VERSION)).load(link)
         assert link.value == value
         assert type(link.value) is type(value)

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from lib.checked_hdf5 import CheckedDeserializer, CheckedGroup, DamagedError
-from lib.hdf5 import VERSION, write_texts
+from lib.hdf5 import FORMAT_VERSION, write_texts
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def file(tmp_path):
 
 
 def reads(file, *arguments, **options):
-    return CheckedGroup(file, VERSION).array('x', *arguments, **options)
+    return CheckedGroup(file, FORMAT_VERSION).array('x', *arguments, **options)
 
 
 def test_arrays_are_converted_to_another_type_of_their_kind(file):
@@ -59,7 +59,7 @@ def test_arrays_that_are_not_in_the_file_are_refused_before_they_are_read(file):
 
 def test_sizes_of_one_name_must_agree(file):
     file['x'], file['y'] = [1, 2], [1, 2, 3]
-    group = CheckedGroup(file, VERSION)
+    group = CheckedGroup(file, FORMAT_VERSION)
     group.array('x', 'int32', ('captions',))
     with pytest.raises(DamagedError, match=re.escape('"y" has 3 captions, not 2')):
         group.array('y', 'int32', ('captions',))
@@ -68,7 +68,7 @@ def test_sizes_of_one_name_must_agree(file):
 @pytest.mark.parametrize('offsets', [[1, 2], [0, 2, 1, 3], [0, 1], [0, 4], [], [-1, 3]])
 def test_offsets_must_rise_from_zero_to_the_size(file, offsets):
     file['x'], file['x_offsets'] = [7, 8, 9], numpy.array(offsets, 'int64')
-    group = CheckedGroup(file, VERSION)
+    group = CheckedGroup(file, FORMAT_VERSION)
     group.array('x', 'int32', ('values',))
     with pytest.raises(DamagedError, match='x_offsets'):
         group.offsets('x_offsets', 'parts', 'values')
@@ -78,7 +78,7 @@ def test_texts_must_be_utf_8(file):
     write_texts(file, 'x', ['naïve'])
     file['x'][3] = 0xFF
     with pytest.raises(ValueError, match='utf-8'):
-        CheckedGroup(file, VERSION).texts('x', 'images')
+        CheckedGroup(file, FORMAT_VERSION).texts('x', 'images')
 
 
 class Values(chainer.Link):
@@ -106,4 +106,4 @@ def test_deserializer_reads_only_what_is_like_the_value_it_replaces(
 ):
     file['x'] = stored
     with pytest.raises(DamagedError, match=message):
-        CheckedDeserializer(CheckedGroup(file, VERSION)).load(Values(x=expected))
+        CheckedDeserializer(CheckedGroup(file, FORMAT_VERSION)).load(Values(x=expected))

@@ -1,7 +1,7 @@
 import numpy
 import pytest
 
-from lib.training.reports import WeightedMeans
+from lib.training.epoch_log import WeightedMeans
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""The log of a training run: an entry of means for each epoch."""
+
+import json
+import math
+from collections import defaultdict
+
+import chainer
+import numpy
+from chainer.backends import cuda
+from chainer.training import extensions
+
+from lib.checked_hdf5 import DamagedError
+from lib.errors import InputError
+from lib.files import write_json
+
+# Prefixes of the entries of the log.
+TRAINING, VALIDATION = 'main', 'validation/main'
+# What is logged with both prefixes.
+QUANTITIES = 'loss', 'perplexity', 'accuracy'
+
+
+def add_perplexity(entry):
+    """Adds the perplexities, the exponentials of the mean losses, to an entry of the log.
+
+    Raises:
+        InputError: If a loss is NaN, or too large for its perplexity to be a float.
+    """
+    for prefix in TRAINING, VALIDATION:
+        loss = entry[f'{prefix}/loss']
+        # The exponential of more than 709 nats overflows.
+        if not loss < 700:
+            raise InputError(
+                f'the loss is {loss} after epoch {entry["epoch"]}: the training diverged; try a '
+                'lower learning rate or gradient clipping'
+            )
+        entry[f'{prefix}/perplexity'] = math.exp(loss)
+
+
+class EpochLog(extensions.LogReport):
+    """Chainer's ``LogReport`` of every epoch, whose means do not hold up a GPU.
+
+    It replaces the file ``log`` atomically.
+
+    Args:
+        postprocess (callable): Takes each entry of the log, which it may change.
+        run (dict): Added to the first entry after the run begins or resumes, as ``run``.
+        criterion (str): The key by which epochs are compared.
+    """
+
+    # Under which snapshots store the log.
+    name = 'LogReport'
+
+    def __init__(self, postprocess, run, criterion):
+        super().__init__(trigger=(1, 'epoch'), postprocess=postprocess, filename=None)
+        self._run, self._criterion = run, criterion
+
+    def __call__(self, trainer):
+        n_entries = len(self.log)
+        super().__call__(trainer)
+        if len(self.log) > n_entries:
+            if self._run is not None:
+                self.log[-1]['run'], self._run = self._run, None
+            write_json(f'{trainer.out}/log', self.log)
+
+    def serialize(self, serializer):
+        super().serialize(serializer)
+        _check_log(self.log, self._criterion)
+
+    def _init_summary(self):
+        self._summary = WeightedMeans()
+
+
+class WeightedMeans:
+    """Means of the values that are observed in an epoch, instead of ``DictSummary``.
+
+    That one adds up single values with ten operations on a GPU in each iteration, and on any
+    device in float32. Here they are kept as they are until there are ``MAX_VALUES`` of them, which
+    then takes a wait.
+    """
+
+    # Values of a quantity that are kept; each takes half a kilobyte of a GPU's memory.
+    MAX_VALUES = 1000
+
+    def __init__(self):
+        self._values, self._weights = defaultdict(list), defaultdict(list)
+
+    def add(self, observation):
+        """Adds a dictionary of scalars, or of pairs of a scalar and its weight."""
+        for name, value in observation.items():
+            value, weight = value if isinstance(value, tuple) else (value, 1)
+            self._values[name].append(value)
+            self._weights[name].append(weight)
+            if len(self._values[name]) == self.MAX_VALUES:
+                mean, weight = self._mean(name), sum(self._weights[name])
+                self._values[name], self._weights[name] = [mean], [weight]
+
+    def compute_mean(self):
+        """Returns a dictionary of the means."""
+        return {name: self._mean(name) for name in self._values}
+
+    def _mean(self, name):
+        values = numpy.array(self._on_host(name), 'float64')
+        return float(numpy.average(values, weights=self._weights[name]))
+
+    def _on_host(self, name):
+        """Returns a list of the values as floats."""
+        values = self._values[name]
+        on_gpu = [value for value in values if isinstance(value, cuda.ndarray)]
+        on_cpu = [float(value) for value in values if not isinstance(value, cuda.ndarray)]
+        if on_gpu:
+            # Values from before, their mean or those of a snapshot, come first.
+            on_cpu += cuda.cupy.stack(on_gpu).get().tolist()
+        return on_cpu
+
+    def serialize(self, serializer):
+        """Saves or restores what has been observed in an epoch that is not over."""
+        names = list(self._values)
+        observations = {name: [self._on_host(name), self._weights[name]] for name in names}
+        # The texts of floats are exact. Older snapshots are of the end of an epoch.
+        saved = json.loads(serializer('observations', json.dumps(observations)))
+        if isinstance(serializer, chainer.serializer.Deserializer):
+            _check_observations(saved)
+            for name, (values, weights) in saved.items():
+                self._values[name], self._weights[name] = values, weights
+
+
+def _check_observations(observations):
+    """Checks what a snapshot says was observed.
+
+    Raises:
+        DamagedError: If it cannot have been.
+    """
+    if not isinstance(observations, dict):
+        raise DamagedError('the observations are not a dictionary')
+    for name, pair in observations.items():
+        if (
+            not isinstance(pair, list)
+            or not all(
+                isinstance(numbers, list) and all(map(_is_number, numbers)) for numbers in pair
+            )
+            or [len(numbers) < WeightedMeans.MAX_VALUES for numbers in pair] != [True, True]
+            or len(pair[0]) != len(pair[1])
+        ):
+            raise DamagedError(f'the observations of {name} are not values and weights')
+
+
+def _check_log(log, criterion):
+    """Checks that the log in a snapshot has all that is printed, plotted or compared.
+
+    Raises:
+        DamagedError: If it has not.
+    """
+    keys = {'epoch', 'iteration', 'elapsed_time', criterion}
+    keys |= {f'{prefix}/{name}' for prefix in (TRAINING, VALIDATION) for name in QUANTITIES}
+    if not isinstance(log, list):
+        raise DamagedError('the log is not a list')
+    for entry in log:
+        for key in keys:
+            if not isinstance(entry, dict) or not _is_number(entry.get(key)):
+                raise DamagedError(f'an entry of the log has no number "{key}"')
+
+
+def _is_number(value):
+    return type(value) in (int, float) and math.isfinite(value)
