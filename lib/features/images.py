@@ -143,16 +143,28 @@ def prepare_image(image, image_size: int, mean, resize: str = 'warp') -> numpy.n
     Raises:
         InputError: If ``resize`` is neither.
     """
-    width, height = image.size
-    if resize == 'crop':
-        scale = image_size / min(width, height)
-        size = max(image_size, round(width * scale)), max(image_size, round(height * scale))
-        image = image.resize(size, Image.Resampling.BILINEAR)
-        left, top = (image.width - image_size) // 2, (image.height - image_size) // 2
-        image = image.crop((left, top, left + image_size, top + image_size))
-    elif resize == 'warp':
-        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    else:
+    if resize not in ('warp', 'crop'):
         raise InputError(f'{resize}: must be warp or crop', option='resize')
+    box = _center_box(image.size, image_size) if resize == 'crop' else None
+    image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box)
     blue_green_red = numpy.asarray(image, 'float32')[:, :, ::-1] - numpy.float32(mean)
     return numpy.ascontiguousarray(blue_green_red.transpose(2, 0, 1))
+
+
+def _center_box(size, target):
+    """Returns the part of an image that is kept if its shorter side is resized and it is cropped.
+
+    Args:
+        size (tuple of int): Width and height of the image.
+        target (int): Width and height of the result.
+
+    Returns:
+        tuple of float: Left, top, right and bottom, so that the other parts need not be resized.
+    """
+    resized = [max(target, round(length * target / min(size))) for length in size]
+    starts = [(length - target) // 2 for length in resized]
+    scales = [length / resized_length for length, resized_length in zip(size, resized)]
+    ends = [
+        min(length, (start + target) * scale) for length, start, scale in zip(size, starts, scales)
+    ]
+    return (*(start * scale for start, scale in zip(starts, scales)), *ends)

@@ -146,6 +146,23 @@ def test_warp_keeps_the_edges_that_crop_removes():
     assert cropped.max() == 0
 
 
+@pytest.mark.parametrize(
+    'size', [(60, 40), (333, 500), (500, 375), (31, 32), (5, 4), (500, 2), (1, 300), (1, 1)]
+)
+def test_crop_equals_resizing_the_whole_image_before_cropping(size):
+    pixels = numpy.random.RandomState(0).randint(0, 256, (*size[::-1], 3)).astype('uint8')
+    image = Image.fromarray(pixels)
+    for target in 32, 33:
+        resized = [round(length * target / min(size)) for length in size]
+        left, top = [(length - target) // 2 for length in resized]
+        whole = numpy.asarray(image.resize(resized, Image.Resampling.BILINEAR), 'float32')
+        expected = whole[top : top + target, left : left + target, ::-1].transpose(2, 0, 1)
+        # Rounding differs because Pillow may resize the rows before the columns.
+        cropped = prepare_image(image, target, [0, 0, 0], 'crop')
+        assert abs(cropped - expected).max() <= 1
+        assert abs(cropped - expected).mean() < 0.5
+
+
 @pytest.mark.parametrize('size', [(1, 500), (500, 1), (223, 224), (1, 1)])
 def test_images_of_any_shape_can_be_prepared(size):
     for resize in 'warp', 'crop':
