@@ -10,6 +10,7 @@ from lib.command_line import (
     ArgumentParser,
     add_device_flags,
     add_seed_flag,
+    escape_control_characters,
     positive_int,
     print_unreadable,
     run_main,
@@ -82,7 +83,8 @@ def main():
     results = []
     with tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress:
         for path, captions in captioner.caption_images(paths, options, print_unreadable):
-            tqdm.tqdm.write('\n'.join([f'# {path}', *(caption.text for caption in captions)]))
+            lines = [f'# {escape_control_characters(path)}', *(c.text for c in captions)]
+            tqdm.tqdm.write('\n'.join(lines))
             sys.stdout.flush()
             results.append((path, captions))
             progress.update()

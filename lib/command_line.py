@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import shlex
 import signal
 import sys
@@ -134,7 +135,12 @@ def _parse_number(convert, text, is_valid, expected):
 
 def print_unreadable(error):
     """Names an unreadable image on standard error, without disturbing a progress bar."""
-    tqdm.tqdm.write(f'unreadable: {error}', file=sys.stderr)
+    tqdm.tqdm.write(f'unreadable: {escape_control_characters(str(error))}', file=sys.stderr)
+
+
+def escape_control_characters(text):
+    """Returns a text, such as a file's name, that takes one line and does nothing to a terminal."""
+    return re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda match: f'\\x{ord(match[0]):02x}', text)
 
 
 def run_main(main):

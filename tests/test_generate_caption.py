@@ -93,6 +93,25 @@ def test_unreadable_images_are_named_and_the_others_captioned(folder, tmp_path):
     assert sum(line.startswith('# ') for line in process.stdout.splitlines()) == 3
 
 
+def test_paths_of_any_kind_are_named_in_one_line_each(folder, tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'broken.jpg').symlink_to('none')
+    (tmp_path / 'images' / 'two\nlines.jpg').write_text('not an image')
+    shutil.copy(folder / 'images' / '0.jpg', tmp_path / 'images' / 'three\n# 3.jpg')
+    lines = ['nul\0.jpg', 'x' * 5000, str(tmp_path / 'images')]
+    (tmp_path / 'list.txt').write_text('\n'.join(lines))
+    process = generate(folder, '-l', tmp_path / 'list.txt', '--top', 1)
+    assert process.returncode == 1
+    expected = ['embedded null byte', 'File name too long', 'No such file', 'cannot identify']
+    errors = process.stderr.splitlines()
+    assert len(errors) == len(expected)
+    for error, reason in zip(errors, expected):
+        assert error.startswith('unreadable: ')
+        assert reason in error
+    name, _ = process.stdout.splitlines()
+    assert name == f'# {tmp_path}/images/three\\x0a# 3.jpg'
+
+
 def test_file_names_may_be_invalid_text(folder, tmp_path):
     name = os.fsencode(tmp_path / 'name_') + b'\xff.jpg'
     shutil.copy(folder / 'images' / '0.jpg', name)

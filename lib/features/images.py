@@ -36,7 +36,7 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
         list of str: The paths of the images.
 
     Raises:
-        InputError: If a list cannot be read, or no image is found.
+        InputError: If a list or a folder cannot be read, or no image is found.
     """
     paths = [*paths, *(path for list_path in lists for path in _read_list(list_path))]
     images = []
@@ -44,8 +44,8 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
         images += _images_in(path) if os.path.isdir(path) else [path]
     if not images:
         raise InputError(
-            f'no images in {", ".join(paths)}'
-            if paths
+            f'no images in {", ".join(paths or lists)}'
+            if paths or lists
             else 'no images given: name files, folders or a list of them'
         )
     return images
@@ -63,9 +63,13 @@ def _read_list(path):
 
 
 def _images_in(folder):
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise InputError(f'{folder}: {error.strerror}') from error
     return [
         os.path.join(folder, name)
-        for name in sorted(os.listdir(folder))
+        for name in names
         if name.lower().endswith(SUFFIXES) and not name.startswith('.')
     ]
 

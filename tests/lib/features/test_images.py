@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy
 import pytest
 from PIL import Image
@@ -120,6 +123,27 @@ def test_finding_no_images_is_an_error(tmp_path):
         find_images([str(tmp_path)], [])
     with pytest.raises(InputError, match='list'):
         find_images([], [])
+
+
+def test_an_empty_list_is_named(tmp_path):
+    for content in b'', b'\n \n', b'\xef\xbb\xbf':
+        (tmp_path / 'empty.txt').write_bytes(content)
+        with pytest.raises(InputError, match='no images in .*empty.txt'):
+            find_images([], [str(tmp_path / 'empty.txt')])
+
+
+def test_lists_may_begin_with_a_byte_order_mark_and_hold_any_line(tmp_path):
+    (tmp_path / 'list.txt').write_text('\ufeffa.jpg\r\nb\0c.jpg\n' + 'x' * 5000, encoding='utf-8')
+    assert find_images([], [str(tmp_path / 'list.txt')]) == ['a.jpg', 'b\0c.jpg', 'x' * 5000]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def listdir(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, 'listdir', listdir)  # root may read any folder
+    with pytest.raises(InputError, match=f'{tmp_path}: Permission denied'):
+        find_images([str(tmp_path)])
 
 
 def test_a_list_that_is_not_utf_8_is_rejected(tmp_path):
