@@ -94,7 +94,7 @@ def _thumbnail(card):
     if card.path is None:
         return ''
     try:
-        image = read_image(card.path)
+        image = read_image(card.path, THUMBNAIL_SIZE)
     except UnreadableImageError:
         return ''
     image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))

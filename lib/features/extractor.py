@@ -9,11 +9,10 @@ import chainer
 import numpy
 from chainer.utils.type_check import InvalidType
 from google.protobuf.message import DecodeError
-from PIL import Image
 
 from lib.errors import InputError
 from lib.features.feature_file import FeatureSource
-from lib.features.images import UnreadableImageError, convert_image, prepare_image, read_image
+from lib.features.images import UnreadableImageError, decoded, prepare_image
 from lib.files import check_input
 from models.caffe.caffemodel import Caffemodel
 
@@ -149,8 +148,8 @@ class FeatureExtractor:
 
     def _prepare(self, image):
         source = self.source
-        image = convert_image(image) if isinstance(image, Image.Image) else read_image(image)
-        return prepare_image(image, source.image_size, source.mean, source.resize)
+        with decoded(image, source.image_size) as rgb:
+            return prepare_image(rgb, source.image_size, source.mean, source.resize)
 
     def __call__(self, pixels):
         """Computes the features of prepared images.

@@ -1,16 +1,23 @@
 """Finding, reading and preparing images."""
 
+import contextlib
+import functools
+import math
 import os
 import warnings
 from collections.abc import Sequence
 
 import numpy
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from lib.errors import InputError
+from lib.features.memory_budget import MemoryBudget
 from lib.files import check_input
 
-# The files of a folder that count as images. Pillow also opens PDF and HDF5 files.
+# Pillow opens more formats, some of which start a program (EPS) or contain no pixels (HDF5).
+# TGA is last, since its files can only be recognized by not being anything else.
+FORMATS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF', 'TGA'
+# The files of a folder that count as images.
 SUFFIXES = (
     '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp',
     '.ppm', '.pgm', '.pbm', '.jp2', '.avif', '.tga',
@@ -19,9 +26,24 @@ SUFFIXES = (
 # applies to all threads; catch_warnings() around each image would not.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
+# Files of a few bytes can declare any size, so what is not a photograph or scan is refused.
+MAX_SIDE = 100_000
+# Images of more pixels are decoded at a smaller size, but this many times that which is needed:
+# enough to make no visible difference. No usual photograph has as many.
+HUGE_PIXELS = 50_000_000
+REDUCING_GAP = 4
+# Pixels that are converted to RGB at once.
+STRIP_PIXELS = 4_000_000
+# What decoding takes at most, with the RGB image. These three decoders work on copies.
+BYTES_PER_PIXEL = {'WEBP': 20, 'AVIF': 20, 'JPEG2000': 24}
+OTHER_BYTES_PER_PIXEL = 8
+MEMORY = MemoryBudget(1_500_000_000)
+# The C library returns larger blocks than 32 MB to the system; others stay with their thread.
+Image.core.set_block_size(64 * 1024 * 1024)
+
 
 class UnreadableImageError(Exception):
-    """A file that Pillow cannot decode; the message names it."""
+    """A file that cannot be decoded, or would be too large then; the message names it."""
 
 
 def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
@@ -74,50 +96,128 @@ def _images_in(folder):
     ]
 
 
-def read_image(path: str) -> Image.Image:
+def read_image(path: str, size: int | None = None) -> Image.Image:
     """Reads an image as a viewer would show it.
 
-    See :func:`convert_image`; of an animation the first frame is taken.
+    See :func:`decoded`.
 
     Args:
-        path (str): A file in any format that Pillow reads.
+        path (str): A file in one of :data:`FORMATS`.
+        size (int): As for :func:`decoded`.
 
     Returns:
         PIL.Image.Image: An RGB image.
 
     Raises:
-        UnreadableImageError: If the file is missing, damaged or not an image.
+        UnreadableImageError: If the file is missing, damaged, too large or not an image.
     """
-    try:
-        check_input(path)
-        with Image.open(path) as image:
-            return convert_image(image)
-    except Exception as error:
-        reason = _reason(error)
-        if str(path) not in reason:
-            reason = f'{path}: {reason}'
-        raise UnreadableImageError(reason) from error
+    with decoded(path, size) as image:
+        return image
 
 
-def convert_image(image: Image.Image) -> Image.Image:
-    """Converts an image of any mode to RGB as a viewer would show it.
+@contextlib.contextmanager
+def decoded(image, size: int | None = None):
+    """Decodes an image as a viewer would show it.
 
-    EXIF rotation is applied; transparent pixels are composited over white.
+    EXIF rotation is applied; transparent pixels are composited over white; of an animation the
+    first frame is taken. The memory for the image is reserved until the block ends, so threads
+    that decode at once wait for each other rather than exceed :data:`MEMORY`.
+
+    Args:
+        image (str or PIL.Image.Image): A file in one of :data:`FORMATS`, or an image of any mode.
+        size (int): What the shorter side will be resized to, pixels. An image of more than
+            :data:`HUGE_PIXELS` is decoded at a smaller size then.
+
+    Yields:
+        PIL.Image.Image: An RGB image.
 
     Raises:
-        UnreadableImageError: If the image is damaged.
+        UnreadableImageError: If the image is missing, damaged, too large or not an image.
     """
-    try:
+    with contextlib.ExitStack() as memory:
+        reason = None
+        try:
+            rgb = _decode(image, size, memory)
+        except Exception as error:
+            # Pillow's decoders raise many kinds of exceptions on damaged files.
+            reason = _reason(error, image)
+        if reason is not None:
+            # Raised here, where the first error is gone: it would keep its half-decoded image.
+            raise UnreadableImageError(reason)
+        yield rgb
+
+
+def _decode(image, size, memory):
+    if isinstance(image, Image.Image):
+        memory.enter_context(MEMORY.reserve(_bytes_to_decode(image)))
+        return _convert(image, size)
+    check_input(image)
+    with Image.open(image, formats=_available_formats()) as file:
+        memory.enter_context(MEMORY.reserve(_bytes_to_decode(file)))
+        if size is not None and _is_huge(file):
+            file.draft(None, (REDUCING_GAP * size, REDUCING_GAP * size))
+        return _convert(file, size)
+
+
+@functools.cache
+def _available_formats():
+    """Returns those of the formats that this version of Pillow knows."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _bytes_to_decode(image):
+    """Returns how much memory to reserve; raises an error for a size that is refused."""
+    width, height = image.size
+    n_bytes = width * height * BYTES_PER_PIXEL.get(image.format, OTHER_BYTES_PER_PIXEL)
+    if min(width, height) < 1:
+        raise UnreadableImageError(f'empty: {width} x {height} pixels')
+    if max(width, height) > MAX_SIDE or n_bytes > MEMORY.size:
+        raise UnreadableImageError(f'too large: {width} x {height} pixels')
+    return n_bytes
+
+
+def _reason(error, image):
+    """Returns the message of an exception, in one line that names the file."""
+    if isinstance(error, Image.DecompressionBombError):
+        # Pillow does not say what the width and height are.
+        reason = f'too large: more than {2 * Image.MAX_IMAGE_PIXELS} pixels'
+    else:
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+    reason = ' '.join(reason.split())
+    if isinstance(image, Image.Image) or str(image) in reason:
+        return reason
+    return f'{image}: {reason}'
+
+
+def _is_huge(image):
+    return image.width * image.height > HUGE_PIXELS
+
+
+def _convert(image, size):
+    """Converts an image of any mode to RGB, and reduces it by a whole factor if it is huge."""
+    image.load()
+    if image.width * image.height <= STRIP_PIXELS:
         return _to_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:
-        # Pillow's decoders raise many kinds of exceptions on damaged files.
-        raise UnreadableImageError(_reason(error)) from error
+    factor = 1
+    if size is not None and _is_huge(image):
+        factor = max(1, min(image.size) // (REDUCING_GAP * size))
+    rgb = _to_rgb_in_strips(image, factor)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    rgb.getexif()[ExifTags.Base.Orientation] = orientation
+    ImageOps.exif_transpose(rgb, in_place=True)
+    return rgb
 
 
-def _reason(error):
-    """Returns the message of an exception, in one line."""
-    reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-    return ' '.join(reason.split())
+def _to_rgb_in_strips(image, factor):
+    """Converts a few rows at a time, because conversions make several copies."""
+    width, height = image.size
+    rgb = Image.new('RGB', (math.ceil(width / factor), math.ceil(height / factor)))
+    n_rows = factor * max(1, STRIP_PIXELS // (factor * width))
+    for top in range(0, height, n_rows):
+        strip = image.crop((0, top, width, min(top + n_rows, height)))
+        rgb.paste(_to_rgb(strip).reduce(factor), (0, top // factor))
+    return rgb
 
 
 def _to_rgb(image):

@@ -9,9 +9,11 @@ from chainer.links.caffe import CaffeFunction
 from PIL import Image
 
 from lib.errors import InputError
+from lib.features import images
 from lib.features.extractor import VGG19, FeatureExtractor
 from lib.features.feature_file import FeatureSource
 from lib.features.images import UnreadableImageError, prepare_image, read_image
+from lib.features.memory_budget import MemoryBudget
 from tests.helpers import caffemodels
 from tests.helpers.samples import write_image
 
@@ -157,6 +159,31 @@ def test_chunks_come_in_order_and_only_the_next_one_is_prepared_ahead(small_extr
     assert list(indices) == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert taken == list(range(8))
     numpy.testing.assert_allclose(numpy.concatenate(features), expected, rtol=1e-5)
+
+
+def test_images_that_share_little_memory_wait_for_each_other(
+    small_extractor, tmp_path, monkeypatch
+):
+    paths = [write_image(tmp_path / f'{k}.png', seed=k) for k in range(8)]
+    paths.insert(3, write_image(tmp_path / 'large.png', size=(61, 40)))
+    ((_, expected),) = small_extractor.extract(paths, 9)
+    # Enough for one image at a time, and not enough for the large one.
+    monkeypatch.setattr(images, 'MEMORY', MemoryBudget(8 * 60 * 40))
+    errors = []
+    ((indices, features),) = small_extractor.extract(paths, 9, errors.append)
+    assert indices == [0, 1, 2, 4, 5, 6, 7, 8]
+    numpy.testing.assert_allclose(features, expected[indices], rtol=1e-5)
+    assert [str(error) for error in errors] == [f'{paths[3]}: too large: 61 x 40 pixels']
+
+
+def test_huge_images_have_about_the_same_features(small_extractor, tmp_path, monkeypatch):
+    paths = [write_image(tmp_path / f'image{s}', size=(600, 400)) for s in ('.png', '.jpg')]
+    ((_, exact),) = small_extractor.extract(paths, 2)
+    monkeypatch.setattr(images, 'HUGE_PIXELS', 100_000)
+    monkeypatch.setattr(images, 'STRIP_PIXELS', 10_000)
+    ((_, reduced),) = small_extractor.extract(paths, 2)
+    assert (reduced != exact).any()
+    numpy.testing.assert_allclose(reduced, exact, rtol=0.05, atol=0.05 * abs(exact).max())
 
 
 def test_no_images_have_no_chunks(small_extractor):
