@@ -28,6 +28,10 @@ warnings.filterwarnings('ignore', module=r'PIL\.')
 
 # Files of a few bytes can declare any size, so what is not a photograph or scan is refused.
 MAX_SIDE = 100_000
+# Some decoders read the whole file first.
+MAX_FILE_SIZE = 1_000_000_000
+# Pixels that a JPEG may decode, over all of its scans: some seconds. Usual ones have ten scans.
+MAX_SCANNED_PIXELS = 10_000_000_000
 # Images of more pixels are decoded at a smaller size, but this many times that which is needed:
 # enough to make no visible difference. No usual photograph has as many.
 HUGE_PIXELS = 50_000_000
@@ -152,7 +156,11 @@ def _decode(image, size, memory):
         memory.enter_context(MEMORY.reserve(_bytes_to_decode(image)))
         return _convert(image, size)
     check_input(image)
+    if os.path.getsize(image) > MAX_FILE_SIZE:
+        raise UnreadableImageError(f'too large: a file of {os.path.getsize(image)} bytes')
     with Image.open(image, formats=_available_formats()) as file:
+        if file.format in ('JPEG', 'MPO'):
+            _check_scans(file)
         memory.enter_context(MEMORY.reserve(_bytes_to_decode(file)))
         if size is not None and _is_huge(file):
             file.draft(None, (REDUCING_GAP * size, REDUCING_GAP * size))
@@ -164,6 +172,17 @@ def _available_formats():
     """Returns those of the formats that this version of Pillow knows."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_scans(file):
+    """Refuses a small JPEG file that takes minutes, since each scan covers the whole image."""
+    file.fp.seek(0)
+    # A marker that two blocks share is missed, which does not matter.
+    n_scans = sum(block.count(b'\xff\xda') for block in iter(lambda: file.fp.read(2**20), b''))
+    if n_scans * file.width * file.height > MAX_SCANNED_PIXELS:
+        raise UnreadableImageError(
+            f'too large: {file.width} x {file.height} pixels in {n_scans} scans'
+        )
 
 
 def _bytes_to_decode(image):
