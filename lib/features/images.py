@@ -176,10 +176,13 @@ def _available_formats():
 
 def _check_scans(file):
     """Refuses a small JPEG file that takes minutes, since each scan covers the whole image."""
+    most_scans = MAX_SCANNED_PIXELS // max(1, file.width * file.height)
+    if file.fp.seek(0, os.SEEK_END) < 10 * most_scans:  # a scan has at least 10 bytes
+        return
     file.fp.seek(0)
     # A marker that two blocks share is missed, which does not matter.
     n_scans = sum(block.count(b'\xff\xda') for block in iter(lambda: file.fp.read(2**20), b''))
-    if n_scans * file.width * file.height > MAX_SCANNED_PIXELS:
+    if n_scans > most_scans:
         raise UnreadableImageError(
             f'too large: {file.width} x {file.height} pixels in {n_scans} scans'
         )
