@@ -118,6 +118,35 @@ def test_reads_unpacked_weights_and_doubles(tmp_path):
         numpy.testing.assert_array_equal(Caffemodel(path).fc.W.array, [[1.5], [-2]])
 
 
+def test_names_that_are_not_text_raise_decode_errors(tmp_path):
+    path = tmp_path / 'net.caffemodel'
+    for name in b'\xff\xfe', b'a\nb', b'\x1b[2J':
+        layer = b'\x0a' + bytes([len(name)]) + name  # field 1 of the layer
+        path.write_bytes(b'\xa2\x06' + bytes([len(layer)]) + layer)
+        with pytest.raises(DecodeError, match='not text'):
+            Caffemodel(path)
+
+
+@pytest.mark.parametrize(
+    'data', [b'\x2a\x03abc', b'\x28\x05'], ids=['no whole numbers', 'integers']
+)
+def test_weights_that_are_no_floats_raise_decode_errors(tmp_path, data):
+    layer = b'\x3a' + bytes([len(data)]) + data
+    path = tmp_path / 'net.caffemodel'
+    path.write_bytes(b'\xa2\x06' + bytes([len(layer)]) + layer)
+    with pytest.raises(DecodeError, match='another type'):
+        Caffemodel(path)
+
+
+def test_more_layers_or_blobs_than_any_network_has_raise_decode_errors(tmp_path):
+    path = tmp_path / 'net.caffemodel'
+    blobs = 101 * b'\x3a\x00'
+    for content in 20_001 * b'\xa2\x06\x00', b'\xa2\x06\xca\x01' + blobs:
+        path.write_bytes(content)
+        with pytest.raises(DecodeError, match='more layers or blobs'):
+            Caffemodel(path)
+
+
 @given(st.binary(max_size=60))
 def test_arbitrary_bytes_raise_only_decode_errors(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / 'arbitrary.caffemodel'

@@ -1,0 +1,194 @@
+"""The layers in a caffemodel file, of which only the description is read at once."""
+
+import mmap
+import os
+
+import numpy
+from chainer.links.caffe.caffe_function import caffe_pb
+from google.protobuf.message import DecodeError
+
+# Field numbers of caffe.proto.
+LAYERS_V1, LAYERS = 2, 100  # in NetParameter: the old and the new format
+BLOBS_V1, BLOBS = 6, 7  # in V1LayerParameter and LayerParameter
+DATA, DIFF = 5, 6  # in BlobProto: the weights, and their gradients
+# Wire types of protobuf.
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+# Far more than any network has. Each takes up to a hundred times the memory that it takes in the
+# file, so that a damaged file could fill all memory.
+MAX_LAYERS, MAX_BLOBS = 20_000, 100
+
+
+class Layer:
+    """A layer's description; the weights of its blobs stay in the file.
+
+    Attributes:
+        name (str): Its name, which may be changed.
+        blobs (list of Blob): Its weights.
+    """
+
+    def __init__(self, message, blobs):
+        self._message, self.name, self.blobs = message, message.name, blobs
+
+    def __getattr__(self, name):
+        return getattr(self._message, name)
+
+
+class Blob:
+    """A blob's shape; its ``data`` is a sequence of numbers that is read when sliced."""
+
+    def __init__(self, message, data):
+        self._message, self.data = message, data
+
+    def __getattr__(self, name):
+        return getattr(self._message, name)
+
+
+class Floats:
+    """A sequence of numbers, of which only finite ones can be read."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, index):
+        if not isinstance(index, slice):
+            return self[index : index + 1][0]
+        values = self._read(index)
+        with numpy.errstate(over='ignore'):  # of doubles
+            is_finite = numpy.isfinite(values.astype('float32', copy=False)).all()
+        if not is_finite:
+            raise ValueError('has weights that are NaN or infinite')
+        return values
+
+    def _read(self, index):
+        return self._array[index]
+
+
+class FloatsInFile(Floats):
+    """A contiguous sequence of single-precision numbers in a file."""
+
+    def __init__(self, file, offset, length):
+        self._file, self._offset, self._length = file, offset, length
+
+    def __len__(self):
+        return self._length
+
+    def _read(self, index):
+        start, stop, _ = index.indices(self._length)
+        self._file.seek(self._offset + 4 * start)
+        return numpy.fromfile(self._file, '<f4', stop - start)
+
+
+def read_layers(file):
+    """Reads the description of each layer.
+
+    Args:
+        file (io.BufferedReader): The caffemodel, which must stay open as long as weights are
+            read.
+
+    Returns:
+        tuple of lists of Layer: The layers of the old and of the new format.
+
+    Raises:
+        google.protobuf.message.DecodeError: If the file is not a caffemodel, or cut short.
+    """
+    if os.fstat(file.fileno()).st_size == 0:
+        raise DecodeError('the file is empty')
+    layers = {LAYERS_V1: [], LAYERS: []}
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        for number, wire_type, start, stop, _ in _fields(buffer, 0, len(buffer)):
+            if number in layers and wire_type == BYTES:
+                layers[number].append(_read_layer(file, buffer, start, stop, number == LAYERS_V1))
+                _check_number(layers[number], MAX_LAYERS)
+    return layers[LAYERS_V1], layers[LAYERS]
+
+
+def _read_layer(file, buffer, start, stop, is_old):
+    message = caffe_pb.V1LayerParameter() if is_old else caffe_pb.LayerParameter()
+    description, blobs = bytearray(), []
+    for number, wire_type, first, last, key in _fields(buffer, start, stop):
+        if number == (BLOBS_V1 if is_old else BLOBS) and wire_type == BYTES:
+            blobs.append(_read_blob(file, buffer, first, last))
+            _check_number(blobs, MAX_BLOBS)
+        else:
+            description += buffer[key:last]
+    message.ParseFromString(bytes(description))
+    _check_text(message)
+    return Layer(message, blobs)
+
+
+def _check_number(messages, limit):
+    if len(messages) > limit:
+        raise DecodeError('more layers or blobs than a network has')
+
+
+def _check_text(message):
+    """Raises an error for names that cannot be printed, such as those that are not UTF-8."""
+    try:
+        names = [message.name, *message.bottom, *message.top]
+        if not isinstance(message.type, int):
+            names.append(message.type)
+        is_text = all(isinstance(name, str) and name.isprintable() for name in names)
+    except UnicodeDecodeError:
+        is_text = False  # protobuf decodes text when it is asked for, or returns it as bytes
+    if not is_text:
+        raise DecodeError('a name that is not text')
+
+
+def _read_blob(file, buffer, start, stop):
+    description, n_parts, data = bytearray(), 0, None
+    for number, wire_type, first, last, key in _fields(buffer, start, stop):
+        if number == DATA:
+            if wire_type not in (BYTES, FIXED32) or (last - first) % 4:
+                raise DecodeError('weights of another type than float')
+            data = FloatsInFile(file, first, (last - first) // 4)
+            n_parts += 1
+        elif number != DIFF:
+            description += buffer[key:last]
+    message = caffe_pb.BlobProto()
+    message.ParseFromString(bytes(description))
+    if n_parts != 1 or message.double_data:
+        data = Floats(_gather_data(buffer, start, stop, message.double_data))
+    return Blob(message, data)
+
+
+def _gather_data(buffer, start, stop, doubles):
+    """Returns the numbers of a blob in one array; protobuf allows to write them in parts."""
+    data = bytearray()
+    for number, _, first, last, _ in _fields(buffer, start, stop):
+        if number == DATA:
+            data += buffer[first:last]
+    floats = numpy.frombuffer(data, '<f4')
+    return numpy.concatenate([floats, numpy.array(doubles)]) if doubles else floats
+
+
+def _fields(buffer, start, stop):
+    """Yields number and wire type of each field, start and stop of its value, start of its key."""
+    position = start
+    while position < stop:
+        key_start = position
+        key, position = _varint(buffer, position, stop)
+        number, wire_type = key >> 3, key & 7
+        length = {FIXED64: 8, FIXED32: 4}.get(wire_type)
+        if wire_type == BYTES:
+            length, position = _varint(buffer, position, stop)
+        elif wire_type == VARINT:
+            length = _varint(buffer, position, stop)[1] - position
+        if length is None or position + length > stop:
+            raise DecodeError('not a protobuf message, or cut short')
+        yield number, wire_type, position, position + length, key_start
+        position += length
+
+
+def _varint(buffer, position, stop):
+    value = shift = 0
+    while position < stop and shift < 64:
+        byte = buffer[position]
+        position += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, position
+    raise DecodeError('not a protobuf message, or cut short')
