@@ -161,7 +161,8 @@ def relu_in_place(x):
 
 
 def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    # Caffemodels have pairs that are neither tuples nor lists.
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _block_values(x):

@@ -118,6 +118,20 @@ def test_reads_unpacked_weights_and_doubles(tmp_path):
         numpy.testing.assert_array_equal(Caffemodel(path).fc.W.array, [[1.5], [-2]])
 
 
+def test_sizes_may_be_given_for_each_axis(tmp_path):
+    writer = caffemodels.Writer()
+    param = writer.layer('CONVOLUTION', 'conv', 'data', 'conv').convolution_param
+    for field, pair in ('kernel_size', (3, 5)), ('pad', (0, 2)), ('stride', (2, 1)):
+        getattr(param, field).extend(pair)
+    writer._add_blobs(writer.net.layer[0], (4, 3, 3, 5), (4,))
+    path = writer.write(tmp_path / 'net.caffemodel')
+    x = numpy.random.RandomState(0).randn(2, 3, 9, 8).astype('float32')
+    with chainer.using_config('train', False), chainer.no_backprop_mode():
+        (output,) = Caffemodel(path)(inputs={'data': x}, outputs=['conv'])
+        (expected,) = CaffeFunction(str(path))(inputs={'data': x}, outputs=['conv'])
+    numpy.testing.assert_allclose(output.array, expected.array, rtol=1e-4, atol=1e-5)
+
+
 def test_names_that_are_not_text_raise_decode_errors(tmp_path):
     path = tmp_path / 'net.caffemodel'
     for name in b'\xff\xfe', b'a\nb', b'\x1b[2J':
