@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import chainer
 import numpy
-from chainer.utils.type_check import InvalidType
 from google.protobuf.message import DecodeError
 
 from lib.errors import InputError
@@ -15,6 +14,7 @@ from lib.features.feature_file import FeatureSource
 from lib.features.images import UnreadableImageError, decoded, prepare_image
 from lib.files import check_input
 from models.caffe.caffemodel import Caffemodel
+from models.caffe.validation import LayerError
 
 # How Karpathy's features were extracted.
 VGG19 = FeatureSource(
@@ -24,9 +24,6 @@ VGG19 = FeatureSource(
     mean=[103.939, 116.779, 123.68],
     resize='warp',
 )
-
-# What Chainer's layers say on a GPU if their output would be empty.
-EMPTY_OUTPUT_ERRORS = 'should be positive', 'Negative dimensions'
 
 
 class FeatureExtractor:
@@ -178,14 +175,10 @@ class FeatureExtractor:
                 features = self._run(
                     self._bottleneck, features, self.source.layer, self._skipped_after
                 )
-        except (InvalidType, AssertionError, ValueError, RuntimeError) as error:
-            # Chainer asserts that the output of each layer is not empty, on a CPU only.
-            is_other = isinstance(error, (ValueError, RuntimeError))
-            if is_other and not any(message in str(error) for message in EMPTY_OUTPUT_ERRORS):
-                raise
+        except LayerError as error:
             raise InputError(
                 f'{self.source.image_size}: {self.source.network} takes images of another '
-                'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227)',
+                f'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227), or is damaged: {error}',
                 option='image_size',
             ) from error
         return features.reshape(len(pixels), -1)
@@ -196,8 +189,6 @@ class FeatureExtractor:
             return array  # the network begins with a fully connected layer
         with chainer.using_config('train', False), chainer.no_backprop_mode():
             (output,) = self._network(inputs={from_blob: array}, outputs=[to_blob], disable=skipped)
-        # CaffeFunction would keep the output of every layer until the next call.
-        self._network.variables = {}
         return output.array
 
 
@@ -209,8 +200,8 @@ def _load_network(path):
         raise InputError(f'{path}: {error.strerror}') from error
     except DecodeError as error:
         raise InputError(f'{path}: not a caffemodel, or cut short') from error
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise InputError(f'{path}: Chainer cannot load this network ({error})') from error
+    except LayerError as error:
+        raise InputError(f'{path}: {error}') from error
     if not network.layers:
         raise InputError(f'{path}: not a caffemodel with layers')
     return network

@@ -12,9 +12,12 @@ import chainer.functions as F
 import chainer.links as L
 from chainer.initializers import constant
 from chainer.links.caffe import CaffeFunction, caffe_function
+from chainer.utils.type_check import InvalidType
 
-from models.caffe.caffemodel_file import read_layers
+from models.caffe.caffemodel_file import caffe_pb, read_layers
 from models.caffe.layers import Convolution, max_pooling_2d, relu_in_place
+from models.caffe.sizes import MAX_VALUES, size_of
+from models.caffe.validation import LayerError, check_layers
 
 
 class Caffemodel(CaffeFunction):
@@ -22,35 +25,111 @@ class Caffemodel(CaffeFunction):
 
     Without gradients (``chainer.no_backprop_mode()``) it uses :mod:`models.caffe.layers`.
 
+    Layers whose names another layer or an attribute of a chain has are renamed.
+
     Args:
         path (str): A ``.caffemodel`` in Caffe's old (V1) or new format.
 
+    Attributes:
+        unsupported (dict): The types of layers that cannot be computed, by name. Layers that
+            neither take nor compute blobs, such as those that read data, are left out.
+
     Raises:
         google.protobuf.message.DecodeError: If the file is not a caffemodel, or cut short.
+        LayerError: If a layer cannot be built from its description.
     """
 
     def __init__(self, path):
         # Not CaffeFunction's own constructor, which this one replaces.
         super(CaffeFunction, self).__init__()
         self.forwards, self.split_map, self.layers = {}, {}, []
+        self.unsupported, self._size_of = {}, {}
         with open(path, 'rb') as file, _without_gradient_initialization():
             old, new = read_layers(file)
-            for layer in new or old:
-                setup_of = (
-                    caffe_function._type_to_method if new else caffe_function._oldname_to_method
-                )
-                # Like CaffeFunction, skips layers that only training needs.
-                if layer.type in setup_of:
-                    setup_of[layer.type](self, layer)
+            self._add_layers(
+                new or old,
+                caffe_function._type_to_method if new else caffe_function._oldname_to_method,
+            )
         self.cleargrads()
         self._use_layers_for_inference()
+
+    def _add_layers(self, layers, setup_of):
+        self._make_names_unique(layers)
+        check_layers([layer for layer in layers if layer.type in setup_of], setup_of)
+        for layer in layers:
+            if layer.type in setup_of:
+                self._set_up(layer, setup_of[layer.type])
+            elif layer.bottom and layer.top:
+                self.unsupported[layer.name] = _type_name(layer.type)
+                self._add_layer(layer)
+
+    def _make_names_unique(self, layers):
+        """Renames layers, which Caffe allows to have any names, to be attributes of a chain."""
+        names = set()
+        for position, layer in enumerate(layers):
+            while layer.name in names or hasattr(self, layer.name):
+                layer.name = f'{layer.name}_{position}'
+            names.add(layer.name)
+
+    def _set_up(self, layer, setup):
+        try:
+            setup(self, layer)
+        except (RuntimeError, ValueError) as error:
+            raise LayerError(layer.name, f'cannot be loaded: {error}') from error
+        self._size_of[layer.name] = size_of(layer, setup)
+
+    def forward(self, inputs, outputs, disable=()):
+        """Computes blobs as CaffeFunction does, but keeps others only as long as needed.
+
+        Args:
+            inputs (dict): Variables or arrays by the names of their blobs.
+            outputs (list of str): Blobs to compute.
+            disable (iterable of str): Names of layers that are not computed.
+
+        Returns:
+            tuple of chainer.Variable: The outputs.
+
+        Raises:
+            LayerError: If a layer cannot be applied to its inputs.
+        """
+        variables = dict(inputs)
+        n_images = max((len(images) for images in inputs.values()), default=0)
+        layers = [
+            layer for layer in self.layers if layer[0] in self.forwards and layer[0] not in disable
+        ]
+        last_use = {blob: name for name, bottoms, _ in layers for blob in bottoms}
+        last_use.update(dict.fromkeys(outputs))
+        for name, bottoms, tops in layers:
+            if any(blob not in variables for blob in bottoms):
+                continue
+            computed = self._compute(name, [variables[blob] for blob in bottoms])
+            variables.update(zip(tops, computed))
+            _check_memory(name, variables.values(), n_images)
+            for blob in {*bottoms, *tops}:
+                if last_use.get(blob, name) == name:
+                    variables.pop(blob, None)
+        return tuple(variables[blob] for blob in outputs)
+
+    def _compute(self, name, inputs):
+        size = self._size_of[name]
+        n_values = size(*inputs) if size else 1
+        if n_values > MAX_VALUES:
+            raise LayerError(name, f'would compute {n_values} values of an image')
+        try:
+            outputs = n_values and self.forwards[name](*inputs)
+        except (InvalidType, AssertionError, IndexError, ValueError) as error:
+            raise LayerError(name, _unfit(inputs)) from error
+        outputs = outputs if isinstance(outputs, (tuple, list)) else [outputs]
+        if not n_values or any(output.size == 0 for output in outputs):
+            raise LayerError(name, _unfit(inputs))
+        return outputs
 
     def _use_layers_for_inference(self):
         # Blobs that a convolution or fully connected layer has allocated, so that an in-place
         # ReLU may overwrite them.
         temporary = set()
         for name, bottoms, tops in self.layers:
-            forward = self.forwards[name]
+            forward = self.forwards.get(name)
             link = getattr(self, name, None)
             if type(link) is L.Convolution2D:
                 self.forwards[name] = Convolution(link)
@@ -75,3 +154,19 @@ def _without_gradient_initialization():
         yield
     finally:
         constant.NaN.__call__ = fill
+
+
+def _check_memory(name, variables, n_images):
+    if sum(variable.size for variable in variables) > MAX_VALUES * n_images:
+        raise LayerError(name, f'is one of those that hold more than {MAX_VALUES} values at once')
+
+
+def _unfit(inputs):
+    shapes = (' x '.join(map(str, x.shape[1:])) for x in inputs)
+    return f'does not take inputs of {", ".join(shapes)}'
+
+
+def _type_name(layer_type):
+    if isinstance(layer_type, str):
+        return layer_type
+    return caffe_pb.V1LayerParameter.LayerType.Name(layer_type)

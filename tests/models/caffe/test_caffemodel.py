@@ -118,6 +118,38 @@ def test_reads_unpacked_weights_and_doubles(tmp_path):
         numpy.testing.assert_array_equal(Caffemodel(path).fc.W.array, [[1.5], [-2]])
 
 
+@pytest.mark.parametrize('old_format', [False, True])
+def test_layers_may_have_any_names(tmp_path, old_format):
+    names = 'conv', 'pool', 'fc'
+    x = numpy.random.RandomState(0).randn(2, 3, 8, 8).astype('float32')
+
+    def compute(new_names):
+        writer = caffemodels.Writer(old_format)
+        writer.convolution('conv', 'data', 3, 20, 3, pad=1)
+        writer.layer('POOLING', 'pool', 'conv', 'pool').pooling_param.kernel_size = 8
+        writer.inner_product('fc', 'pool', 20, 5)
+        layers = writer.net.layers or writer.net.layer
+        for layer in layers:
+            if layer.name in names:
+                layer.name = new_names[names.index(layer.name)]
+        network = Caffemodel(writer.write(tmp_path / 'net.caffemodel'))
+        with chainer.using_config('train', False), chainer.no_backprop_mode():
+            (output,) = network(inputs={'data': x}, outputs=['fc'])
+        return output.array
+
+    expected = compute(names)
+    for new_names in [
+        ('same', 'same', 'same'),
+        ('relu_conv', 'relu_conv', 'relu_conv'),
+        ('a', 'a', 'a_2'),
+        ('forwards', 'xp', 'params'),
+        ('variables', 'name', '_size_of'),
+        ('', 'a/b', 'c.d'),
+        ('__class__', '__call__', '__dict__'),
+    ]:
+        numpy.testing.assert_array_equal(compute(new_names), expected)
+
+
 def test_sizes_may_be_given_for_each_axis(tmp_path):
     writer = caffemodels.Writer()
     param = writer.layer('CONVOLUTION', 'conv', 'data', 'conv').convolution_param
