@@ -45,7 +45,7 @@ class FeatureExtractor:
     """
 
     def __init__(self, path, source, device, batch_size=None):
-        self.source, self._device = source, device
+        self.source, self._path, self._device = source, path, device
         self._batch_size = batch_size or (4 if device.xp is numpy else 32)
         self._network = _load_network(path)
         self._network.to_device(device)
@@ -58,16 +58,15 @@ class FeatureExtractor:
                 option='layer',
             )
         needed = _layers_leading_to(source.layer, layers)
-        self._input = next(
-            blob for _, bottoms, _ in needed for blob in bottoms if blob not in blobs
-        )
+        _check_supported(path, self._network, needed)
+        self._input = _input_of(path, source.layer, needed, layers)
         before, after = _split_before_fully_connected(self._network, needed)
         self._bottleneck = source.layer
         if after:
             _, (self._bottleneck, *_), _ = after[0]
-        names = {name for name, _, _ in layers}
-        self._skipped_before = names - {name for name, _, _ in before}
-        self._skipped_after = names - {name for name, _, _ in after}
+        self._names = {name for name, _, _ in layers}
+        self._skipped_before = self._names - {name for name, _, _ in before}
+        self._skipped_after = self._names - {name for name, _, _ in after}
 
     @classmethod
     def load(cls, path, device, trained_on=None, batch_size=None, **preparation):
@@ -160,7 +159,8 @@ class FeatureExtractor:
             with height and width is flattened.
 
         Raises:
-            InputError: If the network does not take images of this size.
+            InputError: If the network does not take images of this size, or computes no finite
+                features.
         """
         try:
             starts = range(0, len(pixels), self._batch_size)
@@ -171,23 +171,28 @@ class FeatureExtractor:
                     for batch in batches
                 ]
             )
-            if self._bottleneck != self.source.layer:
-                features = self._run(
-                    self._bottleneck, features, self.source.layer, self._skipped_after
-                )
+            features = self._run(self._bottleneck, features, self.source.layer, self._skipped_after)
         except LayerError as error:
             raise InputError(
                 f'{self.source.image_size}: {self.source.network} takes images of another '
                 f'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227), or is damaged: {error}',
                 option='image_size',
             ) from error
+        if len(features) != len(pixels):
+            raise InputError(f'{self._path}: layer {self.source.layer!r} mixes images')
+        if not self._device.xp.isfinite(features).all():
+            raise InputError(f'{self._path}: the features are NaN or infinite')
         return features.reshape(len(pixels), -1)
 
     def _run(self, from_blob, array, to_blob, skipped):
         array = self._device.send(array)
-        if from_blob == to_blob:
-            return array  # the network begins with a fully connected layer
-        with chainer.using_config('train', False), chainer.no_backprop_mode():
+        if skipped == self._names:
+            return array  # the network begins with a fully connected layer, or has none
+        with (
+            chainer.using_config('train', False),
+            chainer.no_backprop_mode(),
+            numpy.errstate(all='ignore'),  # features that are not finite are rejected
+        ):
             (output,) = self._network(inputs={from_blob: array}, outputs=[to_blob], disable=skipped)
         return output.array
 
@@ -213,9 +218,33 @@ def _layers_leading_to(blob, layers):
     for layer in reversed(layers):
         _, bottoms, tops = layer
         if not wanted.isdisjoint(tops):
-            needed.insert(0, layer)
+            needed.append(layer)
             wanted.update(bottoms)
-    return needed
+    return needed[::-1]
+
+
+def _check_supported(path, network, layers):
+    for name, _, _ in layers:
+        if name in network.unsupported:
+            raise InputError(
+                f'{path}: layer {name!r} is of the type {network.unsupported[name]}, which is not '
+                'supported'
+            )
+
+
+def _input_of(path, layer, needed, layers):
+    """Returns the blob that the needed layers take but do not compute, which holds the images."""
+    inputs, computed = set(), set()
+    for _, bottoms, tops in needed:
+        inputs.update(blob for blob in bottoms if blob not in computed)
+        computed.update(tops)
+    if len(inputs) != 1:
+        names = ', '.join(map(repr, sorted(inputs))) or 'no blob'
+        raise InputError(f'{path}: layer {layer!r} is computed from {names}, not from images alone')
+    (blob,) = inputs
+    if any(blob in tops and blob not in bottoms for _, bottoms, tops in layers):
+        raise InputError(f'{path}: {blob!r} is used before the layer that computes it')
+    return blob
 
 
 def _split_before_fully_connected(network, layers):
