@@ -16,7 +16,7 @@ from chainer.utils.type_check import InvalidType
 
 from models.caffe.caffemodel_file import caffe_pb, read_layers
 from models.caffe.layers import Convolution, max_pooling_2d, relu_in_place
-from models.caffe.sizes import MAX_VALUES, size_of
+from models.caffe.sizes import MAX_TOTAL, MAX_VALUES, size_of
 from models.caffe.validation import LayerError, check_layers
 
 
@@ -93,6 +93,7 @@ class Caffemodel(CaffeFunction):
             LayerError: If a layer cannot be applied to its inputs.
         """
         variables = dict(inputs)
+        n_total = 0
         n_images = max((len(images) for images in inputs.values()), default=0)
         layers = [
             layer for layer in self.layers if layer[0] in self.forwards and layer[0] not in disable
@@ -102,8 +103,14 @@ class Caffemodel(CaffeFunction):
         for name, bottoms, tops in layers:
             if any(blob not in variables for blob in bottoms):
                 continue
-            computed = self._compute(name, [variables[blob] for blob in bottoms])
-            variables.update(zip(tops, computed))
+            layer_inputs = [variables[blob] for blob in bottoms]
+            n_values = self._size_of[name](*layer_inputs)
+            n_total += n_values
+            if n_values > MAX_VALUES or n_total > MAX_TOTAL:
+                raise LayerError(name, f'would compute {n_values} values of an image')
+            if n_values == 0:
+                raise LayerError(name, _unfit(layer_inputs))
+            variables.update(zip(tops, self._compute(name, layer_inputs)))
             _check_memory(name, variables.values(), n_images)
             for blob in {*bottoms, *tops}:
                 if last_use.get(blob, name) == name:
@@ -111,16 +118,12 @@ class Caffemodel(CaffeFunction):
         return tuple(variables[blob] for blob in outputs)
 
     def _compute(self, name, inputs):
-        size = self._size_of[name]
-        n_values = size(*inputs) if size else 1
-        if n_values > MAX_VALUES:
-            raise LayerError(name, f'would compute {n_values} values of an image')
         try:
-            outputs = n_values and self.forwards[name](*inputs)
+            outputs = self.forwards[name](*inputs)
         except (InvalidType, AssertionError, IndexError, ValueError) as error:
             raise LayerError(name, _unfit(inputs)) from error
         outputs = outputs if isinstance(outputs, (tuple, list)) else [outputs]
-        if not n_values or any(output.size == 0 for output in outputs):
+        if not all(output.size for output in outputs):
             raise LayerError(name, _unfit(inputs))
         return outputs
 

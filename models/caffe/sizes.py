@@ -6,9 +6,11 @@ import math
 from chainer.links.caffe import CaffeFunction, caffe_function
 from chainer.utils import conv
 
-# What the layers may hold at a time for an image: 2 GiB. VGG19 does with images of 2000 x 2000
-# pixels.
-MAX_VALUES = 1 << 29
+# What layers may hold at a time for an image: 1 GiB. VGG19 does with images of 1400 x 1400 pixels.
+MAX_VALUES = 1 << 28
+# What all layers together may compute for an image; more takes minutes. ResNet-152 does with images
+# of 1300 x 1300 pixels.
+MAX_TOTAL = 1 << 33
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,12 @@ class Windows:
         return self.kernel or x.shape[2:]
 
     def n_padded(self, x):
-        return math.prod(size + 2 * pad for size, pad in zip(x.shape[2:], self.pad))
+        """Returns the number of pixels of the padded image, at most.
+
+        The last window may begin less than a stride before the end.
+        """
+        geometry = zip(x.shape[2:], self.stride, self.pad)
+        return math.prod(size + 2 * pad + stride - 1 for size, stride, pad in geometry)
 
     def n_outputs(self, x, get_size=conv.get_conv_outsize, **options):
         """Returns the number of pixels of the output; 0 if the image is too small."""
@@ -65,15 +72,13 @@ def _pair(value, name):
 def size_of(layer, setup):
     """Returns a function of a layer's inputs: how many values of an image it handles, at most.
 
-    It returns 0 if the layer cannot be applied to its inputs. The result is None if the layer
-    computes no more values than its inputs have.
+    It returns 0 if the layer cannot be applied to its inputs.
 
     Args:
         layer (models.caffe.caffemodel_file.Layer): A layer that is valid.
         setup (function): CaffeFunction's method that builds it.
     """
-    make = _SIZES.get(setup)
-    return make and make(layer)
+    return _SIZES[setup](layer) if setup in _SIZES else _n_values
 
 
 def _of_convolution(layer):
@@ -116,19 +121,18 @@ def _is_image(x):
     return len(x.shape) == 4
 
 
-def _of_concat(layer):
-    return lambda *inputs: sum(math.prod(x.shape[1:]) for x in inputs)
+def _n_values(*inputs):
+    return sum(math.prod(x.shape[1:]) for x in inputs)
 
 
 def _of_eltwise(layer):
     # Chainer would repeat the smaller input; Caffe does not.
-    return lambda *inputs: len({x.shape for x in inputs}) == 1 and math.prod(inputs[0].shape[1:])
+    return lambda *inputs: len({x.shape for x in inputs}) == 1 and _n_values(*inputs)
 
 
 _SIZES = {
     CaffeFunction._setup_convolution: _of_convolution,
     CaffeFunction._setup_deconvolution: _of_deconvolution,
     CaffeFunction._setup_pooling: _of_pooling,
-    CaffeFunction._setup_concat: _of_concat,
     CaffeFunction._setup_eltwise: _of_eltwise,
 }

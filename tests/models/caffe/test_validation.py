@@ -76,6 +76,7 @@ KERNEL = {'convolution__kernel_size': [3]}
         (('Pooling',), {'pooling__kernel_size': 2, 'pooling__pad': 10**6}, 'pads'),
         (('Pooling',), {'pooling__kernel_size': 10**6, 'pooling__pad': 10**6 - 1}, 'would compute'),
         (('Pooling',), {'pooling__kernel_size': 10**6, 'pooling__stride': 10**6}, 'would compute'),
+        (('Pooling',), {'pooling__kernel_size': 2, 'pooling__stride': 10**6}, 'would compute'),
         (('Pooling',), {'pooling__kernel_size': 99}, 'does not take inputs of 3 x 8 x 8'),
         (('Pooling',), {'pooling__kernel_size': 2, 'pooling__pool': 2}, 'Stochastic'),
         (('LRN',), {'lrn__local_size': 4}, 'odd'),
