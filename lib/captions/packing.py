@@ -19,7 +19,7 @@ def pack(dataset, indices):
         ``</S>``, (R,), int32; and ``batch_sizes``, a list of the number of captions that have
         each time step, which sums to R.
     """
-    lengths = dataset.lengths[indices]
+    lengths = dataset.offsets[indices + 1] - dataset.offsets[indices]
     longest_first = numpy.argsort(-lengths, kind='stable')
     order, lengths = indices[longest_first], lengths[longest_first]
 
