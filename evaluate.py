@@ -4,7 +4,6 @@ Each row has one beam width M. After the scores follow the number of distinct ca
 share of new ones, which are not in the training set, and their mean number of words.
 """
 
-import math
 import os
 
 import numpy
@@ -85,9 +84,12 @@ def main():
 
     evaluator = Evaluator(ensemble, dataset, args.split, send_features(features.array, device))
     del features  # on a GPU, the only copy is there now
-    loss = evaluator.loss()
+    with numpy.errstate(over='ignore', invalid='ignore'):  # of a model with absurd weights
+        loss = evaluator.loss()
     if loss is not None:
-        print(f'{args.split}: loss {loss:.4f} nats per token, perplexity {math.exp(loss):.2f}')
+        with numpy.errstate(over='ignore'):
+            perplexity = numpy.exp(loss)
+        print(f'{args.split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
     all_scores = []
     for options in all_options:
         set_seed(args.seed)

@@ -1,5 +1,6 @@
 """Captions images with a trained model and the CNN that its features come from."""
 
+import contextlib
 import os
 import sys
 
@@ -22,7 +23,7 @@ from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.images import find_images
-from lib.files import check_output, write_json
+from lib.files import check_output, write_json_list
 
 
 def parse_args():
@@ -80,26 +81,26 @@ def main():
     )
     set_seed(args.seed)
 
-    results = []
-    with tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress:
+    n_captioned, cards = 0, []
+    json_output = write_json_list(args.json) if args.json else contextlib.nullcontext()
+    with (
+        json_output as write_result,
+        tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress,
+    ):
         for path, captions in captioner.caption_images(paths, options, print_unreadable):
             lines = [f'# {escape_control_characters(path)}', *(c.text for c in captions)]
             tqdm.tqdm.write('\n'.join(lines))
             sys.stdout.flush()
-            results.append((path, captions))
+            if args.json:
+                results = [caption.to_json() for caption in captions]
+                write_result({'image': path, 'captions': results})
+            if args.html:
+                cards.append(Card(os.path.basename(path), path, captions))
+            n_captioned += 1
             progress.update()
-    if args.json:
-        write_json(
-            args.json,
-            [
-                {'image': path, 'captions': [caption.to_json() for caption in captions]}
-                for path, captions in results
-            ],
-        )
     if args.html:
-        cards = (Card(os.path.basename(path), path, captions) for path, captions in results)
-        write_gallery(args.html, f'{len(results)} images and their captions', cards)
-    return 0 if len(results) == len(paths) else 1
+        write_gallery(args.html, f'{n_captioned} images and their captions', cards)
+    return 0 if n_captioned == len(paths) else 1
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """Captions of images, from model files and a caffemodel."""
 
 import dataclasses
+import itertools
+import math
 import os
 import warnings
 
@@ -172,9 +174,17 @@ class Captioner:
 
     def _decode(self, features, options):
         to_text = self.ensemble.vocabulary.decode
+        with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
+            decoded = decode(self.ensemble, features, options)
+        for caption in itertools.chain(*decoded):
+            if not math.isfinite(caption.log_prob):
+                raise InputError(
+                    f'{self.ensemble.models[0].path}: a caption has log-probability '
+                    f'{caption.log_prob}: the weights, or the features, are too large'
+                )
         return [
             [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]
-            for captions in decode(self.ensemble, features, options)
+            for captions in decoded
         ]
 
 

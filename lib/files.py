@@ -176,6 +176,32 @@ def is_special_file(path):
 
 def write_json(path, content):
     """Writes indented JSON; bytes of file names that are not UTF-8 become JSON escapes."""
-    text = json.dumps(content, indent=1, ensure_ascii=False)
     with open_output(path) as file:
-        file.write(text.encode(errors='backslashreplace'))
+        file.write(_encode_json(content))
+
+
+@contextlib.contextmanager
+def write_json_list(path):
+    """Yields a function that adds an item to a list, which is written as by :func:`write_json`.
+
+    Each item is written at once, so that a list of any length needs no memory. Only a device or
+    a pipe, which others may be writing to, gets the whole list when the block ends.
+    """
+    if is_special_file(path):
+        items = []
+        yield items.append
+        write_json(path, items)
+        return
+    with open_output(path) as file:
+
+        def add(item):
+            file.write(b',\n ' if file.tell() else b'[\n ')
+            file.write(_encode_json(item).replace(b'\n', b'\n '))
+
+        yield add
+        file.write(b'\n]' if file.tell() else b'[]')
+
+
+def _encode_json(content):
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode(errors='backslashreplace')

@@ -13,6 +13,7 @@ from lib.files import (
     open_output,
     remove_leftovers,
     write_json,
+    write_json_list,
 )
 from tests.helpers.scripts import run_python
 
@@ -100,6 +101,21 @@ def test_write_json_keeps_any_text(tmp_path):
     text = (tmp_path / 'file.json').read_text(encoding='utf-8')
     assert 'a café 犬' in text
     assert json.loads(text) == content
+
+
+@pytest.mark.parametrize('n_items', [0, 1, 3])
+@pytest.mark.parametrize('name', ['list.json', 'pipe'])
+def test_write_json_list_writes_what_write_json_writes(tmp_path, name, n_items):
+    items = [{'image': 'two\nlines 犬', 'captions': [{'log_prob': -1.5}, {}, []]}] * n_items
+    write_json(tmp_path / 'expected.json', items)
+    os.mkfifo(tmp_path / 'pipe')
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / 'pipe').read_bytes) if name == 'pipe' else None
+        with write_json_list(tmp_path / name) as add:
+            for item in items:
+                add(item)
+        written = read.result() if read else (tmp_path / name).read_bytes()
+    assert written == (tmp_path / 'expected.json').read_bytes()
 
 
 # Is killed while it writes a file.
