@@ -4,6 +4,9 @@ Each row has one beam width M. After the scores follow the number of distinct ca
 share of new ones, which are not in the training set, and their mean number of words.
 """
 
+import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+
+# isort: split
 import os
 
 import numpy
@@ -20,7 +23,7 @@ from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.feature_file import load_features
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import make_allocator, send_features
-from lib.files import check_output, is_special_file, write_json
+from lib.files import check_output, is_special_file, join_below, replace_together, write_json
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
@@ -78,18 +81,24 @@ def main():
     if not dataset.images_of(args.split).size:
         raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
     check_tokenizer(args, ensemble, dataset)
+    if args.image_root:
+        for name in dataset.filename[dataset.images_of(args.split)]:
+            join_below(args.image_root, name)
     features = load_features(args.features, make_allocator(device))
     features.check_images(dataset.imgid)
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     evaluator = Evaluator(ensemble, dataset, args.split, send_features(features.array, device))
     del features  # on a GPU, the only copy is there now
-    with numpy.errstate(over='ignore', invalid='ignore'):  # of a model with absurd weights
-        loss = evaluator.loss()
-    if loss is not None:
-        with numpy.errstate(over='ignore'):
-            perplexity = numpy.exp(loss)
-        print(f'{args.split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
+    print_loss(args.split, evaluator)
+    with replace_together():
+        if args.average_weights:
+            ensemble.models[0].save(args.average_weights)
+        evaluate(args, all_options, dataset, evaluator)
+
+
+def evaluate(args, all_options, dataset, evaluator):
+    """Prints a row of scores for each beam width, and writes what the flags ask for."""
     all_scores = []
     for options in all_options:
         set_seed(args.seed)
@@ -124,8 +133,9 @@ def load_ensemble(args, device):
     """Returns the ensemble of the models, or one model of their averaged weights."""
     if not args.average_weights:
         return Ensemble.load(args.model, device)
-    average_weights(args.model).save(args.average_weights)
-    return Ensemble.load([args.average_weights], device)
+    model = average_weights(args.model)
+    model.network.to_device(device)
+    return Ensemble([model])
 
 
 def check_tokenizer(args, ensemble, dataset):
@@ -134,6 +144,15 @@ def check_tokenizer(args, ensemble, dataset):
             f'{args.captions}: is tokenized into {dataset.vocabulary.tokenizer}, but '
             f'{args.model[0]} was trained on {ensemble.vocabulary.tokenizer}'
         )
+
+
+def print_loss(split, evaluator):
+    # The numbers of a model with absurd weights become infinite.
+    with numpy.errstate(over='ignore', invalid='ignore'):
+        loss = evaluator.loss()
+        if loss is not None:
+            perplexity = numpy.exp(loss)
+            print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
 
 
 def print_row(scores, with_header):
@@ -185,7 +204,7 @@ def write_html(args, dataset, evaluator, evaluation):
     cards = []
     for index in numpy.argsort(-numpy.array(evaluation.cider), kind='stable'):
         name = dataset.filename[evaluator.images[index]]
-        path = os.path.join(args.image_root, name) if args.image_root else None
+        path = join_below(args.image_root, name) if args.image_root else None
         score = f'CIDEr {evaluation.cider[index]:.2f}'
         cards.append(
             Card(name, path, evaluation.captions[index], evaluator.references[index], score)

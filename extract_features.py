@@ -1,5 +1,8 @@
 """Extracts the features of a data set's images with a Caffe network."""
 
+import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+
+# isort: split
 import os
 import sys
 

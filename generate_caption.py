@@ -1,5 +1,8 @@
 """Captions images with a trained model and the CNN that its features come from."""
 
+import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+
+# isort: split
 import contextlib
 import os
 import sys
@@ -23,7 +26,7 @@ from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.images import find_images
-from lib.files import check_output, write_json_list
+from lib.files import check_output, replace_together, write_json_list
 
 
 def parse_args():
@@ -84,11 +87,15 @@ def main():
     n_captioned, cards = 0, []
     json_output = write_json_list(args.json) if args.json else contextlib.nullcontext()
     with (
+        replace_together(),
         json_output as write_result,
         tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress,
     ):
         for path, captions in captioner.caption_images(paths, options, print_unreadable):
-            lines = [f'# {escape_control_characters(path)}', *(c.text for c in captions)]
+            lines = [
+                f'# {escape_control_characters(path)}',
+                *(escape_control_characters(caption.text) for caption in captions),
+            ]
             tqdm.tqdm.write('\n'.join(lines))
             sys.stdout.flush()
             if args.json:
@@ -98,8 +105,8 @@ def main():
                 cards.append(Card(os.path.basename(path), path, captions))
             n_captioned += 1
             progress.update()
-    if args.html:
-        write_gallery(args.html, f'{n_captioned} images and their captions', cards)
+        if args.html:
+            write_gallery(args.html, f'{n_captioned} images and their captions', cards)
     return 0 if n_captioned == len(paths) else 1
 
 

@@ -1,5 +1,8 @@
 """Converts a data set's captions to captions.h5: a vocabulary and encoded captions."""
 
+import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+
+# isort: split
 import random
 
 from lib.captions.captioned_image import SPLITS

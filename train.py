@@ -3,12 +3,12 @@
 @FILE reads flags from a file, such as @recipes/flickr8k.args.
 """
 
+import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+
+# isort: split
 import os
 import sys
 
-import lib  # noqa: F401  patches Chainer
-
-# isort: split
 import chainer
 import numpy
 from chainer import training

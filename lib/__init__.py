@@ -1,5 +1,10 @@
 """Everything but the networks: data sets, features, decoding, training, evaluation."""
 
-from lib import chainer_compat
+from lib import startup
+
+startup.exit_quietly_on_interrupt()
+
+# isort: split
+from lib import chainer_compat  # noqa: E402
 
 chainer_compat.apply()

@@ -18,10 +18,10 @@ from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import FeatureExtractor
 
-# Images to decode at once: enough to be efficient on a CPU; on a GPU as many as have this many
+# Images to decode at once: enough to be efficient on a CPU, and no more than have this many
 # captions in their beams.
 FEATURES_AT_ONCE = 64
-GPU_CAPTIONS_AT_ONCE = 8192
+CAPTIONS_AT_ONCE = 8192
 # Images to extract features of at once: few enough to return the first captions soon.
 IMAGES_AT_ONCE = 16
 GPU_IMAGES_AT_ONCE = 64
@@ -132,8 +132,11 @@ class Captioner:
             self.ensemble.check_feature_size(
                 features.shape[1], f'{source.layer} of {source.network}', option='layer'
             )
-            for index, captions in zip(indices, self._decode(features, options)):
-                yield images[index], captions
+            n_decoded = self._images_at_once(options)
+            for start in range(0, len(indices), n_decoded):
+                rows = slice(start, start + n_decoded)
+                for index, captions in zip(indices[rows], self._decode(features[rows], options)):
+                    yield images[index], captions
 
     def caption_features(
         self, features, options: DecodingOptions, rows=None
@@ -157,16 +160,19 @@ class Captioner:
         self.ensemble.check_feature_size(features.shape[1], 'features')
         if rows is None:
             rows = chainer.backend.get_array_module(features).arange(len(features))
-        captions, n_images = [], FEATURES_AT_ONCE
-        if not self._is_on_cpu:
-            n_captions = options.top if options.sample else options.beam_width
-            n_images = max(1, GPU_CAPTIONS_AT_ONCE // n_captions)
+        captions, n_images = [], self._images_at_once(options)
         with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
             for start in range(0, len(rows), n_images):
                 batch = features[rows[start : start + n_images]].astype('float32', copy=False)
                 captions += self._decode(self.ensemble.device.send(batch), options)
                 progress.update(len(batch))
         return captions
+
+    def _images_at_once(self, options):
+        """Returns how many images to decode at once, so that memory suffices for wide beams."""
+        n_captions = options.top if options.sample else options.beam_width
+        n_images = max(1, CAPTIONS_AT_ONCE // n_captions)
+        return min(n_images, FEATURES_AT_ONCE) if self._is_on_cpu else n_images
 
     @property
     def _is_on_cpu(self):

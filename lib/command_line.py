@@ -1,6 +1,7 @@
 """What all scripts share: the argument parser, flags, error messages and exit codes."""
 
 import argparse
+import errno
 import io
 import os
 import re
@@ -14,6 +15,8 @@ import tqdm
 from lib.errors import InputError, InputWarning
 from lib.files import check_input
 
+# What numbers of flags may be at most, where nothing else limits them.
+MAX_INT, MAX_FLOAT = 2**31 - 1, 1e6
 # Exit codes after signals, 128 and their number; a hangup counts as a termination.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
@@ -94,11 +97,15 @@ def add_seed_flag(parser, used_for):
 
 
 def positive_int(text):
-    return _parse_number(int, text, lambda value: value >= 1, 'a positive integer')
+    return _parse_number(
+        int, text, lambda value: 1 <= value <= MAX_INT, 'a positive integer up to 2147483647'
+    )
 
 
 def non_negative_int(text):
-    return _parse_number(int, text, lambda value: value >= 0, 'a non-negative integer')
+    return _parse_number(
+        int, text, lambda value: 0 <= value <= MAX_INT, 'a non-negative integer up to 2147483647'
+    )
 
 
 def seed_int(text):
@@ -108,13 +115,19 @@ def seed_int(text):
 
 
 def positive_float(text):
-    return _parse_number(float, text, lambda value: 0 < value < float('inf'), 'a positive number')
+    return _parse_number(
+        float, text, lambda value: 0 < value <= MAX_FLOAT, 'a positive number up to a million'
+    )
 
 
 def non_negative_float(text):
     return _parse_number(
-        float, text, lambda value: 0 <= value < float('inf'), 'a non-negative number'
+        float, text, lambda value: 0 <= value <= MAX_FLOAT, 'a non-negative number up to a million'
     )
+
+
+def decay_factor(text):
+    return _parse_number(float, text, lambda value: 0 < value <= 1, 'a number above 0 and up to 1')
 
 
 def fraction(text):
@@ -140,7 +153,11 @@ def print_unreadable(error):
 
 def escape_control_characters(text):
     """Returns a text, such as a file's name, that takes one line and does nothing to a terminal."""
-    return re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda match: f'\\x{ord(match[0]):02x}', text)
+    return re.sub(
+        r'[\x00-\x1f\x7f-\x9f\u2028\u2029]',
+        lambda match: match[0].encode('unicode_escape').decode(),
+        text,
+    )
 
 
 def run_main(main):
@@ -151,6 +168,10 @@ def run_main(main):
     try:
         status = main()
         sys.stdout.flush()
+        error = getattr(sys.stdout, 'buffer', None)
+        error = getattr(getattr(error, 'raw', None), 'error', None)
+        if error is not None:
+            status = _print_error(f'standard output: {error.strerror}')
     except InputError as error:
         status = _print_error(_with_flag(error))
     except OSError as error:
@@ -186,7 +207,7 @@ def _prepare_standard_streams():
             setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
             continue
         try:
-            output = UnbreakablePipe(stream.fileno(), 'w', closefd=False)
+            output = UnbreakableStream(stream.fileno(), 'w', closefd=False)
         except io.UnsupportedOperation:
             continue  # no file, but an object in its place
         text = io.TextIOWrapper(
@@ -199,13 +220,24 @@ def _prepare_standard_streams():
         setattr(sys, name, text)
 
 
-class UnbreakablePipe(io.FileIO):
-    """An output stream that discards what is written after its reader, such as head, has exited."""
+class UnbreakableStream(io.FileIO):
+    """An output stream that discards what can no longer be written.
+
+    Its reader, such as head, may have exited, or its terminal been closed.
+
+    Attributes:
+        error (OSError): Why something could not be written, if there may be a reader, as on a full
+            disk.
+    """
+
+    error = None
 
     def write(self, data):
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                self.error = error
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
@@ -214,7 +246,7 @@ class UnbreakablePipe(io.FileIO):
 
 def _format_warning(message, category, *location, default_format=warnings.formatwarning):
     if issubclass(category, InputWarning):
-        return f'note: {message}\n'
+        return f'note: {_one_line(str(message))}\n'
     return default_format(message, category, *location)
 
 
@@ -225,5 +257,10 @@ def _with_flag(error):
 
 
 def _print_error(message):
-    print('error:', ' '.join(message.split()), file=sys.stderr)
+    print('error:', _one_line(message), file=sys.stderr)
     return 2
+
+
+def _one_line(message):
+    # Lines of libraries' messages are joined, other control characters escaped.
+    return escape_control_characters(re.sub(r'\s*\n\s*', ' ', message.strip()))

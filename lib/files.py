@@ -14,6 +14,26 @@ from lib.errors import InputError
 TEMPORARY_SUFFIX = '.tmp'
 
 
+# The files that are to be replaced at the end of a replace_together(), None outside.
+_complete = None
+
+
+@contextlib.contextmanager
+def replace_together():
+    """Lets the files that are written in the block replace the old ones when all are complete."""
+    global _complete
+    _complete = []
+    try:
+        yield
+        for temporary, target in _complete:
+            os.replace(temporary, target)
+    finally:
+        for temporary, _ in _complete:
+            with contextlib.suppress(OSError):  # replaced
+                os.remove(temporary)
+        _complete = None
+
+
 @contextlib.contextmanager
 def open_output(path):
     """Yields an open file, binary, that becomes ``path`` when the block ends.
@@ -47,10 +67,14 @@ def open_output(path):
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            if _complete is None:
+                os.replace(temporary, target)
+            else:
+                _complete.append((temporary, target))
         finally:
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
+            if (temporary, target) not in (_complete or ()):
+                with contextlib.suppress(OSError):
+                    os.remove(temporary)
     except OSError as error:
         if error.errno is None or error.filename not in (None, folder, temporary):
             raise

@@ -109,7 +109,7 @@ def test_paths_of_any_kind_are_named_in_one_line_each(folder, tmp_path):
         assert error.startswith('unreadable: ')
         assert reason in error
     name, _ = process.stdout.splitlines()
-    assert name == f'# {tmp_path}/images/three\\x0a# 3.jpg'
+    assert name == f'# {tmp_path}/images/three\\n# 3.jpg'
 
 
 def test_file_names_may_be_invalid_text(folder, tmp_path):

@@ -131,8 +131,8 @@ def test_captions_and_features_that_do_not_fit_are_rejected(data, trained, tmp_p
 
 
 def test_divergence_is_one_error_line(data, tmp_path):
-    process = train(data, tmp_path / 'result', '--lr 1e30 --epoch 3')
-    assert_input_error(process, 'the loss is', 'lower learning rate')
+    process = train(data, tmp_path / 'result', '--lr 1e6 --epoch 3')
+    assert_input_error(process, 'the training diverged', 'lower learning rate')
 
 
 # Trains in a process that may write so many bytes to a file, as if the disk were full.

@@ -1,6 +1,5 @@
 """Decoding with the options of a script, a notebook or a server."""
 
-import math
 from dataclasses import dataclass
 
 from lib.decoding.beam_search import beam_search
@@ -10,6 +9,21 @@ from lib.decoding.diverse_beam_search import diverse_beam_search
 from lib.decoding.minimum_bayes_risk import mbr_rerank
 from lib.decoding.sampling import sample
 from lib.errors import InputError
+
+# The smallest and the largest value of each option. Larger ones take all memory or time, or
+# make scores that no float can hold.
+LIMITS = {
+    'beam_width': (1, 10_000),
+    'top': (1, 10_000),
+    'max_length': (1, 10_000),
+    'min_length': (0, 10_000),
+    'length_normalization': (0, 10),
+    'no_repeat_ngram': (0, 10_000),
+    'beam_groups': (1, 10_000),
+    'diversity_penalty': (0, 1000),
+    'mbr_samples': (0, 10_000),
+    'temperature': (0.001, 1000),
+}
 
 
 @dataclass(frozen=True)
@@ -47,20 +61,9 @@ class DecodingOptions:
     temperature: float = 1.0
 
     def __post_init__(self):
-        for name in 'beam_width', 'top', 'max_length', 'beam_groups':
-            if getattr(self, name) < 1:
-                raise InputError(f'{getattr(self, name)} is less than 1', option=name)
-        for name in (
-            'min_length',
-            'length_normalization',
-            'no_repeat_ngram',
-            'diversity_penalty',
-            'mbr_samples',
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f'{getattr(self, name)} is negative or infinite', option=name)
-        if not 0 < self.temperature < math.inf:
-            raise InputError(f'{self.temperature} is not positive', option='temperature')
+        for name, (low, high) in LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f'{getattr(self, name)} is not from {low} to {high}', option=name)
         if self.top > self.beam_width and not self.sample:
             raise InputError(f'{self.top} exceeds the beam width {self.beam_width}', option='top')
         if self.beam_width % self.beam_groups:

@@ -1,6 +1,7 @@
 """The flags of ``train.py``."""
 
 from lib.command_line import (
+    decay_factor,
     fraction,
     non_negative_float,
     non_negative_int,
@@ -112,7 +113,7 @@ def add_optimization_flags(parser):
     )
     group.add_argument(
         '--lr-decay',
-        type=positive_float,
+        type=decay_factor,
         default=1,
         metavar='FACTOR',
         help='factor of the learning rate at each step; 1 keeps it',

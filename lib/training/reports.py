@@ -7,6 +7,7 @@ import tqdm
 from chainer import training
 from matplotlib.ticker import MaxNLocator
 
+from lib.command_line import escape_control_characters
 from lib.decoding.beam_search import beam_search
 from lib.files import open_output
 from lib.training.epoch_log import TRAINING, VALIDATION
@@ -143,5 +144,6 @@ class PrintCaptions(training.Extension):
             self._model.network, self._features, beam_width=REPORT_BEAM_WIDTH, top=1
         )
         for name, (best,) in zip(self._names, captions):
-            tqdm.tqdm.write(f'        {name}: {self._model.vocabulary.decode(best.tokens)}')
+            line = f'{name}: {self._model.vocabulary.decode(best.tokens)}'
+            tqdm.tqdm.write(f'        {escape_control_characters(line)}')
         sys.stdout.flush()

@@ -107,7 +107,7 @@ def test_captions_do_not_depend_on_how_many_images_are_decoded_at_once(device, f
     expected = captioner(folder.images, **DECODING)
     monkeypatch.setattr(captioner_module, 'IMAGES_AT_ONCE', 2)
     monkeypatch.setattr(captioner_module, 'FEATURES_AT_ONCE', 2)
-    monkeypatch.setattr(captioner_module, 'GPU_CAPTIONS_AT_ONCE', 2)
+    monkeypatch.setattr(captioner_module, 'CAPTIONS_AT_ONCE', 2)
     assert_same_results(captioner(folder.images, **DECODING), expected)
     assert_same_results(captioner(features, **DECODING), expected)
 

@@ -12,6 +12,7 @@ from lib.files import (
     lock_folder,
     open_output,
     remove_leftovers,
+    replace_together,
     write_json,
     write_json_list,
 )
@@ -187,3 +188,17 @@ def test_join_below(tmp_path):
     for name in '../b.jpg', '/b.jpg', 'a/../../rooted/b.jpg':
         with pytest.raises(InputError, match='is not below'):
             join_below(tmp_path / 'link', name)
+
+
+def test_files_are_replaced_together_or_not_at_all(tmp_path):
+    (tmp_path / 'a.json').write_text('old')
+    with replace_together():
+        write_json(tmp_path / 'a.json', 1)
+        write_json(tmp_path / 'b.json', 2)
+        assert (tmp_path / 'a.json').read_text() == 'old'
+    assert (tmp_path / 'a.json').read_text() == '1'
+    with pytest.raises(NotADirectoryError), replace_together():
+        write_json(tmp_path / 'a.json', 3)
+        write_json(tmp_path / 'b.json' / 'c.json', 4)
+    assert (tmp_path / 'a.json').read_text() == '1'
+    assert sorted(os.listdir(tmp_path)) == ['a.json', 'b.json']

@@ -1,0 +1,167 @@
+"""Training that is stopped, by signals or by a loss that is no number."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy
+import pytest
+
+from lib.trained_model import TrainedModel
+from tests.helpers.assertions import assert_input_error
+from tests.helpers.samples import dataset, features_of, write_json, write_matlab
+from tests.helpers.scripts import ROOT, run_python, run_script
+from tests.helpers.training import SMALL, assert_same_training, read_log, train
+
+# Runs train.py, which sends itself a signal in an iteration.
+TRAIN_AND_STOP = """
+import os, sys
+import lib
+import train
+iteration, numbers = int(sys.argv.pop(1)), eval(sys.argv.pop(1))
+update = train.training.updaters.StandardUpdater.update
+def update_and_stop(self):
+    update(self)
+    if self.iteration == iteration:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+train.training.updaters.StandardUpdater.update = update_and_stop
+train.run_main(train.main)
+"""
+
+
+def stop(data, output, iteration, numbers, *flags):
+    """Trains until some signals in an iteration; returns the finished process."""
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output, *SMALL.split()
+    return run_python(TRAIN_AND_STOP, iteration, [int(n) for n in numbers], *inputs, *flags)
+
+
+@pytest.mark.parametrize(
+    'number, iteration, flags',
+    [
+        (signal.SIGINT, 17, '--lr-decay 0.7 --gradient-clip 1'),
+        (signal.SIGTERM, 31, '--optimizer momentum --scheduled-sampling 0.3'),
+        (signal.SIGHUP, 24, '--layers 2 --lr-schedule cosine'),
+    ],
+)
+def test_a_signal_saves_what_resumes_bit_for_bit(data, tmp_path, number, iteration, flags):
+    flags = ['--epoch', '4', *flags.split()]
+    process = stop(data, tmp_path / 'stopped', iteration, [number], *flags)
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    first, last = process.stderr.splitlines()
+    assert first.startswith('stopping after this iteration')
+    assert f'after iteration {iteration},' in last
+    assert '--resume' in last
+    for name, more in ('stopped', ['--resume']), ('uninterrupted', []):
+        process = train(data, tmp_path / name, ' '.join(flags + more))
+        assert process.returncode == 0, process.stderr
+    names = ['epoch_004.h5', 'best.h5', 'snapshot.h5']
+    assert_same_training(tmp_path / 'stopped', tmp_path / 'uninterrupted', names)
+    files = {path.name for path in (tmp_path / 'stopped').iterdir()}
+    assert files == {path.name for path in (tmp_path / 'uninterrupted').iterdir()}
+
+
+def test_a_second_signal_stops_at_once(data, tmp_path):
+    process = stop(data, tmp_path / 'result', 3, [signal.SIGINT, signal.SIGINT])
+    assert process.returncode == 130
+    assert 'Traceback' not in process.stderr
+    assert not (tmp_path / 'result').exists()
+
+
+def test_ignored_hangups_do_not_stop_training(data, tmp_path):
+    code = f'import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{TRAIN_AND_STOP}'
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path, *SMALL.split()
+    process = run_python(code, 3, [int(signal.SIGHUP)], *inputs, '--epoch', 1)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ''
+
+
+def test_snapshots_in_the_middle_of_an_epoch_resume_exactly_after_a_kill(data, tmp_path):
+    flags = '--epoch 3 --snapshot-every 5'
+    process = stop(data, tmp_path / 'killed', 18, [signal.SIGKILL], *flags.split())
+    assert process.returncode == -signal.SIGKILL
+    for name, more in ('killed', '--resume'), ('uninterrupted', ''):
+        assert train(data, tmp_path / name, flags, more).returncode == 0
+    assert_same_training(
+        tmp_path / 'killed', tmp_path / 'uninterrupted', ['epoch_003.h5', 'snapshot.h5']
+    )
+    assert not list((tmp_path / 'killed').glob('.*'))
+
+
+@pytest.mark.parametrize('delay', [0.05, 0.2, 0.4, 0.8])
+def test_interrupted_imports_are_quiet(delay):
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, 'train.py'), '--help'],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    # Before the first line of the script and after the last one, Python itself is in charge.
+    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert stderr == '' or delay < 0.1
+
+
+def test_a_second_training_in_the_same_folder_is_refused(data, tmp_path):
+    flags = ['-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result']
+    command = [sys.executable, os.path.join(ROOT, 'train.py'), *flags, '--epoch', '100000']
+    with subprocess.Popen(map(str, command), stdout=subprocess.PIPE) as first:
+        first.stdout.readline()
+        assert_input_error(train(data, tmp_path / 'result'), 'another process is writing')
+        first.send_signal(signal.SIGKILL)
+    assert train(data, tmp_path / 'result', '--epoch 1').returncode in (0, 2)
+
+
+def test_a_loss_that_is_no_number_names_iteration_and_images(data, tmp_path):
+    features = features_of(dataset())
+    features[7] = 3e38  # of a training image
+    huge = write_matlab(tmp_path / 'huge.mat', features)
+    process = train(data, tmp_path / 'result', '-i', huge, '--epoch 2 --batch-size 3 --lr 1')
+    assert_input_error(process, 'the loss is', 'in iteration', '7.jpg', 'lower learning rate')
+    assert not (tmp_path / 'result').exists()
+
+
+def test_divergence_keeps_the_last_good_snapshot(data, tmp_path):
+    assert train(data, tmp_path / 'result', '--epoch 1').returncode == 0
+    snapshot = (tmp_path / 'result' / 'snapshot.h5').read_bytes()
+    process = train(data, tmp_path / 'other', '--epoch 3 --lr 1e6 --snapshot-every 1')
+    assert_input_error(process, 'the training diverged')
+    assert (tmp_path / 'result' / 'snapshot.h5').read_bytes() == snapshot
+
+
+def test_log_and_model_record_how_they_were_made(data, trained):
+    first, *others = read_log(trained[0])
+    assert not any('run' in entry for entry in others)
+    run = first['run']
+    assert run == TrainedModel.load(trained[0] / 'best.h5').run
+    assert run['command'][0].endswith('train.py')
+    assert '--standardize' in run['command']
+    assert run['flags']['seed'] == 0
+    assert run['versions']['numpy'] == numpy.__version__
+    assert all(len(digest) == 64 for digest in run['data'].values())
+
+
+def test_resuming_with_other_data_says_which_differ(data, trained, tmp_path):
+    features = features_of(dataset())
+    features[0] += 1
+    other_features = write_matlab(tmp_path / 'other.mat', features)
+    content = dataset()
+    content['images'][0]['sentences'][0]['raw'] = 'Something else.'
+    write_json(tmp_path / 'dataset.json', content)
+    captions = tmp_path / 'captions.h5'
+    run_script('preprocess_vocab.py', tmp_path / 'dataset.json', '-o', captions, '--min-count', 1)
+
+    same = '--standardize --dropout 0.1 --resume --epoch 13'
+    process = train(data, trained[0], same, '-i', other_features)
+    assert_input_error(process, 'the features are not those')
+    process = train(data, trained[0], same, '-s', captions, '-i', other_features)
+    assert_input_error(process, 'the captions and features are not those')
+
+
+def test_networks_that_cannot_fit_are_refused_with_what_they_need(data, tmp_path):
+    process = train(data, tmp_path / 'result', small='--hidden 1000000')
+    assert_input_error(process, '--hidden 1000000', 'GiB of memory, but only')
