@@ -181,7 +181,7 @@ def make_trainer(args, dataset, features, model, interruption):
     fetch_rows = RowPrefetcher(features) if is_in_host_memory(features) else None
     converter = make_converter(dataset, features, fetch_rows)
     train, val = dataset.captions_of('train'), dataset.captions_of('val')
-    # Chainer's iterator would go through the captions several times in one iteration.
+    # With more, Chainer's iterator would go through the captions several times in an iteration.
     batch_size = min(args.batch_size, len(train))
     updater = training.updaters.StandardUpdater(
         BatchIterator(train, batch_size),

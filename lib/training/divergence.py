@@ -61,11 +61,16 @@ class CheckLoss(training.Extension):
         Raises:
             InputError: If one is NaN or infinite; names the iteration and images of its batch.
         """
-        unchecked, self._unchecked = self._unchecked, []
-        for iteration, loss, captions in unchecked:
-            if not numpy.isfinite(float(loss)):
+        if not self._unchecked:
+            return
+        iterations, losses, batches = zip(*self._unchecked)
+        self._unchecked.clear()
+        xp = chainer.backend.get_array_module(losses[0])
+        losses = chainer.get_device('@numpy').send(xp.stack(losses))  # one wait for all
+        for iteration, loss, captions in zip(iterations, losses, batches):
+            if not numpy.isfinite(loss):
                 raise InputError(
-                    f'the loss is {float(loss)} in iteration {iteration}, for captions of '
+                    f'the loss is {loss} in iteration {iteration}, for captions of '
                     f'{self._names(captions)}: the training diverged; try a lower learning rate '
                     'or gradient clipping'
                 )

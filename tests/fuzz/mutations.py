@@ -102,8 +102,16 @@ def change_hdf5(path, rng):
             name = rng.choice(names)
             if file.attrs and rng.random() < 0.05:
                 file.attrs[rng.choice(list(file.attrs))] = rng.choice(['x', 1, [1.5], b'\xff'])
-            elif name in file and isinstance(file.get(name, getlink=True), h5py.HardLink):
+            elif isinstance(_link_to(file, name), h5py.HardLink):
                 _change_entry(file, name, rng)
+
+
+def _link_to(file, name):
+    """Returns the link to an entry, None if an earlier change has removed it or its group."""
+    try:
+        return file.get(name, getlink=True)
+    except (KeyError, RuntimeError):
+        return None
 
 
 def _change_entry(file, name, rng):
