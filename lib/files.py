@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 
@@ -53,11 +54,15 @@ def open_output(path):
     path = os.fspath(path)
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f'.{name}.{os.getpid()}{TEMPORARY_SUFFIX}')
+    temporary = _temporary_path(target)
     try:
         if is_special_file(path):
-            with open(path, 'ab' if os.path.isfile(path) else 'wb') as file:
+            # A pipe cannot be read back or written out of order, as HDF5 needs to.
+            with tempfile.TemporaryFile() as file:
                 yield file
+                file.seek(0)
+                with open(path, 'ab' if os.path.isfile(path) else 'wb') as special_file:
+                    shutil.copyfileobj(file, special_file)
             return
         _make_folder(folder)
         remove_leftovers(folder, name)
@@ -79,6 +84,11 @@ def open_output(path):
         if error.errno is None or error.filename not in (None, folder, temporary):
             raise
         raise OSError(error.errno, os.strerror(error.errno), path) from error
+
+
+def _temporary_path(target):
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f'.{name}.{os.getpid()}{TEMPORARY_SUFFIX}')
 
 
 def remove_leftovers(folder, name=None):
@@ -145,11 +155,12 @@ def check_output(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if is_special_file(path):
         return
-    folder = os.path.dirname(os.path.realpath(path))
+    target = os.path.realpath(path)
+    temporary = _temporary_path(target)
     try:
-        _make_folder(folder)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _make_folder(os.path.dirname(target))
+        with open(temporary, 'wb'):
+            os.remove(temporary)
     except OSError as error:
         raise OSError(error.errno, os.strerror(error.errno), path) from error
 
@@ -186,6 +197,8 @@ def _make_folder(folder):
         os.makedirs(folder, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
+    except RecursionError:  # of hundreds of folders in each other
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), folder) from None
 
 
 def is_special_file(path):
@@ -208,14 +221,8 @@ def write_json(path, content):
 def write_json_list(path):
     """Yields a function that adds an item to a list, which is written as by :func:`write_json`.
 
-    Each item is written at once, so that a list of any length needs no memory. Only a device or
-    a pipe, which others may be writing to, gets the whole list when the block ends.
+    Each item is written at once, so that a list of any length needs no memory.
     """
-    if is_special_file(path):
-        items = []
-        yield items.append
-        write_json(path, items)
-        return
     with open_output(path) as file:
 
         def add(item):

@@ -91,6 +91,12 @@ def test_outputs_that_cannot_be_written_are_named(tmp_path, check):
     assert os.listdir(tmp_path) == ['file']
 
 
+@pytest.mark.parametrize('name', ['a/' * 2500 + 'b', 'n' * 250])
+def test_paths_that_are_too_long_are_refused_before_the_work(tmp_path, name):
+    with pytest.raises(OSError, match='File name too long'):
+        check_output(tmp_path / name)
+
+
 def test_check_output_leaves_nothing_but_the_folder(tmp_path):
     check_output(tmp_path / 'folder' / 'file')
     assert os.listdir(tmp_path / 'folder') == []

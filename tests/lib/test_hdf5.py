@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy
@@ -103,6 +104,16 @@ def test_no_file_reaches_another_one(tmp_path, add):
         add(file, other)
     with pytest.raises(InputError, match='model.h5: "/.*" refers to something else'):
         read(path)
+
+
+def test_a_pipe_gets_the_whole_file(tmp_path):
+    path, copy = tmp_path / 'pipe', tmp_path / 'model.h5'
+    os.mkfifo(path)
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(path.read_bytes)
+        write(path)
+        copy.write_bytes(future.result())
+    assert len(read(copy)) == 5000
 
 
 def test_missing_file_is_an_input_error(tmp_path):
