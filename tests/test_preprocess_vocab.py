@@ -142,6 +142,8 @@ def change(content, path, value):
         (['images', 2, 'imgid'], 1, 'imgid 1 occurs twice'),
         (['images', 2, 'filename'], ..., '"filename"'),
         (['images', 2, 'filename'], 'a\0b', 'not valid text'),
+        (['images', 2, 'cocoid'], 2**63, 'image 2: the id'),
+        (['images', 2, 'cocoid'], True, 'image 2: the id'),
         (['images', 2, 'split'], ..., '"split"'),
         (['images', 2, 'split'], 'trian', 'unknown split "trian"'),
         (['images', 2, 'sentences'], ..., '"sentences"'),

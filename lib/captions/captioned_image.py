@@ -25,6 +25,17 @@ class CaptionedImage(NamedTuple):
     raw: list[str]
 
 
+def check_cocoid(cocoid) -> int:
+    """Returns an image's id in COCO, or -1, if that is what it is.
+
+    Raises:
+        ValueError: If it is not an integer, or ``captions.h5`` cannot store it.
+    """
+    if type(cocoid) is not int or not -1 <= cocoid < 2**63:
+        raise ValueError(f'the id {cocoid!r} is not an integer from -1 to {2**63 - 1}')
+    return cocoid
+
+
 def check_text(text):
     """Checks that HDF5 can store a string: JSON may contain lone surrogates and nulls.
 

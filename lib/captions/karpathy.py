@@ -4,7 +4,7 @@ import os
 
 import tqdm
 
-from lib.captions.captioned_image import SPLITS, CaptionedImage, check_text
+from lib.captions.captioned_image import SPLITS, CaptionedImage, check_cocoid, check_text
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
 
@@ -61,7 +61,7 @@ def _parse_image(entry, tokenizer):
     if tokenizer != 'words':
         tokens = [tokenize(text, tokenizer) for text in raw]
     folder, name = _get(entry, 'filepath', str, default=''), _get(entry, 'filename', str)
-    cocoid = _get(entry, 'cocoid', int, default=-1)
+    cocoid = check_cocoid(entry.get('cocoid', -1))
     return CaptionedImage(imgid, cocoid, os.path.join(folder, name), split, tokens, raw)
 
 

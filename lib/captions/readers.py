@@ -5,7 +5,7 @@ import json
 import os
 import re
 
-from lib.captions.captioned_image import SPLITS, CaptionedImage, check_text
+from lib.captions.captioned_image import SPLITS, CaptionedImage, check_cocoid, check_text
 from lib.captions.karpathy import parse_karpathy
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
@@ -37,7 +37,7 @@ def read_dataset(files: list[str], tokenizer: str = 'words') -> list[CaptionedIm
     """
     images, imgids = [], itertools.count()
     for file in files:
-        split, path = _parse_split(file)
+        split, path = parse_split(file)
         content = _read(path)
         if isinstance(content, dict) and 'annotations' not in content:
             if len(files) > 1:
@@ -61,7 +61,8 @@ def read_dataset(files: list[str], tokenizer: str = 'words') -> list[CaptionedIm
     return images
 
 
-def _parse_split(file):
+def parse_split(file: str) -> tuple[str | None, str]:
+    """Returns the split, None if there is none, and the path in ``SPLIT=FILE``."""
     split, separator, path = file.partition('=')
     return (split, path) if separator and split in SPLITS else (None, file)
 
@@ -91,7 +92,7 @@ def _read(path):
         return text.splitlines()
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSONDecodeError, or an integer of thousands of digits
         raise InputError(f'{path}: not JSON, or cut short ({error})') from error
     except RecursionError as error:
         raise InputError(f'{path}: not a dataset.json; nested too deeply') from error
@@ -103,16 +104,16 @@ def _read(path):
 def _parse_coco(path, content):
     """Yields id, file name and captions of each image in COCO's annotations."""
     try:
-        names = {image['id']: image['file_name'] for image in content['images']}
+        names = {check_cocoid(image['id']): image['file_name'] for image in content['images']}
         captions = {}
         for annotation in content['annotations']:
-            captions.setdefault(annotation['image_id'], []).append(
+            captions.setdefault(check_cocoid(annotation['image_id']), []).append(
                 ' '.join(annotation['caption'].split())
             )
         for image_id, texts in captions.items():
             for text in (names[image_id], *texts):
                 check_text(text)
-            yield int(image_id), names[image_id], texts
+            yield image_id, names[image_id], texts
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"{path}: not COCO's caption annotations ({type(error).__name__}: {error})"

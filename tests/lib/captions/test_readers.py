@@ -29,6 +29,11 @@ COCO_WITHOUT_TEXT = {**COCO, 'annotations': [{'image_id': 4, 'caption': None}]}
 PLAIN_LIST = 'a.jpg#0\tA dog runs.\n\nb.jpg\tTwo men sit\na.jpg#1\tthe dog\n'
 
 
+def coco_with_id(image_id):
+    """Returns COCO's annotations as JSON, with an id in JSON in two places."""
+    return json.dumps(COCO_VAL).replace('7', str(image_id))
+
+
 def write(path, text):
     path.write_text(text, encoding='utf-8')
     return str(path)
@@ -108,6 +113,11 @@ def test_imgid_does_not_depend_on_the_tokenizer(tmp_path):
         ('train.json', '{"annotations": 3}', "not COCO's caption annotations"),
         ('train.json', json.dumps(COCO_WITHOUT_IMAGES), "not COCO's caption annotations"),
         ('train.json', json.dumps(COCO_WITHOUT_TEXT), "not COCO's caption annotations"),
+        ('train.json', coco_with_id('Infinity'), 'the id inf is not an integer'),
+        ('train.json', coco_with_id(1.5), 'the id 1.5 is not an integer'),
+        ('train.json', coco_with_id('true'), 'the id True is not an integer'),
+        ('train.json', coco_with_id(2**63), f'the id {2**63} is not an integer from'),
+        ('train.json', coco_with_id('9' * 5000), 'not JSON'),
     ],
 )
 def test_errors_name_the_invalid_file(tmp_path, name, content, message):
