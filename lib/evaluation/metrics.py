@@ -34,7 +34,7 @@ class CaptionScorer:
             :func:`lib.captions.tokenizer.tokenize`.
 
     Raises:
-        InputError: If pycocoevalcap is not installed.
+        InputError: If pycocoevalcap is not installed, or no reference has a word.
     """
 
     def __init__(self, references: list[list[str]], with_java: bool, tokenizer: str = 'words'):
@@ -42,6 +42,8 @@ class CaptionScorer:
             raise InputError('scores need pycocoevalcap: pip install pycocoevalcap')
         self._with_java, self._tokenizer = with_java, tokenizer
         self._references = self._tokenize(references)
+        if not any(map(any, self._references.values())):
+            raise InputError('the reference captions have no words, so nothing can be scored')
 
     def __call__(self, captions: list[str]) -> tuple[dict[str, float], list[float]]:
         """Scores one caption of each image.
@@ -69,6 +71,10 @@ class CaptionScorer:
 
     def _tokenize(self, captions_of_images):
         """Returns captions as pycocoevalcap takes them: ``{image: [tokens and spaces]}``."""
+        # The Java tokenizer takes a caption per line, and more characters end one than in Python.
+        captions_of_images = [
+            [' '.join(caption.split()) for caption in captions] for captions in captions_of_images
+        ]
         if not self._with_java:
             return {
                 image: [' '.join(tokenize(caption, self._tokenizer)) for caption in captions]

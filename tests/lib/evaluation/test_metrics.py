@@ -51,6 +51,24 @@ def test_an_empty_caption_scores_zero(with_java):
     assert scores['BLEU-1'] < 1
 
 
+@pytest.mark.parametrize('separator', ['\n', '\r', '\x0b', '\x0c', '\x85', '\u2028', '\u2029'])
+def test_lines_in_a_caption_do_not_become_captions(with_java, separator):
+    captions = ['The dog is running', 'Men talk on a bench']
+    expected = CaptionScorer(REFERENCES, with_java)(captions)
+    broken = [[text.replace(' ', separator) for text in texts] for texts in REFERENCES]
+    captions[0] = captions[0].replace(' ', separator)
+    assert CaptionScorer(broken, with_java)(captions) == expected
+
+
+def test_captions_of_punctuation_alone_count_as_empty(with_java):
+    references = [[*REFERENCES[0], '...'], REFERENCES[1]]
+    _, cider = CaptionScorer(references, with_java)(['A dog runs on the beach', '?!'])
+    assert cider[0] > 0
+    assert cider[1] == 0
+    with pytest.raises(InputError, match='have no words'):
+        CaptionScorer([['...', '?'], ['!']], with_java)
+
+
 def test_the_error_without_pycocoevalcap_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(InputError, match='pip install pycocoevalcap'):
