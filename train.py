@@ -7,6 +7,7 @@ import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 
 # isort: split
 import os
+import re
 import sys
 
 import chainer
@@ -16,12 +17,12 @@ from chainer.training import extensions
 
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
+from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, print_line, run_main
 from lib.device import select_device, set_seed
 from lib.errors import InputError
 from lib.features.feature_file import load_features
 from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, make_allocator, send_features
-from lib.files import lock_folder, remove_leftovers
+from lib.files import check_not_overwritten, lock_folder, remove_leftovers
 from lib.fingerprint import fingerprint
 from lib.memory import check_memory
 from lib.trained_model import TrainedModel
@@ -61,6 +62,9 @@ def main():
     device = select_device(args.gpu, args.tf32)
     with lock_folder(args.output):
         remove_leftovers(args.output)
+        check_not_overwritten(
+            filter(None, (args.captions, args.features, args.model)), results_in(args.output)
+        )
         return train(args, device)
 
 
@@ -79,8 +83,11 @@ def train(args, device):
     model = make_model(args, dataset, features, device)
     model.network.to_device(device)
     data = {'captions': dataset.fingerprint(), 'features': fingerprint(features.array)}
+    if args.model is not None:
+        data['model'] = model.fingerprint()
     model.run = record_run(vars(args), data, device)
     settings = {
+        'model': None,
         **data,
         **flags.fixed_settings(args),
         **model.network.hyperparameters,
@@ -102,6 +109,14 @@ def train(args, device):
             return interruption.exit_code
     print_best(args, trainer)
     return 0
+
+
+def results_in(folder):
+    """Returns the files in a folder that are named like those that training writes."""
+    results = r'best\.h5|epoch_\d{3,}\.h5|snapshot\.h5|log|(loss|accuracy|cider)\.png'
+    return [
+        os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(results, name)
+    ]
 
 
 def check_snapshot(args, snapshot):
@@ -233,7 +248,7 @@ def save_interrupted(trainer, snapshot):
     updater = trainer.updater
     if updater.iteration:
         trainer.get_extension('Snapshot')(trainer)
-        print(
+        print_line(
             f'stopped after iteration {updater.iteration}, {updater.epoch_detail:.2f} epochs: '
             f'saved {snapshot}; the same command with --resume continues',
             file=sys.stderr,
@@ -244,7 +259,7 @@ def print_best(args, trainer):
     log = trainer.get_extension('LogReport').log
     best = log[best_index(log, args.select_by)]
     key, _ = CRITERIA[args.select_by]
-    print(
+    print_line(
         f'best validation {args.select_by} {best[key]:.4f} after epoch {best["epoch"]}: '
         f'{os.path.join(args.output, "best.h5")}'
     )

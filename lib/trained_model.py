@@ -3,12 +3,14 @@
 import json
 from dataclasses import dataclass
 
+import chainer
 from chainer.serializers import HDF5Serializer
 
 from lib.captions.vocabulary import Vocabulary
 from lib.checked_hdf5 import CheckedDeserializer, DamagedError
 from lib.errors import InputError
 from lib.features.feature_file import FeatureSource
+from lib.fingerprint import fingerprint
 from lib.hdf5 import read_hdf5, write_hdf5, write_text
 from models.show_and_tell import ShowAndTell, count_values
 
@@ -55,6 +57,12 @@ class TrainedModel:
                 f'of size {self.feature_size}',
                 option,
             )
+
+    def fingerprint(self) -> str:
+        """Returns a fingerprint of all that training changes or takes from the model."""
+        network, send = self.network, chainer.get_device('@numpy').send
+        arrays = [param.array for _, param in sorted(network.namedparams())]
+        return fingerprint(*map(send, (*arrays, network.feature_mean, network.feature_scale)))
 
     def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""

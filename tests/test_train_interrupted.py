@@ -135,6 +135,24 @@ def test_divergence_keeps_the_last_good_snapshot(data, tmp_path):
     assert (tmp_path / 'result' / 'snapshot.h5').read_bytes() == snapshot
 
 
+# Runs train.py and names every folder that is made.
+TRAIN_AND_NAME_FOLDERS = """
+import sys
+import lib
+import train
+sys.addaudithook(lambda event, args: event == 'os.mkdir' and print(args[0], file=sys.stderr))
+train.run_main(train.main)
+"""
+
+
+def test_nothing_is_left_behind_wherever_training_is_killed(data, tmp_path):
+    """Chainer's own log would be written to a temporary folder, which a kill leaves."""
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result'
+    process = run_python(TRAIN_AND_NAME_FOLDERS, *inputs, *SMALL.split(), '--epoch', 2)
+    assert process.returncode == 0
+    assert process.stderr.splitlines() == [str(tmp_path / 'result')]
+
+
 def test_log_and_model_record_how_they_were_made(data, trained):
     first, *others = read_log(trained[0])
     assert not any('run' in entry for entry in others)
@@ -159,9 +177,20 @@ def test_resuming_with_other_data_says_which_differ(data, trained, tmp_path):
 
     same = '--standardize --dropout 0.1 --resume --epoch 13'
     process = train(data, trained[0], same, '-i', other_features)
-    assert_input_error(process, 'the features are not those')
+    assert_input_error(process, 'written with other data: features')
     process = train(data, trained[0], same, '-s', captions, '-i', other_features)
-    assert_input_error(process, 'the captions and features are not those')
+    assert_input_error(process, 'written with other data: captions, features')
+
+
+def test_resuming_with_another_model_to_start_from_is_refused(data, trained, tmp_path):
+    start, other = trained[0] / 'best.h5', trained[0] / 'epoch_001.h5'
+    assert train(data, tmp_path / 'result', '--epoch 1', '-m', start, small='').returncode == 0
+    for model in ['-m', other], []:
+        flags = '--epoch 2 --resume', *model
+        process = train(data, tmp_path / 'result', *flags, small='--hidden 16 --embed 12')
+        assert_input_error(process, 'snapshot.h5: was written with other data: model')
+    flags = '--epoch 2 --resume', '-m', start
+    assert train(data, tmp_path / 'result', *flags, small='').returncode == 0
 
 
 def test_networks_that_cannot_fit_are_refused_with_what_they_need(data, tmp_path):

@@ -51,7 +51,8 @@ class EpochLog(extensions.LogReport):
     name = 'LogReport'
 
     def __init__(self, postprocess, run, criterion):
-        super().__init__(trigger=(1, 'epoch'), postprocess=postprocess, filename=None)
+        # Without a name, since Chainer does not write the file atomically.
+        super().__init__(trigger=(1, 'epoch'), postprocess=postprocess, log_name=None)
         self._run, self._criterion = run, criterion
 
     def __call__(self, trainer):

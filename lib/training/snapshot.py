@@ -18,8 +18,8 @@ RENAMED_SETTINGS = {
     'loss': 'loss_reduction',
     'warm_up': 'warmup_iterations',
 }
-# Settings that are fingerprints of data.
-DATA = 'captions', 'features'
+# Settings that are fingerprints of what was read; the model is the one to start from, if any.
+DATA = 'captions', 'features', 'model'
 # Settings that are options of another name. The last epoch is a setting if the learning rate or
 # scheduled sampling depends on it.
 OPTION_OF_SETTING = {
@@ -106,7 +106,7 @@ def _check_settings(path, saved_settings, settings):
         raise DamagedError('the settings are not a dictionary')
     changed = [name for name in DATA if saved_settings.pop(name, settings[name]) != settings[name]]
     if changed:
-        raise InputError(f'the {" and ".join(changed)} are not those that {path} was written with')
+        raise InputError(f'{path}: was written with other data: {", ".join(changed)}')
     for name, saved in saved_settings.items():
         name = RENAMED_SETTINGS.get(name, name)
         if settings.get(name) != saved:

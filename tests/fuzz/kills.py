@@ -45,9 +45,11 @@ def kill_training(number, seed, original, folder):
 
 
 def _complaint_about(result, expected):
-    leftovers = [path.name for path in result.glob('.*')]
-    if leftovers:
-        return f'left {leftovers}'
+    names, expected_names = (
+        {path.name for path in folder.iterdir()} for folder in (result, expected)
+    )
+    if names != expected_names:
+        return f'wrote {sorted(names)}, not {sorted(expected_names)}'
     arrays, expected = (arrays_of(folder / 'epoch_003.h5') for folder in (result, expected))
     differ = [
         name
