@@ -2,7 +2,7 @@
 
 from lib import startup
 
-startup.exit_quietly_on_interrupt()
+startup.exit_quietly_on_signals()
 
 # isort: split
 from lib import chainer_compat  # noqa: E402
