@@ -23,7 +23,14 @@ from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.feature_file import load_features
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import make_allocator, send_features
-from lib.files import check_output, is_special_file, join_below, replace_together, write_json
+from lib.files import (
+    check_not_overwritten,
+    check_outputs,
+    is_special_file,
+    join_below,
+    replace_together,
+    write_json,
+)
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
@@ -73,7 +80,9 @@ def parse_args():
 
 def main():
     args = parse_args()
-    check_outputs(args)
+    if args.json and len(args.beam_width) > 1 and is_special_file(args.json):
+        raise InputError(f'--json {args.json}: several beam widths need several files')
+    check_outputs(outputs_of(args), [*args.model, args.captions, args.features])
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(args.gpu, args.tf32)
     ensemble = load_ensemble(args, device)
@@ -82,8 +91,10 @@ def main():
         raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
     check_tokenizer(args, ensemble, dataset)
     if args.image_root:
-        for name in dataset.filename[dataset.images_of(args.split)]:
-            join_below(args.image_root, name)
+        names = dataset.filename[dataset.images_of(args.split)]
+        check_not_overwritten(
+            [join_below(args.image_root, name) for name in names], outputs_of(args)
+        )
     features = load_features(args.features, make_allocator(device))
     features.check_images(dataset.imgid)
     ensemble.check_feature_size(features.array.shape[1], features.path)
@@ -110,17 +121,18 @@ def evaluate(args, all_options, dataset, evaluator):
             write_results(path, dataset, evaluator.images, evaluation)
     print_remarks(dataset, all_scores[-1])
     if args.json and not is_special_file(args.json):
-        write_json(add_to_name(args.json, 'scores'), all_scores)
+        write_json(scores_path(args), all_scores)
     if args.html:
         write_html(args, dataset, evaluator, evaluation)
 
 
-def check_outputs(args):
-    if args.json and len(args.beam_width) > 1 and is_special_file(args.json):
-        raise InputError(f'--json {args.json}: several beam widths need several files')
-    for path in args.json, args.html, args.average_weights:
-        if path:
-            check_output(path)
+def outputs_of(args):
+    """Returns the paths of all files to write."""
+    paths = [path for path in (args.html, args.average_weights) if path]
+    if args.json:
+        paths += [results_path(args, beam_width) for beam_width in args.beam_width]
+        paths += [scores_path(args)] if not is_special_file(args.json) else []
+    return paths
 
 
 def options_for(args, beam_width):
@@ -182,6 +194,10 @@ def results_path(args, beam_width):
     if len(args.beam_width) == 1:
         return args.json
     return add_to_name(args.json, f'beam{beam_width}')
+
+
+def scores_path(args):
+    return add_to_name(args.json, 'scores')
 
 
 def add_to_name(path, suffix):

@@ -9,15 +9,21 @@ import sys
 import numpy
 import tqdm
 
-from lib.captions.readers import read_dataset
-from lib.command_line import ArgumentParser, add_device_flags, print_unreadable, run_main
+from lib.captions.readers import parse_split, read_dataset
+from lib.command_line import (
+    ArgumentParser,
+    add_device_flags,
+    print_line,
+    print_unreadable,
+    run_main,
+)
 from lib.device import select_device
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
 from lib.features.feature_file import Features, check_fits, save_features
 from lib.features.flags import add_extraction_flags, extraction_options
-from lib.features.partial_file import PartialFeatures
-from lib.files import check_output, is_special_file, join_below
+from lib.features.partial_file import PartialFeatures, partial_path
+from lib.files import check_outputs, is_special_file, join_below
 from lib.fingerprint import fingerprint
 
 IMAGES_AT_ONCE = 32
@@ -56,11 +62,12 @@ def parse_args():
 
 def main():
     args = parse_args()
-    check_output(args.output)
     if is_special_file(args.output):
         raise InputError(f'--output {args.output}: is not a regular file')
     images = read_dataset(args.dataset)
     paths = [join_below(args.image_root, image.filename) for image in images]
+    inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *paths]
+    check_outputs([args.output, partial_path(args.output)], inputs)
     check_exist(args.image_root, paths)
     imgids = numpy.array([image.imgid for image in images])
     n_rows = int(imgids.max()) + 1
@@ -83,7 +90,7 @@ def main():
         save_features(args.output, features)
         partial.remove()
     size = features.array.shape[1]
-    print(f'wrote {args.output}: {size} features of each of {n_extracted} images')
+    print_line(f'wrote {args.output}: {size} features of each of {n_extracted} images')
     if n_extracted == len(paths):
         return 0
     print(

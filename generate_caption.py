@@ -26,7 +26,7 @@ from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.images import find_images
-from lib.files import check_output, replace_together, write_json_list
+from lib.files import check_outputs, replace_together, write_json_list
 
 
 def parse_args():
@@ -75,10 +75,9 @@ def main():
             'no images given; name images, folders or a --list, before -m, which takes every path '
             'after it'
         )
-    for output in args.json, args.html:
-        if output:
-            check_output(output)
     paths = find_images(args.images, args.list)
+    outputs = [path for path in (args.json, args.html) if path]
+    check_outputs(outputs, [*args.model, args.cnn, *args.list, *paths])
     captioner = Captioner.load(
         args.model, args.cnn, args.gpu, args.tf32, **extraction_options(args)
     )

@@ -7,12 +7,19 @@ import random
 
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.captions.readers import read_dataset
+from lib.captions.readers import parse_split, read_dataset
 from lib.captions.tokenizer import SEPARATORS
 from lib.captions.vocabulary import SPECIAL_TOKENS
-from lib.command_line import ArgumentParser, add_seed_flag, non_negative_int, positive_int, run_main
+from lib.command_line import (
+    ArgumentParser,
+    add_seed_flag,
+    non_negative_int,
+    positive_int,
+    print_line,
+    run_main,
+)
 from lib.errors import InputError
-from lib.files import check_output
+from lib.files import check_outputs
 
 
 def parse_args():
@@ -63,7 +70,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    check_output(args.output)
+    check_outputs([args.output], [parse_split(file)[1] for file in args.dataset])
     images = read_dataset(args.dataset, args.tokenizer)
     check_splits(args, images)
     if args.val_size:
@@ -76,7 +83,7 @@ def main():
         )
     dataset.save(args.output)
     print_statistics(dataset)
-    print(f'wrote {args.output}')
+    print_line(f'wrote {args.output}')
 
 
 def check_splits(args, images):

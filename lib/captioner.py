@@ -184,6 +184,12 @@ class Captioner:
             decoded = decode(self.ensemble, features, options)
         for caption in itertools.chain(*decoded):
             if not math.isfinite(caption.log_prob):
+                if options.min_length and options.no_repeat_ngram:
+                    raise InputError(
+                        f'{options.min_length}: no caption of this length repeats no '
+                        f'{options.no_repeat_ngram}-gram',
+                        option='min_length',
+                    )
                 raise InputError(
                     f'{self.ensemble.models[0].path}: a caption has log-probability '
                     f'{caption.log_prob}: the weights, or the features, are too large'

@@ -102,6 +102,10 @@ def positive_int(text):
     )
 
 
+def layer_count(text):
+    return _parse_number(int, text, lambda value: 1 <= value <= 100, 'an integer from 1 to 100')
+
+
 def non_negative_int(text):
     return _parse_number(
         int, text, lambda value: 0 <= value <= MAX_INT, 'a non-negative integer up to 2147483647'
@@ -151,6 +155,11 @@ def print_unreadable(error):
     tqdm.tqdm.write(f'unreadable: {escape_control_characters(str(error))}', file=sys.stderr)
 
 
+def print_line(text, file=None):
+    """Prints a line that may contain names of files, to standard output by default."""
+    print(escape_control_characters(text), file=file)
+
+
 def escape_control_characters(text):
     """Returns a text, such as a file's name, that takes one line and does nothing to a terminal."""
     return re.sub(
@@ -191,12 +200,22 @@ def _handle_signals():
     """Lets signals end a script like an exception, so that temporary files are removed."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in signal.SIGTERM, signal.SIGHUP:
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets SIGHUP
             signal.signal(number, _exit)
+    sys.unraisablehook = _exit_or_report
 
 
 def _exit(number, frame):
     sys.exit(EXIT_CODES[number])
+
+
+def _exit_or_report(unraisable, report=sys.unraisablehook):
+    """Ends the process if a signal came where Python can raise nothing, as in a destructor."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        os._exit(EXIT_CODES[signal.SIGINT])
+    if isinstance(unraisable.exc_value, SystemExit):
+        os._exit(unraisable.exc_value.code)
+    report(unraisable)
 
 
 def _prepare_standard_streams():

@@ -9,10 +9,14 @@ import re
 import shutil
 import stat
 import tempfile
+import time
+from pathlib import Path
 
 from lib.errors import InputError
 
 TEMPORARY_SUFFIX = '.tmp'
+# How long a named pipe may have no reader when its output is complete.
+SECONDS_FOR_READER = 10
 
 
 # The files that are to be replaced at the end of a replace_together(), None outside.
@@ -61,7 +65,7 @@ def open_output(path):
             with tempfile.TemporaryFile() as file:
                 yield file
                 file.seek(0)
-                with open(path, 'ab' if os.path.isfile(path) else 'wb') as special_file:
+                with _open_special_file(path) as special_file:
                     shutil.copyfileobj(file, special_file)
             return
         _make_folder(folder)
@@ -84,6 +88,24 @@ def open_output(path):
         if error.errno is None or error.filename not in (None, folder, temporary):
             raise
         raise OSError(error.errno, os.strerror(error.errno), path) from error
+
+
+def _open_special_file(path):
+    """Opens a device or a pipe; a pipe that no process reads from is given some seconds."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY
+    deadline = time.monotonic() + SECONDS_FOR_READER
+    while True:
+        try:
+            descriptor = os.open(path, flags)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+            if time.monotonic() > deadline:
+                raise InputError(f'{path}: no other process reads from this pipe') from None
+            time.sleep(0.1)
+        else:
+            os.set_blocking(descriptor, True)
+            return open(descriptor, 'wb')
 
 
 def _temporary_path(target):
@@ -144,13 +166,55 @@ def lock_folder(folder):
                     os.rmdir(folder)
 
 
-def check_output(path):
-    """Checks that a file can be written, before the work whose result it is to hold.
+def check_outputs(outputs, inputs=()):
+    """Checks the files to write, before the work whose results they are to hold.
+
+    Args:
+        outputs (iterable of str): The files to write.
+        inputs (iterable of str): The files that are read, which may not exist.
 
     Raises:
-        OSError: If the folder cannot be created or written to, or ``path`` is a folder.
+        InputError: If two outputs are in each other's way, or an output is also an input.
+        OSError: If a folder cannot be created or written to, or an output is a folder.
     """
-    path = os.fspath(path)
+    outputs = [os.fspath(path) for path in outputs]
+    targets = [os.path.realpath(path) for path in outputs if not is_special_file(path)]
+    folders = {folder for target in targets for folder in map(str, Path(target).parents)}
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InputError(f'{target}: is the file of two outputs; choose another for one')
+        if target in folders:
+            raise InputError(f'{target}: is an output, and the folder of another one')
+    check_not_overwritten(inputs, targets)
+    for path in outputs:
+        _check_output(path)
+
+
+def check_not_overwritten(inputs, outputs):
+    """Checks that no file is read and then replaced.
+
+    Args:
+        inputs, outputs (iterable of str): The files that are read and written; they need not exist.
+
+    Raises:
+        InputError: If an output is the same file as an input, by whatever path.
+    """
+    identities = {_identity(path) for path in inputs} - {None}
+    for path in outputs:
+        if _identity(path) in identities:
+            raise InputError(f'{path}: is also an input, which is not overwritten')
+
+
+def _identity(path):
+    """Returns what two paths of the same file have in common, None if there is no file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # a null character
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _check_output(path):
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if is_special_file(path):

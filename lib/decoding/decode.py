@@ -19,7 +19,7 @@ LIMITS = {
     'min_length': (0, 10_000),
     'length_normalization': (0, 10),
     'no_repeat_ngram': (0, 10_000),
-    'beam_groups': (1, 10_000),
+    'beam_groups': (1, 100),
     'diversity_penalty': (0, 1000),
     'mbr_samples': (0, 10_000),
     'temperature': (0.001, 1000),

@@ -15,6 +15,11 @@ FIRST_LINE = b'show-and-tell partial features 2\n'
 MAX_SETTINGS, BLOCK_BYTES = 1 << 16, 1 << 24
 
 
+def partial_path(path: str) -> str:
+    """Returns where features are kept until all of them can be written to ``path``."""
+    return f'{path}.partial'
+
+
 class PartialFeatures:
     """Keeps the features extracted so far in ``PATH.partial``, beside the final file.
 
@@ -37,7 +42,7 @@ class PartialFeatures:
     """
 
     def __init__(self, path, n_images, settings):
-        self.path, self.size, self._settings = f'{path}.partial', None, settings
+        self.path, self.size, self._settings = partial_path(path), None, settings
         self.done = numpy.zeros(n_images, bool)
         if os.path.exists(self.path):
             check_input(self.path)

@@ -3,6 +3,7 @@
 from lib.command_line import (
     decay_factor,
     fraction,
+    layer_count,
     non_negative_float,
     non_negative_int,
     positive_float,
@@ -51,14 +52,14 @@ def add_file_flags(parser):
 
 def add_network_flags(parser):
     group = parser.add_argument_group('network')
-    for name, default, description in (
-        ('hidden', 512, 'size of the LSTM'),
-        ('embed', 512, 'size of the embedding'),
-        ('layers', 1, 'number of stacked LSTMs'),
+    for name, to_number, default, description in (
+        ('hidden', positive_int, 512, 'size of the LSTM'),
+        ('embed', positive_int, 512, 'size of the embedding'),
+        ('layers', layer_count, 1, 'number of stacked LSTMs'),
     ):
         group.add_argument(
             f'--{name}',
-            type=positive_int,
+            type=to_number,
             metavar='N',
             help=f'{description}; unless given, {default} or that of --model',
         )

@@ -278,6 +278,13 @@ def test_a_layer_of_another_size_is_rejected(folder):
         captioner(folder.images)
 
 
+def test_limits_that_no_caption_meets_are_named(device, folder):
+    captioner = load(device, folder.models)
+    features = device.send(random_features(2, FEATURE_SIZE))
+    with pytest.raises(InputError, match='min_length 30: no caption of this length repeats no 1-'):
+        captioner(features, min_length=30, no_repeat_ngram=1)
+
+
 def test_contradicting_options_are_rejected(folder):
     captioner = Captioner.load(folder.models, cnn=folder.cnn)
     for images in folder.images, folder.features():

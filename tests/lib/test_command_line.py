@@ -1,4 +1,6 @@
 import argparse
+import signal
+import sys
 import warnings
 
 import pytest
@@ -25,6 +27,7 @@ def run(capsys, monkeypatch):
     """A function that runs a ``main`` as a script does; returns exit code and both outputs."""
     # Restored after the test, since run_main replaces it.
     monkeypatch.setattr(warnings, 'formatwarning', warnings.formatwarning)
+    monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
 
     def run(main):
         with pytest.raises(SystemExit) as raised:
@@ -68,6 +71,26 @@ def test_os_error_is_printed_with_its_file(run):
 
 def test_interruption_exits_with_130(run):
     assert run(raises(KeyboardInterrupt())) == (130, '', '')
+
+
+# Python can raise no exception in a destructor, which is where the signal arrives.
+INTERRUPT_IN_DESTRUCTOR = """
+import os, sys
+from lib.command_line import run_main
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+def main():
+    Interrupting()
+    print('went on')
+run_main(main)
+"""
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruptions_are_not_lost_in_destructors(number, code):
+    process = run_python(INTERRUPT_IN_DESTRUCTOR, int(number))
+    assert (process.returncode, process.stdout, process.stderr) == (code, '', '')
 
 
 def test_other_exceptions_are_not_caught(run):

@@ -7,7 +7,7 @@ import pytest
 from lib.errors import InputError
 from lib.files import (
     check_input,
-    check_output,
+    check_outputs,
     join_below,
     lock_folder,
     open_output,
@@ -81,7 +81,9 @@ def test_open_output_writes_to_a_pipe_and_leaves_it(tmp_path):
     assert os.listdir(tmp_path) == ['pipe']
 
 
-@pytest.mark.parametrize('check', [check_output, lambda path: write_json(path, [])])
+@pytest.mark.parametrize(
+    'check', [lambda path: check_outputs([path]), lambda path: write_json(path, [])]
+)
 def test_outputs_that_cannot_be_written_are_named(tmp_path, check):
     (tmp_path / 'file').write_text('')
     for path, error in (tmp_path, IsADirectoryError), (tmp_path / 'file' / 'x', NotADirectoryError):
@@ -94,12 +96,23 @@ def test_outputs_that_cannot_be_written_are_named(tmp_path, check):
 @pytest.mark.parametrize('name', ['a/' * 2500 + 'b', 'n' * 250])
 def test_paths_that_are_too_long_are_refused_before_the_work(tmp_path, name):
     with pytest.raises(OSError, match='File name too long'):
-        check_output(tmp_path / name)
+        check_outputs([tmp_path / name])
 
 
-def test_check_output_leaves_nothing_but_the_folder(tmp_path):
-    check_output(tmp_path / 'folder' / 'file')
+def test_check_outputs_leaves_nothing_but_the_folders(tmp_path):
+    check_outputs([tmp_path / 'folder' / 'file', tmp_path / 'folder' / 'other'])
     assert os.listdir(tmp_path / 'folder') == []
+
+
+def test_devices_may_be_the_file_of_several_outputs():
+    check_outputs(['/dev/null', '/dev/null'], ['/dev/null'])
+
+
+def test_a_pipe_without_a_reader_is_given_up(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / 'pipe')
+    monkeypatch.setattr('lib.files.SECONDS_FOR_READER', 0.2)
+    with pytest.raises(InputError, match='pipe: no other process reads'):
+        write_json(tmp_path / 'pipe', [])
 
 
 def test_write_json_keeps_any_text(tmp_path):
