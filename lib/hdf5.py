@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy
@@ -13,6 +15,18 @@ from lib.files import check_input, open_output
 # The version of all formats. Version 1 had HDF5's strings of variable length, whose reader in
 # HDF5's library never returns from some damaged files.
 FORMAT_VERSION = 2
+# Reads all strings of a file, and how long that may take in seconds.
+READ_STRINGS = """
+import sys, h5py
+def read(name, item):
+    list(item.attrs.values())
+    if h5py.check_string_dtype(getattr(item, 'dtype', None)):
+        item[()]
+with h5py.File(sys.argv[1]) as file:
+    read('/', file)
+    file.visititems(read)
+"""
+STRINGS_TIME_LIMIT = 20
 
 
 @contextlib.contextmanager
@@ -65,6 +79,8 @@ def read_hdf5(path, kind, written_by):
             if version is None:
                 raise InputError(f'{path}: not a {kind} file; {written_by} writes one')
             check_self_contained(path, file)
+            if version == 1:
+                _check_strings(path)
             yield CheckedGroup(file, version)
     except FileNotFoundError:
         raise InputError(f'{path}: no such file; {written_by} writes it') from None
@@ -78,6 +94,20 @@ def read_hdf5(path, kind, written_by):
         raise InputError(
             f'{path}: not a {kind} file, or damaged; {written_by} writes one'
         ) from error
+
+
+def _check_strings(path):
+    """Checks, in another process, that the strings of a file can be read to their end.
+
+    Raises:
+        DamagedError: If HDF5's library does not return from reading them.
+    """
+    command = [sys.executable, '-I', '-c', READ_STRINGS, os.path.abspath(path)]
+    try:
+        # Its exit code does not matter: errors are reported when this process reads the file.
+        subprocess.run(command, capture_output=True, timeout=STRINGS_TIME_LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        raise DamagedError('its strings cannot be read') from None
 
 
 def as_text(attribute):

@@ -1,13 +1,15 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import h5py
 import numpy
 import pytest
 
+from lib.captions.dataset import CaptionDataset
 from lib.errors import InputError
 from lib.hdf5 import read_hdf5, write_hdf5, write_text, write_texts
-from tests.helpers.scripts import run_python
+from tests.helpers.scripts import ROOT, run_python
 
 # Writes files of growing size under a limit on their size, as if the disk were full.
 WRITE_WITH_LIMIT = """
@@ -167,3 +169,15 @@ def test_input_errors_of_the_block_pass_read_hdf5(tmp_path):
     ):
         raise error
     assert raised.value is error
+
+
+def test_damaged_strings_of_version_1_do_not_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr('lib.hdf5.STRINGS_TIME_LIMIT', 2)
+    content = bytearray(Path(ROOT, 'tests', 'fixtures', 'captions.h5').read_bytes())
+    # The size of the first string in HDF5's heap: with its header of 16 bytes it becomes 0, so that
+    # the library looks for the next string at the same place.
+    size = content.index(b'GCOL') + 24
+    content[size : size + 8] = (2**64 - 16).to_bytes(8, 'little')
+    (tmp_path / 'captions.h5').write_bytes(content)
+    with pytest.raises(InputError, match='strings cannot be read'):
+        CaptionDataset.load(tmp_path / 'captions.h5')
