@@ -157,6 +157,8 @@ class Captioner:
         """
         if features.ndim != 2:
             raise InputError(f'features have shape {features.shape}; expected (N, D)')
+        if features.dtype.kind not in 'fiu':
+            raise InputError(f'features are {features.dtype}, not real numbers')
         self.ensemble.check_feature_size(features.shape[1], 'features')
         if rows is None:
             rows = chainer.backend.get_array_module(features).arange(len(features))

@@ -3,6 +3,7 @@
 import chainer
 import numpy
 
+from lib.captions.vocabulary import BOS
 from lib.decoding import beam_cpu, beam_gpu
 from lib.decoding.caption import Caption, until_eos
 from lib.decoding.slots import Slots
@@ -18,6 +19,8 @@ def beam_search(
     constraints=(),
 ) -> list[list[Caption]]:
     """Finds the most probable captions (Section 3.1, "Inference", of Show and Tell).
+
+    None contains ``<S>``, which is never a target in training.
 
     The ``beam_width`` best captions of an image, finished and unfinished ones together, are
     extended by every token, and the best ``beam_width`` of the results kept. Captions that
@@ -82,6 +85,7 @@ class Beam:
         log_probs, self._state = self._model.step(
             slots.last_tokens.ravel()[unfinished], tuple(array[state_rows] for array in self._state)
         )
+        log_probs[:, BOS] = -numpy.inf
         ranked = log_probs
         if constraints:
             # Copied, so that the captions keep the log-probabilities that the model gives.

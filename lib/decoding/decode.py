@@ -1,6 +1,10 @@
 """Decoding with the options of a script, a notebook or a server."""
 
+import dataclasses
+import numbers
 from dataclasses import dataclass
+
+import numpy
 
 from lib.decoding.beam_search import beam_search
 from lib.decoding.caption import Caption
@@ -24,6 +28,10 @@ LIMITS = {
     'mbr_samples': (0, 10_000),
     'temperature': (0.001, 1000),
 }
+
+
+# What options of each type may be.
+KINDS = {int: numbers.Integral, float: numbers.Real, bool: (bool, numpy.bool_)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,10 @@ class DecodingOptions:
     temperature: float = 1.0
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), KINDS[field.type]
+            if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
+                raise InputError(f'{value!r} is not of type {field.type.__name__}', field.name)
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f'{getattr(self, name)} is not from {low} to {high}', option=name)

@@ -115,9 +115,10 @@ def average_weights(paths: list[str]) -> TrainedModel:
                 'differently'
             )
     for mean, *others in zip(*(model.network.params() for model in models)):
+        total = mean.array.astype('float64')
         for param in others:
-            mean.array += param.array
-        mean.array /= len(models)
+            total += param.array
+        mean.array[...] = total / len(models)
     models[0].run = {'mean_of': [model.run for model in models]}
     return models[0]
 

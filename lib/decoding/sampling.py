@@ -42,6 +42,7 @@ def sample(
     state = model.start(features)
     for step in range(max_length):
         step_log_probs, state = model.step(last_tokens, state)
+        step_log_probs[:, BOS] = -numpy.inf
         logits = step_log_probs / temperature
         for constrain in constraints:
             constrain(logits, tokens[captions, :step], images[captions])

@@ -34,6 +34,7 @@ def plain_beam_search(
             last_token = numpy.array([tokens[-1] if tokens else BOS], 'int32')
             log_probs, next_state = model.step(last_token, state)
             n_best = len(log_probs[0]) if is_allowed else beam_width
+            log_probs[0, BOS] = -numpy.inf
             for token in numpy.argsort(-log_probs[0])[:n_best].tolist():
                 if is_allowed and not is_allowed(tokens, token):
                     continue

@@ -6,7 +6,7 @@ import numpy
 import scipy.io
 from PIL import Image
 
-from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
+from lib.captions.vocabulary import BOS, SPECIAL_TOKENS, Vocabulary
 from lib.trained_model import TrainedModel
 from models.show_and_tell import ShowAndTell
 
@@ -77,6 +77,7 @@ def small_model(
     )
     for param in network.params():
         param.array[...] += numpy.random.randn(*param.shape)
+    network.output.b.array[BOS] = -20  # as of a trained network, which never predicts it
     return TrainedModel(network, vocabulary, source)
 
 

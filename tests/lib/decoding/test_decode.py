@@ -3,6 +3,7 @@ import dataclasses
 import numpy
 import pytest
 
+from lib.captions.vocabulary import BOS
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.decoding.decode import DecodingOptions, decode
@@ -64,7 +65,7 @@ def test_every_option_reaches_beam_search(network, features, option, value, argu
     [
         *SEARCH_OPTIONS,
         ('beam_groups', 3, {'beam_groups': 3}),
-        ('diversity_penalty', 3.0, {'diversity_penalty': 3.0}),
+        ('diversity_penalty', 0.0, {'diversity_penalty': 0.0}),
     ],
 )
 def test_every_option_reaches_diverse_beam_search(network, features, option, value, arguments):
@@ -145,3 +146,32 @@ def test_invalid_options_are_rejected(options, at_fault):
 def test_sampling_may_return_more_captions_than_the_beam_width(network, features):
     captions = decode_with(network, features, sample=True, top=30)
     assert [len(samples) for samples in captions] == [30] * N_IMAGES
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'top': 20},
+        {'top': 20, 'min_length': 4},
+        {'top': 20, 'no_repeat_ngram': 1, 'max_length': 3},
+        {'sample': True, 'top': 50},
+        {'beam_groups': 4, 'top': 20},
+    ],
+)
+def test_captions_do_not_contain_the_start_token(device, options):
+    model = small_model().network
+    model.output.b.array[BOS] = 3  # which a network that was hardly trained may prefer
+    model.to_device(device)
+    features = device.send(random_features(6))
+    for captions in decode(model, features, DecodingOptions(**{'max_length': 6, **options})):
+        for caption in captions:
+            assert BOS not in caption.tokens
+            assert len(caption.tokens) >= options.get('min_length', 0)
+
+
+@pytest.mark.parametrize(
+    'options', [{'beam_width': '3'}, {'max_length': 1.5}, {'top': True}, {'sample': 'no'}]
+)
+def test_options_of_another_type_are_refused(options):
+    with pytest.raises(InputError, match='is not of type'):
+        DecodingOptions(**options)
