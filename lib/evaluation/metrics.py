@@ -57,14 +57,13 @@ class CaptionScorer:
         """
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
-        from pycocoevalcap.meteor.meteor import Meteor
         from pycocoevalcap.rouge.rouge import Rouge
 
         candidates = self._tokenize([[caption] for caption in captions])
         bleu, _ = Bleu(4).compute_score(self._references, candidates, verbose=0)
         scores = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
         if self._with_java:
-            scores['METEOR'], _ = Meteor().compute_score(self._references, candidates)
+            scores['METEOR'] = _meteor(self._references, candidates)
         scores['ROUGE-L'], _ = Rouge().compute_score(self._references, candidates)
         scores['CIDEr'], cider = Cider().compute_score(self._references, candidates)
         return {name: float(score) for name, score in scores.items()}, cider.tolist()
@@ -83,12 +82,30 @@ class CaptionScorer:
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
         with _silent_standard_error():
-            return PTBTokenizer().tokenize(
+            tokenized = PTBTokenizer().tokenize(
                 {
                     image: [{'caption': caption} for caption in captions]
                     for image, captions in enumerate(captions_of_images)
                 }
             )
+        if [*map(len, tokenized.values())] != [*map(len, captions_of_images)]:
+            raise InputError('the Penn Treebank tokenizer failed; is java working?')
+        return tokenized
+
+
+def _meteor(references, candidates):
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    meteor = Meteor()
+    try:
+        score, _ = meteor.compute_score(references, candidates)
+    except (ValueError, OSError) as error:
+        raise InputError('METEOR failed; is java working, with 2 GB of memory?') from error
+    finally:
+        # An exception, such as an interruption, leaves it locked; then its destructor would wait.
+        if meteor.lock.locked():
+            meteor.lock.release()
+    return score
 
 
 @contextlib.contextmanager

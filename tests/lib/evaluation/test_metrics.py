@@ -1,4 +1,7 @@
 import math
+import os
+import shutil
+import signal
 
 import pytest
 
@@ -51,13 +54,16 @@ def test_an_empty_caption_scores_zero(with_java):
     assert scores['BLEU-1'] < 1
 
 
-@pytest.mark.parametrize('separator', ['\n', '\r', '\x0b', '\x0c', '\x85', '\u2028', '\u2029'])
-def test_lines_in_a_caption_do_not_become_captions(with_java, separator):
-    captions = ['The dog is running', 'Men talk on a bench']
+def test_lines_in_a_caption_do_not_become_captions(with_java):
+    def break_lines(text):
+        for separator in '\n\r\x0b\x0c\x85\u2028\u2029':
+            text = text.replace(' ', separator, 1)
+        return text
+
+    captions = ['The dog is running on a long beach', 'Men talk on a bench']
     expected = CaptionScorer(REFERENCES, with_java)(captions)
-    broken = [[text.replace(' ', separator) for text in texts] for texts in REFERENCES]
-    captions[0] = captions[0].replace(' ', separator)
-    assert CaptionScorer(broken, with_java)(captions) == expected
+    broken = [[*map(break_lines, texts)] for texts in REFERENCES]
+    assert CaptionScorer(broken, with_java)([*map(break_lines, captions)]) == expected
 
 
 def test_captions_of_punctuation_alone_count_as_empty(with_java):
@@ -67,6 +73,46 @@ def test_captions_of_punctuation_alone_count_as_empty(with_java):
     assert cider[1] == 0
     with pytest.raises(InputError, match='have no words'):
         CaptionScorer([['...', '?'], ['!']], with_java)
+
+
+@pytest.fixture
+def broken_java(tmp_path, monkeypatch):
+    """A function that puts a ``java`` first that does some shell commands, then runs Java."""
+
+    def put(commands):
+        java = tmp_path / 'java'
+        java.write_text(f'#!/bin/sh\n{commands}\nexec {shutil.which("java")} "$@"\n')
+        java.chmod(0o755)
+        monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+
+    if not has_java():
+        pytest.skip('java is not installed')
+    return put
+
+
+def test_java_that_cannot_tokenize_is_named(broken_java):
+    broken_java('exit 1')
+    with pytest.raises(InputError, match='tokenizer failed; is java working'):
+        CaptionScorer(REFERENCES, with_java=True)
+
+
+def test_meteor_that_fails_is_named(broken_java):
+    broken_java('[ "$1" = -jar ] && exit 1')
+    with pytest.raises(InputError, match='METEOR failed; is java working'):
+        CaptionScorer(REFERENCES, with_java=True)(['a dog', 'men'])
+
+
+def test_an_interruption_ends_meteor(broken_java):
+    broken_java('[ "$1" = -jar ] && sleep 5')
+    scorer = CaptionScorer(REFERENCES, with_java=True)
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 3)  # the tokenizer takes one
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            scorer(['a dog', 'men'])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def test_the_error_without_pycocoevalcap_says_how_to_install_it(monkeypatch):
