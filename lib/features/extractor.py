@@ -13,7 +13,7 @@ from lib.errors import InputError
 from lib.features.feature_file import FeatureSource
 from lib.features.images import UnreadableImageError, decoded, prepare_image
 from lib.files import check_input
-from models.caffe.caffemodel import Caffemodel
+from models.caffe.caffemodel import Caffemodel, layers_leading_to
 from models.caffe.validation import LayerError
 
 # How Karpathy's features were extracted.
@@ -57,7 +57,7 @@ class FeatureExtractor:
                 f'{", ".join(dict.fromkeys(blobs)) or "none"}',
                 option='layer',
             )
-        needed = _layers_leading_to(source.layer, layers)
+        needed = layers_leading_to([source.layer], layers)
         _check_supported(path, self._network, needed)
         self._input = _input_of(path, source.layer, needed, layers)
         before, after = _split_before_fully_connected(self._network, needed)
@@ -212,24 +212,10 @@ def _load_network(path):
     return network
 
 
-def _layers_leading_to(blob, layers):
-    """Returns those of all layers that a blob depends on."""
-    wanted, needed = {blob}, []
-    for layer in reversed(layers):
-        _, bottoms, tops = layer
-        if not wanted.isdisjoint(tops):
-            needed.append(layer)
-            wanted.update(bottoms)
-    return needed[::-1]
-
-
 def _check_supported(path, network, layers):
     for name, _, _ in layers:
         if name in network.unsupported:
-            raise InputError(
-                f'{path}: layer {name!r} is of the type {network.unsupported[name]}, which is not '
-                'supported'
-            )
+            raise InputError(f'{path}: layer {name!r} {network.unsupported[name]}')
 
 
 def _input_of(path, layer, needed, layers):

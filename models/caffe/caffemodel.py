@@ -17,7 +17,7 @@ from chainer.utils.type_check import InvalidType
 from models.caffe.caffemodel_file import caffe_pb, read_layers
 from models.caffe.layers import Convolution, max_pooling_2d, relu_in_place
 from models.caffe.sizes import MAX_TOTAL, MAX_VALUES, size_of
-from models.caffe.validation import LayerError, check_layers
+from models.caffe.validation import LayerError, check_layer
 
 
 class Caffemodel(CaffeFunction):
@@ -31,12 +31,12 @@ class Caffemodel(CaffeFunction):
         path (str): A ``.caffemodel`` in Caffe's old (V1) or new format.
 
     Attributes:
-        unsupported (dict): The types of layers that cannot be computed, by name. Layers that
-            neither take nor compute blobs, such as those that read data, are left out.
+        unsupported (dict): Why layers cannot be computed, by name. Layers that neither take nor
+            compute blobs, such as those that read data, are left out.
 
     Raises:
         google.protobuf.message.DecodeError: If the file is not a caffemodel, or cut short.
-        LayerError: If a layer cannot be built from its description.
+        LayerError: If a layer has weights that are NaN or infinite.
     """
 
     def __init__(self, path):
@@ -55,12 +55,19 @@ class Caffemodel(CaffeFunction):
 
     def _add_layers(self, layers, setup_of):
         self._make_names_unique(layers)
-        check_layers([layer for layer in layers if layer.type in setup_of], setup_of)
+        n_grouped = 0
         for layer in layers:
-            if layer.type in setup_of:
-                self._set_up(layer, setup_of[layer.type])
-            elif layer.bottom and layer.top:
-                self.unsupported[layer.name] = _type_name(layer.type)
+            setup = setup_of.get(layer.type)
+            if setup is None and not layer.bottom:
+                continue  # reads data
+            try:
+                if setup is None:
+                    raise ValueError(f'is of the type {_type_name(layer.type)}, which is unknown')
+                n_grouped = check_layer(layer, setup, n_grouped)
+                setup(self, layer)
+                self._size_of[layer.name] = size_of(layer, setup)
+            except (RuntimeError, ValueError) as error:
+                self.unsupported[layer.name] = str(error)
                 self._add_layer(layer)
 
     def _make_names_unique(self, layers):
@@ -71,15 +78,8 @@ class Caffemodel(CaffeFunction):
                 layer.name = f'{layer.name}_{position}'
             names.add(layer.name)
 
-    def _set_up(self, layer, setup):
-        try:
-            setup(self, layer)
-        except (RuntimeError, ValueError) as error:
-            raise LayerError(layer.name, f'cannot be loaded: {error}') from error
-        self._size_of[layer.name] = size_of(layer, setup)
-
     def forward(self, inputs, outputs, disable=()):
-        """Computes blobs as CaffeFunction does, but keeps others only as long as needed.
+        """Computes blobs as CaffeFunction does, but only the layers that they depend on.
 
         Args:
             inputs (dict): Variables or arrays by the names of their blobs.
@@ -90,24 +90,27 @@ class Caffemodel(CaffeFunction):
             tuple of chainer.Variable: The outputs.
 
         Raises:
-            LayerError: If a layer cannot be applied to its inputs.
+            LayerError: If a layer is not supported, or cannot be applied to its inputs.
         """
         variables = dict(inputs)
         n_total = 0
         n_images = max((len(images) for images in inputs.values()), default=0)
-        layers = [
-            layer for layer in self.layers if layer[0] in self.forwards and layer[0] not in disable
-        ]
+        enabled = [layer for layer in self.layers if layer[0] not in disable]
+        layers = layers_leading_to(outputs, enabled)
         last_use = {blob: name for name, bottoms, _ in layers for blob in bottoms}
         last_use.update(dict.fromkeys(outputs))
         for name, bottoms, tops in layers:
             if any(blob not in variables for blob in bottoms):
                 continue
+            if name in self.unsupported:
+                raise LayerError(name, self.unsupported[name])
             layer_inputs = [variables[blob] for blob in bottoms]
             n_values = self._size_of[name](*layer_inputs)
             n_total += n_values
-            if n_values > MAX_VALUES or n_total > MAX_TOTAL:
+            if n_values > MAX_VALUES:
                 raise LayerError(name, f'would compute {n_values} values of an image')
+            if n_total > MAX_TOTAL:
+                raise LayerError(name, f'and those before it would compute {n_total} values')
             if n_values == 0:
                 raise LayerError(name, _unfit(layer_inputs))
             variables.update(zip(tops, self._compute(name, layer_inputs)))
@@ -142,6 +145,17 @@ class Caffemodel(CaffeFunction):
                 self.forwards[name] = relu_in_place
             if isinstance(link, (L.Convolution2D, L.Linear)):
                 temporary.update(tops)
+
+
+def layers_leading_to(blobs, layers):
+    """Returns those of all layers that some blobs depend on."""
+    wanted, needed = {*blobs}, []
+    for layer in reversed(layers):
+        _, bottoms, tops = layer
+        if not wanted.isdisjoint(tops):
+            needed.append(layer)
+            wanted.update(bottoms)
+    return needed[::-1]
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ import math
 from chainer.links.caffe import CaffeFunction, caffe_function
 from chainer.utils import conv
 
-# What layers may hold at a time for an image: 1 GiB. VGG19 does with images of 1400 x 1400 pixels.
+# What layers may hold at a time for an image: 1 GiB. VGG19 reaches this at 1400 x 1400 pixels.
 MAX_VALUES = 1 << 28
-# What all layers together may compute for an image; more takes minutes. ResNet-152 does with images
-# of 1300 x 1300 pixels.
+# What all layers together may compute for an image; more takes minutes. ResNet-152 reaches this
+# at 1300 x 1300 pixels.
 MAX_TOTAL = 1 << 33
 
 

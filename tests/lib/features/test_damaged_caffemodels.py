@@ -227,6 +227,6 @@ def test_a_damaged_caffemodel_ends_the_script_with_one_line(tmp_path):
     image = {'imgid': 0, 'filename': 'a.png', 'split': 'train', 'sentences': [caption]}
     dataset = write_json(tmp_path / 'dataset.json', {'images': [image]})
     args = ['--dataset', dataset, '--image-root', tmp_path, '-o', tmp_path / 'features.h5']
-    process = run_script('extract_features.py', *args, '-i', network)
+    process = run_script('extract_features.py', *args, '-i', network, '--layer', 'fc')
     assert process.returncode == 2
     assert process.stderr == f"error: {network}: layer 'conv' has 4 channels in 0 groups\n"

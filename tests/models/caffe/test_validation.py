@@ -113,7 +113,6 @@ def test_impossible_layers_are_named(tmp_path, layer, param, problem):
     'layer_type, bottoms, tops, param, problem',
     [
         ('ReLU', [], ['x'], {}, '0 bottoms'),
-        ('ReLU', ['data'], [], {}, '0 tops'),
         ('ReLU', ['data', 'data'], ['x'], {}, '2 bottoms'),
         ('ReLU', ['data'], ['x', 'y'], {}, '2 tops'),
         ('Split', [], ['x'], {}, '0 bottoms'),
@@ -135,6 +134,21 @@ def test_wrong_connections_are_named(tmp_path, layer_type, bottoms, tops, param,
     add_layer(writer, layer_type, bottoms=bottoms, tops=tops, **param)
     with pytest.raises(LayerError, match=f"^layer 'odd' .*{problem}"):
         load_and_compute(writer, tmp_path)
+
+
+@pytest.mark.parametrize('layer_type', ['Reshape', 'Python'])
+@pytest.mark.parametrize('top', ['y', 'x'])
+def test_layers_after_the_wanted_ones_may_be_anything(tmp_path, layer_type, top):
+    writer = Writer()
+    writer.pool('x', 'data', 2, 2)
+    expected = load_and_compute(writer, tmp_path)
+    layer = add_layer(writer, layer_type, bottoms=['x'], tops=[top])
+    layer.reshape_param.shape.dim.extend([0, -1])  # as in many networks, but not in Chainer
+    if top == 'y':
+        numpy.testing.assert_array_equal(load_and_compute(writer, tmp_path), expected)
+    else:
+        with pytest.raises(LayerError, match="^layer 'odd' "):
+            load_and_compute(writer, tmp_path)
 
 
 @pytest.mark.parametrize('dims', [[], [2**31, 2**31], [-5, -192], [0, 192], [1] * 33, [5, 191]])
