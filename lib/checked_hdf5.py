@@ -17,19 +17,20 @@ class DamagedError(ValueError):
 class CheckedGroup:
     """A group of an HDF5 file whose entries are checked before memory is allocated for them.
 
-    Sizes are numbers or names; wherever the same name stands, the size must be the same.
+    A size is a number or a name; all sizes with the same name must be equal.
 
     Args:
         group (h5py.Group): The group.
-        version (int): The version of the format: in version 1 texts are HDF5's strings.
+        version (int): The version of the format.
+        strings (dict): In version 1, where texts are HDF5's strings, all of the file.
 
     Attributes:
         version (int): As above.
         sizes (dict): The size that each name has turned out to stand for.
     """
 
-    def __init__(self, group, version):
-        self._group, self.version, self.sizes = group, version, {}
+    def __init__(self, group, version, strings=None):
+        self._group, self.version, self._strings, self.sizes = group, version, strings, {}
 
     def __contains__(self, name):
         return name in self._group
@@ -38,7 +39,7 @@ class CheckedGroup:
         """Returns a group in this one."""
         if not isinstance(self._group.get(name), h5py.Group):
             raise DamagedError(f'{self._path(name)} is missing')
-        return CheckedGroup(self._group[name], self.version)
+        return CheckedGroup(self._group[name], self.version, self._strings)
 
     def count_values(self):
         """Returns how many numbers the arrays in this group and the groups in it have."""
@@ -102,10 +103,10 @@ class CheckedGroup:
     def text(self, name, default=None):
         """Reads what :func:`lib.hdf5.write_text` wrote, with a default for version 1."""
         if self.version == 1:
-            text = self._group.attrs.get(name)
-            if text is None and name in self._group:
-                text = self._dataset(name, ()).asstr()[()]
-            text = default if text is None else text
+            prefix = self._group.name.strip('/')
+            text = self._strings.get(f'{prefix}@{name}')
+            if text is None:
+                text = self._strings.get(f'{prefix}/{name}'.lstrip('/'), default)
             if not isinstance(text, str):
                 raise DamagedError(f'{self._path(name)} is not a text')
             return text
@@ -118,7 +119,11 @@ class CheckedGroup:
             array: (size,), str objects.
         """
         if self.version == 1:
-            return self._dataset(name, (size,)).asstr()[()]
+            texts = numpy.array(self._strings.get(name), object)
+            if texts.ndim != 1 or not all(isinstance(text, str) for text in texts):
+                raise DamagedError(f'{self._path(name)} is not an array of texts')
+            self._bind(name, size, len(texts))
+            return texts
         content = self.array(name, 'uint8', (f'bytes of {name}',)).tobytes()
         offsets = self.offsets(f'{name}_offsets', size, f'bytes of {name}').tolist()
         texts = [content[start:stop].decode() for start, stop in itertools.pairwise(offsets)]

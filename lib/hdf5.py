@@ -1,6 +1,7 @@
 """HDF5 files: written whole or not at all, and checked before they are used."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -15,17 +16,22 @@ from lib.files import check_input, open_output
 # The version of all formats. Version 1 had HDF5's strings of variable length, whose reader in
 # HDF5's library never returns from some damaged files.
 FORMAT_VERSION = 2
-# Reads all strings of a file, and how long that may take in seconds.
-READ_STRINGS = """
-import sys, h5py
+# Prints the strings of a file as JSON: those of data sets, and of attributes as "GROUP@NAME".
+PRINT_STRINGS = """
+import json, sys, h5py
+strings = {}
 def read(name, item):
-    list(item.attrs.values())
-    if h5py.check_string_dtype(getattr(item, 'dtype', None)):
-        item[()]
+    strings.update((f'{name}@{key}', text) for key, text in item.attrs.items() if type(text) is str)
+    if isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype):
+        if not item.is_virtual and not item.external:
+            texts = item.asstr()[()]
+            strings[name] = texts if type(texts) is str else texts.tolist()
 with h5py.File(sys.argv[1]) as file:
-    read('/', file)
+    read('', file)
     file.visititems(read)
+json.dump(strings, sys.stdout)
 """
+# Seconds.
 STRINGS_TIME_LIMIT = 20
 
 
@@ -74,14 +80,12 @@ def read_hdf5(path, kind, written_by):
     try:
         check_input(path)
         with h5py.File(path) as file:
+            check_self_contained(path, file)
             versions = {_format_of(kind, number): number for number in range(1, FORMAT_VERSION + 1)}
-            version = versions.get(as_text(file.attrs.get('format')))
+            version = versions.get(read_text_attribute(file, 'format'))
             if version is None:
                 raise InputError(f'{path}: not a {kind} file; {written_by} writes one')
-            check_self_contained(path, file)
-            if version == 1:
-                _check_strings(path)
-            yield CheckedGroup(file, version)
+            yield CheckedGroup(file, version, _read_strings(path) if version == 1 else None)
     except FileNotFoundError:
         raise InputError(f'{path}: no such file; {written_by} writes it') from None
     except DamagedError as error:
@@ -89,39 +93,56 @@ def read_hdf5(path, kind, written_by):
             f'{path}: not a {kind} file, or damaged ({error}); {written_by} writes one'
         ) from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
-        if isinstance(error, OSError) and error.filename is not None:  # not from h5py
-            raise InputError(f'{path}: {error.strerror}') from error
+        if getattr(error, 'errno', None):  # of the system, not of damage
+            raise InputError(f'{path}: {os.strerror(error.errno)}') from error
         raise InputError(
             f'{path}: not a {kind} file, or damaged; {written_by} writes one'
         ) from error
 
 
-def _check_strings(path):
-    """Checks, in another process, that the strings of a file can be read to their end.
+def _read_strings(path):
+    """Returns all strings of a file, as :data:`PRINT_STRINGS` does.
+
+    Another process reads strings of variable length, since HDF5's library does not return from
+    reading some damaged ones, or crashes.
 
     Raises:
-        DamagedError: If HDF5's library does not return from reading them.
+        DamagedError: If they cannot be read.
     """
-    command = [sys.executable, '-I', '-c', READ_STRINGS, os.path.abspath(path)]
+    command = [sys.executable, '-I', '-c', PRINT_STRINGS, os.path.abspath(path)]
     try:
-        # Its exit code does not matter: errors are reported when this process reads the file.
-        subprocess.run(command, capture_output=True, timeout=STRINGS_TIME_LIMIT, check=False)
-    except subprocess.TimeoutExpired:
-        raise DamagedError('its strings cannot be read') from None
+        process = subprocess.run(
+            command, capture_output=True, timeout=STRINGS_TIME_LIMIT, check=True
+        )
+        return json.loads(process.stdout)
+    except (subprocess.SubprocessError, ValueError) as error:
+        raise DamagedError('its strings cannot be read') from error
 
 
-def as_text(attribute):
-    """Returns an attribute that is a text, of fixed or of variable length; None if it is not."""
-    if isinstance(attribute, bytes):
-        return attribute.decode(errors='replace')
-    return attribute if isinstance(attribute, str) else None
+def read_text_attribute(file, name, default=None):
+    """Returns an attribute of a file that is a text, of fixed or of variable length.
+
+    Args:
+        file (h5py.File): The file.
+        name (str): Name of the attribute.
+        default (str): What is returned if there is none, or it is not a text.
+
+    Raises:
+        DamagedError: See :func:`_read_strings`.
+    """
+    if name not in file.attrs:
+        return default
+    if file.attrs.get_id(name).dtype.kind != 'S':  # not of fixed length
+        return _read_strings(file.filename).get(f'@{name}', default)
+    text = file.attrs[name]
+    return text.decode(errors='replace') if isinstance(text, bytes) else default
 
 
 class HDF5Output:
     """A file that h5py writes to, whose errors wait until HDF5 is done with it.
 
-    HDF5's library crashes after a write that failed, on a full disk for example. So it is told
-    that all went well, and :meth:`raise_error` says what did not.
+    HDF5's library crashes after a write that failed, on a full disk for example. So errors are
+    recorded, not raised; :meth:`raise_error` raises the first one after the file is closed.
 
     Args:
         file (io.BufferedRandom): The file that is written, empty.
@@ -140,7 +161,9 @@ class HDF5Output:
         return self._position
 
     def read(self, size=-1):
-        return self._keep_error(self._file.read, size) or b''
+        data = self._keep_error(self._file.read, size) or b''
+        self._position += len(data)
+        return data
 
     def write(self, data):
         self._keep_error(self._file.write, data)
