@@ -23,8 +23,9 @@ from lib.features.extractor import FeatureExtractor
 from lib.features.feature_file import Features, check_fits, save_features
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.partial_file import PartialFeatures, partial_path
-from lib.files import check_outputs, is_special_file, join_below
+from lib.files import is_special_file, join_below
 from lib.fingerprint import fingerprint
+from lib.output_checks import check_outputs
 
 IMAGES_AT_ONCE = 32
 # Features take a row for each number up to the largest imgid.
@@ -88,14 +89,15 @@ def main():
             raise InputError(f'--image-root {args.image_root}: none of the images can be read')
         features = Features(partial.read(imgids, n_rows), extractor.source)
         save_features(args.output, features)
-        partial.remove()
+        if n_extracted == len(paths):
+            partial.remove()
     size = features.array.shape[1]
     print_line(f'wrote {args.output}: {size} features of each of {n_extracted} images')
     if n_extracted == len(paths):
         return 0
     print(
         f'the features of {len(paths) - n_extracted} unreadable images are NaN, which train.py '
-        'rejects',
+        'rejects; replace the images and repeat the command to extract those only',
         file=sys.stderr,
     )
     return 1
@@ -124,6 +126,7 @@ def extract(output, extractor, partial, paths, n_rows):
     missing = numpy.flatnonzero(~partial.done)
     n_done = len(paths) - len(missing)
     if n_done:
+        check_fits(output, (n_rows, partial.size))
         print(f'continuing after {n_done} of {len(paths)} images', file=sys.stderr)
     with tqdm.tqdm(
         total=len(paths), initial=n_done, unit='image', disable=None, leave=False

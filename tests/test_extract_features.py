@@ -71,6 +71,11 @@ def test_features_of_an_unreadable_image_are_nan(folder):
     assert '2.jpg' in process.stderr
     is_finite = numpy.isfinite(load_features(folder / 'feats.mat').array).all(axis=1)
     assert numpy.flatnonzero(is_finite).tolist() == [1, 3, 7, 9]
+    write_image(folder / '2.jpg', seed=2)
+    process = extract(folder)
+    assert (process.returncode, process.stderr) == (0, 'continuing after 4 of 5 images\n')
+    assert numpy.isfinite(load_features(folder / 'feats.mat').array[[1, 3, 5, 7, 9]]).all()
+    assert not (folder / 'feats.mat.partial').exists()
 
 
 # Runs extract_features.py and kills it once the features of two images have been kept.
@@ -101,10 +106,12 @@ def test_continues_after_being_killed(folder):
     numpy.testing.assert_array_equal(load_features(folder / 'feats.mat').array, continued)
 
 
-def test_features_extracted_with_other_settings_are_discarded(folder):
+def test_features_extracted_with_other_settings_are_kept(folder):
     run_python(EXTRACT_AND_DIE, *arguments(folder), '--resize', 'crop')
-    assert (folder / 'feats.mat.partial').exists()
-    assert extract(folder).stderr == ''
+    content = (folder / 'feats.mat.partial').read_bytes()
+    assert_input_error(extract(folder), 'feats.mat.partial', 'in another way; delete it')
+    assert (folder / 'feats.mat.partial').read_bytes() == content
+    assert extract(folder, '--resize', 'crop').returncode == 0
 
 
 def test_suffix_h5_writes_hdf5(folder):

@@ -7,7 +7,8 @@ import chainer
 import numpy
 
 from lib.errors import InputError
-from lib.files import check_input, try_lock
+from lib.files import check_input, errors_naming
+from lib.locks import try_lock
 
 # The first line of the file; settings and size of the features follow in the second one.
 FIRST_LINE = b'show-and-tell partial features 2\n'
@@ -24,20 +25,21 @@ class PartialFeatures:
     """Keeps the features extracted so far in ``PATH.partial``, beside the final file.
 
     The file only grows, by records of an image's number and its features. Whenever the program is
-    killed, all but the last record are complete. Use it in a ``with`` statement.
+    killed, all but the last record are complete. Use it in a ``with`` statement, which removes the
+    file if it has no features.
 
     Args:
         path (str): The file that all features will be written to.
         n_images (int): Number of images.
-        settings (dict): What is extracted from which images, JSON values. Features that were
-            extracted with other settings are deleted.
+        settings (dict): What is extracted from which images, JSON values.
 
     Attributes:
         done (array): Whether the features of each image are there, (n_images,), bool.
         size (int): Size of the features, None if there are none.
 
     Raises:
-        InputError: If another process is writing the file.
+        InputError: If another process is writing the file, or it contains anything but features
+            that were extracted with these settings; it is left alone then.
         OSError: If the file cannot be read or written.
     """
 
@@ -47,11 +49,15 @@ class PartialFeatures:
         if os.path.exists(self.path):
             check_input(self.path)
         self._file = open(self.path, 'a+b')  # noqa: SIM115
-        if not try_lock(self._file):
-            raise InputError(f'{self.path}: another process is writing this file')
-        self._start = self._read_header()
-        if self.size is not None:
-            self._find_done()
+        try:
+            if try_lock(self._file) is False:
+                raise InputError(f'{self.path}: another process is writing this file')
+            self._start = self._read_header()
+            if self.size is not None:
+                self._find_done()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self):
         return self
@@ -78,9 +84,10 @@ class PartialFeatures:
             )
         records = numpy.empty(len(images), self._record_type)
         records['image'], records['features'] = images, features
-        self._file.write(content + records.tobytes())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with errors_naming(self.path):
+            self._file.write(content + records.tobytes())
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self.done[images] = True
 
     def read(self, rows, n_rows):
@@ -107,20 +114,28 @@ class PartialFeatures:
         return numpy.dtype([('image', '<i4'), ('features', '<f4', (self.size,))])
 
     def _read_header(self):
-        """Sets the size, if the header is as expected; returns where the records begin."""
+        """Sets the size, if there is a header; returns where the records begin."""
         self._file.seek(0)
         first_line = self._file.readline(len(FIRST_LINE))
         second_line = self._file.readline(MAX_SETTINGS)
+        is_cut_short = b'\n' not in second_line and len(second_line) < MAX_SETTINGS
+        if FIRST_LINE.startswith(first_line) and is_cut_short:
+            return 0
         try:
             header = json.loads(second_line)
-            is_complete = first_line == FIRST_LINE and second_line.endswith(b'\n')
-            if is_complete and header['settings'] == self._settings:
-                size = header['size']
-                if type(size) is int and 0 < size < BLOCK_BYTES:
-                    self.size = size
+            settings, size = header['settings'], header['size']
+            is_valid = first_line == FIRST_LINE and type(size) is int and 0 < size < BLOCK_BYTES
         except (ValueError, KeyError, TypeError, RecursionError):
-            pass  # not such a file, or only its beginning was written
+            is_valid = False
+        if not is_valid:
+            self._refuse('is not a file of features that an extraction left')
+        if settings != self._settings:
+            self._refuse('has features that were extracted from other images or in another way')
+        self.size = size
         return self._file.tell()
+
+    def _refuse(self, reason):
+        raise InputError(f'{self.path}: {reason}; delete it or choose another output')
 
     def _find_done(self):
         # A record that is incomplete is cut off, so that no other one is added to its half.
@@ -128,9 +143,7 @@ class PartialFeatures:
         self._file.truncate(self._start + n_bytes - n_bytes % self._record_type.itemsize)
         for images, _ in self._records():
             if images.min() < 0 or images.max() >= len(self.done):
-                self.size = None  # damaged
-                self.done[:] = False
-                return
+                self._refuse('is damaged')
             self.done[images] = True
 
     def _records(self):

@@ -1,4 +1,3 @@
-import json
 import os
 
 import numpy
@@ -52,7 +51,6 @@ def test_every_beginning_of_the_file_can_be_continued(path):
 @pytest.mark.parametrize(
     'header',
     [
-        b'',
         b'{',
         b'[]',
         b'1' * 5000,
@@ -67,15 +65,14 @@ def test_every_beginning_of_the_file_can_be_continued(path):
         b'{"settings": {"layer": "fc7"}, "size": 1}',  # the numbers of images make no sense then
     ],
 )
-def test_other_files_are_replaced(path, header):
+def test_other_files_are_refused_and_kept(path, header):
     records = path.read_bytes().split(b'\n', 2)[2]
-    path.write_bytes(FIRST_LINE + header + b'\n' + records)
-    with reopen(path) as partial:
-        assert not partial.done.any()
-        partial.put(numpy.array([1]), FEATURES[:1])
-    with reopen(path) as partial:
-        assert numpy.flatnonzero(partial.done).tolist() == [1]
-        assert json.loads(path.read_bytes().splitlines()[1])['size'] == 3
+    damaged = FIRST_LINE + header + b'\n' + records
+    for content in damaged, damaged[1:], b'something else', b'\n':
+        path.write_bytes(content)
+        with pytest.raises(InputError, match='feats.mat.partial: .*; delete it or choose another'):
+            reopen(path)
+        assert path.read_bytes() == content
 
 
 def test_nothing_is_left_if_nothing_was_extracted(tmp_path):
