@@ -12,7 +12,7 @@ import scipy.io
 from lib.checked_hdf5 import check_self_contained
 from lib.errors import InputError
 from lib.files import check_input, open_output
-from lib.hdf5 import as_text, write_hdf5
+from lib.hdf5 import read_text_attribute, write_hdf5
 from lib.memory import check_memory
 
 # Values converted or checked at a time: few enough to need little memory, many enough to make
@@ -193,7 +193,7 @@ def save_features(path: str, features: Features):
     Raises:
         InputError: If they are too large for the format.
     """
-    check_fits(path, features.array.shape)
+    _check_format(path, features.array.shape)
     source = FeatureSource.to_json(features.source)
     if _is_hdf5_name(path):
         with write_hdf5(path) as file:
@@ -205,18 +205,27 @@ def save_features(path: str, features: Features):
 
 
 def check_fits(path, shape):
-    """Checks that float32 features of a shape fit into memory and, if it is one, a MATLAB 5 file.
+    """Checks that float32 features of a shape can be held in memory and saved.
 
     Raises:
-        InputError: If they do not.
+        InputError: If they cannot.
     """
-    size = 4 * shape[0] * shape[1]
-    check_memory(size, f'{path}: features of {shape[0]:,} images')
+    _check_format(path, shape)
+    n_copies = 1 if _is_hdf5_name(path) else 2  # scipy makes one
+    check_memory(n_copies * _size(shape), f'{path}: features of {shape[0]:,} images')
+
+
+def _check_format(path, shape):
+    size = _size(shape)
     if size >= MATLAB_5_LIMIT and not _is_hdf5_name(path):
         raise InputError(
             f'{path}: {size / 2**30:.1f} GiB of features exceed the 2 GiB of a MATLAB 5 '
             'file; choose a name that ends with .h5'
         )
+
+
+def _size(shape):
+    return math.prod(shape) * numpy.dtype('float32').itemsize
 
 
 def _is_hdf5_name(path):
@@ -229,7 +238,9 @@ def _read_matlab_5(path):
         raise _missing_feats(path, contained)
     # Before anything is read, since it may be compressed.
     shape, kind = contained['feats']
-    _check_feats(path, shape, MATLAB_FLOATS.get(kind, kind))
+    type_name = MATLAB_FLOATS.get(kind, kind)
+    _check_feats(path, shape, type_name)
+    check_memory(max(_size(shape), math.prod(shape) * numpy.dtype(type_name).itemsize), path)
     names = [name for name in ('feats', 'feature_source') if name in contained]
     if contained.get('feature_source', ((1,), 'char')) != ((1,), 'char'):
         raise ValueError('feature_source is not a text')
@@ -250,7 +261,8 @@ def _read_matlab_73(path, allocate):
             raise _missing_feats(path, file)
         feats = file['feats']
         _check_feats(path, feats.shape or (), feats.dtype.name)
-        source = FeatureSource.from_json(as_text(file.attrs.get('feature_source', 'null')))
+        check_memory(_size(feats.shape), path)
+        source = FeatureSource.from_json(read_text_attribute(file, 'feature_source', 'null'))
         array = allocate(feats.shape, 'float32')
         with numpy.errstate(over='ignore'):  # becomes infinite, which is an error where it is used
             feats.read_direct(array)
@@ -269,7 +281,6 @@ def _check_feats(path, shape, type_name):
         raise InputError(f'{path}: feats is {actual}; expected D x N, a column per image')
     if not re.fullmatch(r'float\d+|u?int\d+', type_name):
         raise InputError(f'{path}: feats contains {type_name}, not real numbers')
-    check_memory(math.prod(shape) * max(numpy.dtype(type_name).itemsize, 4), f'{path}: feats')
 
 
 def _convert_to_float32(array):

@@ -1,6 +1,7 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
 from lib.command_line import positive_int
+from lib.features.feature_file import RESIZE_MODES
 
 
 def add_data_flags(parser):
@@ -57,7 +58,7 @@ def add_extraction_flags(parser, defaults):
     )
     group.add_argument(
         '--resize',
-        choices=['warp', 'crop'],
+        choices=RESIZE_MODES,
         help='warp: resize the whole image to a square; crop: resize its shorter side and crop '
         'the center',
     )

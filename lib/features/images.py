@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import math
+import mmap
 import os
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -11,6 +13,7 @@ import numpy
 from PIL import ExifTags, Image, ImageOps
 
 from lib.errors import InputError
+from lib.features.feature_file import RESIZE_MODES
 from lib.features.memory_budget import MemoryBudget
 from lib.files import check_input
 
@@ -26,7 +29,7 @@ SUFFIXES = (
 # applies to all threads; catch_warnings() around each image would not.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
-# Files of a few bytes can declare any size, so what is not a photograph or scan is refused.
+# A file of a few bytes can declare any size, so implausible sizes are refused.
 MAX_SIDE = 100_000
 # Some decoders read the whole file first.
 MAX_FILE_SIZE = 1_000_000_000
@@ -179,13 +182,24 @@ def _check_scans(file):
     most_scans = MAX_SCANNED_PIXELS // max(1, file.width * file.height)
     if file.fp.seek(0, os.SEEK_END) < 10 * most_scans:  # a scan has at least 10 bytes
         return
-    file.fp.seek(0)
-    # A marker that two blocks share is missed, which does not matter.
-    n_scans = sum(block.count(b'\xff\xda') for block in iter(lambda: file.fp.read(2**20), b''))
+    with mmap.mmap(file.fp.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        n_scans = _count_scans(content)
     if n_scans > most_scans:
         raise UnreadableImageError(
             f'too large: {file.width} x {file.height} pixels in {n_scans} scans'
         )
+
+
+def _count_scans(jpeg):
+    """Returns the number of scans of JPEG data, without those of thumbnails or after the end."""
+    n_scans, position = 0, len(b'\xff\xd8')
+    # Neither stuffed zeros nor restarts, which are in the middle of scans.
+    while marker := re.compile(rb'\xff[\xc0-\xcf\xd9-\xfe]').search(jpeg, position):
+        if marker[0] == b'\xff\xd9':  # end of image
+            break
+        n_scans += marker[0] == b'\xff\xda'  # start of scan
+        position = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], 'big')
+    return n_scans
 
 
 def _bytes_to_decode(image):
@@ -269,7 +283,7 @@ def prepare_image(image, image_size: int, mean, resize: str = 'warp') -> numpy.n
     Raises:
         InputError: If ``resize`` is neither.
     """
-    if resize not in ('warp', 'crop'):
+    if resize not in RESIZE_MODES:
         raise InputError(f'{resize}: must be warp or crop', option='resize')
     box = _center_box(image.size, image_size) if resize == 'crop' else None
     image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box)

@@ -28,7 +28,7 @@ class MemoryBudget:
             n_bytes (int): At most :attr:`size`.
 
         Raises:
-            ValueError: If it is more, which would be waited for without end.
+            ValueError: If it is more, which could never be granted.
         """
         if n_bytes > self.size:
             raise ValueError(f'{n_bytes} bytes exceed the budget of {self.size}')

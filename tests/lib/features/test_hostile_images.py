@@ -158,6 +158,9 @@ def test_a_jpeg_of_endless_scans_is_refused(tmp_path):
     last_scan = jpeg[jpeg.rindex(b'\xff\xda') : -2]
     path.write_bytes(jpeg[:-2] + 9 * last_scan + jpeg[-2:])
     assert read_image(path).size == (3000, 2000)
+    # What follows the end, such as the video of a "motion photo", does not count.
+    path.write_bytes(jpeg + 5000 * last_scan)
+    assert read_image(path).size == (3000, 2000)
     path.write_bytes(jpeg[:-2] + 5000 * last_scan + jpeg[-2:])
     with pytest.raises(UnreadableImageError, match=r'too large: 3000 x 2000 .* 50.. scans'):
         read_image(path)
