@@ -19,7 +19,7 @@ from lib.command_line import (
     run_main,
 )
 from lib.errors import InputError
-from lib.files import check_outputs
+from lib.output_checks import check_outputs
 
 
 def parse_args():

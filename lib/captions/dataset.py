@@ -149,6 +149,7 @@ class CaptionDataset:
 
     def save(self, path: str):
         """Writes ``captions.h5``."""
+        self.check()
         with write_hdf5(path, 'captions') as file:
             # Not read: it says what the numbers in "split" mean.
             file.attrs['splits'] = numpy.array(SPLITS, 'S')
@@ -180,16 +181,17 @@ class CaptionDataset:
         """Checks what the ranges of single values do not show.
 
         Raises:
-            lib.checked_hdf5.DamagedError: If a caption, a file name or an image has nothing to it,
-                or two images have one ``imgid``.
+            lib.checked_hdf5.DamagedError: If a caption or a file name is empty, a file name
+                contains a null character, an image has no captions, or two images share an
+                ``imgid``.
         """
         if not self.lengths.all():
             raise DamagedError(f'caption {self.lengths.argmin()} is empty')
         n_captions = numpy.bincount(self.image, minlength=len(self.imgid))
         if not n_captions.all():
             raise DamagedError(f'image {n_captions.argmin()} has no captions')
-        if not self.filename.astype(bool).all():
-            raise DamagedError('an image has no file name')
+        if not all(name and '\0' not in name for name in self.filename):
+            raise DamagedError('an image has no file name, or one with a null character')
         imgids, counts = numpy.unique(self.imgid, return_counts=True)
         if (counts > 1).any():
             raise DamagedError(f'imgid {imgids[counts.argmax()]} occurs twice')

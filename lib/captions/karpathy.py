@@ -55,12 +55,16 @@ def _parse_image(entry, tokenizer):
         raise ValueError(f'imgid {imgid} has no captions')
     tokens = [_parse_tokens(sentence, imgid) for sentence in sentences]
     raw = [
-        _get(sentence, 'raw', str, default=' '.join(words))
+        _get(sentence, 'raw', str, default='').strip() or ' '.join(words)
         for sentence, words in zip(sentences, tokens)
     ]
     if tokenizer != 'words':
         tokens = [tokenize(text, tokenizer) for text in raw]
+        if not all(tokens):
+            raise ValueError(f'imgid {imgid} has a caption without {tokenizer}')
     folder, name = _get(entry, 'filepath', str, default=''), _get(entry, 'filename', str)
+    if not name:
+        raise ValueError(f'imgid {imgid} has no file name')
     cocoid = check_cocoid(entry.get('cocoid', -1))
     return CaptionedImage(imgid, cocoid, os.path.join(folder, name), split, tokens, raw)
 

@@ -89,7 +89,7 @@ def _read(path):
     except UnicodeDecodeError as error:
         raise InputError(f'{path}: not a text file in UTF-8') from error
     if not path.lower().endswith('.json') and text.lstrip()[:1] != '{':
-        return text.splitlines()
+        return text.split('\n')  # splitlines() would split at more characters
     try:
         content = json.loads(text)
     except ValueError as error:  # JSONDecodeError, or an integer of thousands of digits
@@ -113,6 +113,8 @@ def _parse_coco(path, content):
         for image_id, texts in captions.items():
             for text in (names[image_id], *texts):
                 check_text(text)
+            if not names[image_id]:
+                raise ValueError(f'image {image_id} has no file name')
             yield image_id, names[image_id], texts
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
@@ -131,6 +133,9 @@ def _parse_list(path, lines):
             raise InputError(f'{path}: line {number}: no tab between file and caption')
         if '\0' in line:
             raise InputError(f'{path}: line {number}: contains a null character')
-        captions.setdefault(re.sub(r'#\d+$', '', name.strip()), []).append(text.strip())
+        name = re.sub(r'#\d+$', '', name.strip())
+        if not name:
+            raise InputError(f'{path}: line {number}: no file before the tab')
+        captions.setdefault(name, []).append(text.strip())
     for name, texts in captions.items():
         yield -1, name, texts

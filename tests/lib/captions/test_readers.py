@@ -81,6 +81,12 @@ def test_reads_plain_lists(tmp_path):
     assert images[0].raw == ['A dog runs.', 'the dog']
 
 
+def test_only_newlines_end_the_lines_of_a_list(tmp_path):
+    path = write(tmp_path / 'train.tsv', 'a.jpg\ta\u2028dog\x85runs\r\nb.jpg\ta\x1ccat')
+    images = read_dataset([path])
+    assert [image.tokens for image in images] == [[['a', 'dog', 'runs']], [['a', 'cat']]]
+
+
 def test_splits_captions_into_characters(tmp_path):
     path = write(tmp_path / 'train.tsv', 'a.jpg\t犬が 走る。\n')
     assert read_dataset([path], 'characters')[0].tokens == [['犬', 'が', '走', 'る']]
@@ -108,6 +114,7 @@ def test_imgid_does_not_depend_on_the_tokenizer(tmp_path):
         ('train.txt', 'a.jpg A dog', 'line 1: no tab'),
         ('train.txt', 'a.jpg\tA dog\n\nb.jpg', 'line 3: no tab'),
         ('train.txt', 'a.jpg\tA\0dog', 'line 1: contains a null'),
+        ('train.txt', 'a.jpg\tA dog\n#1\tA dog', 'line 2: no file before the tab'),
         ('train.txt', '', 'no captions'),
         ('train.txt', 'a.jpg\t...', 'no captions'),
         ('train.json', '{"annotations": 3}', "not COCO's caption annotations"),
