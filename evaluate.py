@@ -23,14 +23,8 @@ from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.feature_file import load_features
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import make_allocator, send_features
-from lib.files import (
-    check_not_overwritten,
-    check_outputs,
-    is_special_file,
-    join_below,
-    replace_together,
-    write_json,
-)
+from lib.files import is_special_file, join_below, replace_together, write_json
+from lib.output_checks import check_not_overwritten, check_outputs
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
@@ -90,13 +84,13 @@ def main():
     if not dataset.images_of(args.split).size:
         raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
     check_tokenizer(args, ensemble, dataset)
-    if args.image_root:
+    if args.html and args.image_root:
         names = dataset.filename[dataset.images_of(args.split)]
         check_not_overwritten(
             [join_below(args.image_root, name) for name in names], outputs_of(args)
         )
     features = load_features(args.features, make_allocator(device))
-    features.check_images(dataset.imgid)
+    features.check_images(dataset.imgid[dataset.images_of(args.split)])
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     evaluator = Evaluator(ensemble, dataset, args.split, send_features(features.array, device))
@@ -163,6 +157,10 @@ def print_loss(split, evaluator):
     with numpy.errstate(over='ignore', invalid='ignore'):
         loss = evaluator.loss()
         if loss is not None:
+            if not numpy.isfinite(loss):
+                raise InputError(
+                    f'the loss is {loss}: the weights of the models, or the features, are too large'
+                )
             perplexity = numpy.exp(loss)
             print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
 
@@ -206,12 +204,16 @@ def add_to_name(path, suffix):
 
 
 def write_results(path, dataset, images, evaluation):
-    """Writes captions in COCO's results format, with the CIDEr of each."""
-    has_cocoid = dataset.cocoid[images] >= 0
-    ids = numpy.where(has_cocoid, dataset.cocoid[images], dataset.imgid[images]).tolist()
+    """Writes captions in COCO's results format, with the CIDEr of each.
+
+    ``image_id`` is COCO's id if each image has one of its own, otherwise ``imgid``.
+    """
+    ids = dataset.cocoid[images]
+    if ids.min() < 0 or len(numpy.unique(ids)) < len(ids):
+        ids = dataset.imgid[images]
     results = [
         {'image_id': image_id, 'caption': best.text, 'CIDEr': cider}
-        for image_id, (best, *_), cider in zip(ids, evaluation.captions, evaluation.cider)
+        for image_id, (best, *_), cider in zip(ids.tolist(), evaluation.captions, evaluation.cider)
     ]
     write_json(path, results)
 

@@ -2,41 +2,42 @@
 
 import contextlib
 import errno
-import fcntl
+import io
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
 import time
-from pathlib import Path
 
 from lib.errors import InputError
+from lib.locks import try_lock
 
 TEMPORARY_SUFFIX = '.tmp'
 # How long a named pipe may have no reader when its output is complete.
 SECONDS_FOR_READER = 10
 
 
-# The files that are to be replaced at the end of a replace_together(), None outside.
-_complete = None
+# The files that wait for the end of replace_together(), with their targets; None outside it.
+_pending = None
 
 
 @contextlib.contextmanager
 def replace_together():
-    """Lets the files that are written in the block replace the old ones when all are complete."""
-    global _complete
-    _complete = []
+    """Delays replacing the old files until every file written in the block is complete."""
+    global _pending
+    _pending = []
     try:
         yield
-        for temporary, target in _complete:
-            os.replace(temporary, target)
+        for file, target in _pending:
+            with errors_naming(target):
+                os.replace(file.name, target)
     finally:
-        for temporary, _ in _complete:
-            with contextlib.suppress(OSError):  # replaced
-                os.remove(temporary)
-        _complete = None
+        for file, _ in _pending:
+            _discard(file)
+        _pending = None
 
 
 @contextlib.contextmanager
@@ -54,40 +55,63 @@ def open_output(path):
 
     Raises:
         OSError: If the file cannot be written; ``filename`` is ``path``.
+        InputError: If ``path`` is a pipe that no other process reads from.
     """
     path = os.fspath(path)
+    open_file = _open_special_output if is_special_file(path) else _open_regular_output
+    with open_file(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _open_regular_output(path):
     target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = _temporary_path(target)
+    file = None
     try:
-        if is_special_file(path):
-            # A pipe cannot be read back or written out of order, as HDF5 needs to.
-            with tempfile.TemporaryFile() as file:
-                yield file
-                file.seek(0)
-                with _open_special_file(path) as special_file:
-                    shutil.copyfileobj(file, special_file)
-            return
-        _make_folder(folder)
-        remove_leftovers(folder, name)
-        try:
-            with open(temporary, 'w+b') as file:
-                try_lock(file)  # tells other processes that this one is alive
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            if _complete is None:
-                os.replace(temporary, target)
+        with errors_naming(path):
+            make_folder(os.path.dirname(target))
+            remove_leftovers(os.path.dirname(target), re.escape(os.path.basename(target)))
+            file = _open_temporary(target, path)
+        yield file
+        with errors_naming(path):
+            file.flush()
+            os.fsync(file.fileno())
+            if _pending is None:
+                os.replace(file.name, target)
             else:
-                _complete.append((temporary, target))
-        finally:
-            if (temporary, target) not in (_complete or ()):
-                with contextlib.suppress(OSError):
-                    os.remove(temporary)
-    except OSError as error:
-        if error.errno is None or error.filename not in (None, folder, temporary):
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), path) from error
+                _pending.append((file, target))
+                file = None
+    finally:
+        if file is not None:
+            _discard(file)
+
+
+def _open_temporary(target, path):
+    """Opens a temporary file and locks it, which tells other processes that this one is alive."""
+    while True:
+        file = io.BufferedRandom(OutputFile(temporary_path(target), path))
+        # Another process may have taken it for a leftover before it was locked.
+        if try_lock(file) is not False and os.fstat(file.fileno()).st_nlink:
+            return file
+        _discard(file)
+
+
+def _discard(file):
+    """Closes a temporary file, and removes it if it has not replaced its target."""
+    with contextlib.suppress(OSError):  # of a full disk
+        file.close()
+    with contextlib.suppress(OSError):
+        os.remove(file.name)
+
+
+@contextlib.contextmanager
+def _open_special_output(path):
+    # A pipe cannot be read back or written out of order, as HDF5 needs to.
+    with tempfile.TemporaryFile() as file:
+        yield file
+        file.seek(0)
+        with errors_naming(path), _open_special_file(path) as special_file:
+            shutil.copyfileobj(file, special_file)
 
 
 def _open_special_file(path):
@@ -108,129 +132,80 @@ def _open_special_file(path):
             return open(descriptor, 'wb')
 
 
-def _temporary_path(target):
+class OutputFile(io.FileIO):
+    """A new file whose errors name another one, which it is to become.
+
+    Args:
+        temporary (str): The file.
+        path (str): The file to name.
+    """
+
+    def __init__(self, temporary, path):
+        super().__init__(temporary, 'x+')
+        self._path = path
+
+    def write(self, data):
+        with errors_naming(self._path):
+            return super().write(data)
+
+
+@contextlib.contextmanager
+def errors_naming(path):
+    """Lets an ``OSError`` in the block name a file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not from the system
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), path) from error
+
+
+def temporary_path(target: str) -> str:
+    """Returns the path of a temporary file, in the same folder, that is to become ``target``."""
     folder, name = os.path.split(target)
-    return os.path.join(folder, f'.{name}.{os.getpid()}{TEMPORARY_SUFFIX}')
+    return os.path.join(folder, f'.{name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}')
 
 
-def remove_leftovers(folder, name=None):
+def temporary_name(pattern: str) -> str:
+    """Returns a regular expression of the names of temporary files.
+
+    Args:
+        pattern (str): A regular expression of the names of the files that they are to become.
+    """
+    return rf'\.({pattern})\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}'
+
+
+def remove_leftovers(folder, pattern):
     """Removes the temporary files of :func:`open_output` whose processes were killed.
 
     Args:
         folder (str): Where they are.
-        name (str): Name of the file that they were to become; by default any.
+        pattern (str): Regular expression of the names of the files that they were to become.
     """
-    pattern = r'\.' + (re.escape(name) if name else '.+') + r'\.\d+' + re.escape(TEMPORARY_SUFFIX)
     for leftover in os.listdir(folder):
-        if re.fullmatch(pattern, leftover, re.DOTALL):
+        if re.fullmatch(temporary_name(pattern), leftover, re.DOTALL):
             path = os.path.join(folder, leftover)
             with contextlib.suppress(OSError), open(path, 'r+b') as file:
                 if try_lock(file):
                     os.remove(path)
 
 
-def try_lock(file):
-    """Locks an open file, until it is closed or the process ends, however that may happen.
-
-    Returns:
-        bool: Whether no other process has locked it; True if the file system has no locks.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-@contextlib.contextmanager
-def lock_folder(folder):
-    """Keeps other processes out of a folder, which is created if need be.
+def make_folder(folder):
+    """Creates a folder, and those that it is in, unless it exists.
 
     Raises:
-        InputError: If another process has locked it.
+        OSError: If that is impossible.
     """
-    existed, path = os.path.exists(folder), os.path.join(folder, '.lock')
-    _make_folder(folder)
-    with open(path, 'ab') as file:
-        # Without a name, it is the file of a process that has just ended, and another may follow.
-        if not try_lock(file) or os.fstat(file.fileno()).st_nlink == 0:
-            raise InputError(f'{folder}: another process is writing to this folder')
-        try:
-            yield
-        finally:
-            os.remove(path)
-            if not existed:
-                with contextlib.suppress(OSError):  # not empty
-                    os.rmdir(folder)
-
-
-def check_outputs(outputs, inputs=()):
-    """Checks the files to write, before the work whose results they are to hold.
-
-    Args:
-        outputs (iterable of str): The files to write.
-        inputs (iterable of str): The files that are read, which may not exist.
-
-    Raises:
-        InputError: If two outputs are in each other's way, or an output is also an input.
-        OSError: If a folder cannot be created or written to, or an output is a folder.
-    """
-    outputs = [os.fspath(path) for path in outputs]
-    targets = [os.path.realpath(path) for path in outputs if not is_special_file(path)]
-    folders = {folder for target in targets for folder in map(str, Path(target).parents)}
-    for target in targets:
-        if targets.count(target) > 1:
-            raise InputError(f'{target}: is the file of two outputs; choose another for one')
-        if target in folders:
-            raise InputError(f'{target}: is an output, and the folder of another one')
-    check_not_overwritten(inputs, targets)
-    for path in outputs:
-        _check_output(path)
-
-
-def check_not_overwritten(inputs, outputs):
-    """Checks that no file is read and then replaced.
-
-    Args:
-        inputs, outputs (iterable of str): The files that are read and written; they need not exist.
-
-    Raises:
-        InputError: If an output is the same file as an input, by whatever path.
-    """
-    identities = {_identity(path) for path in inputs} - {None}
-    for path in outputs:
-        if _identity(path) in identities:
-            raise InputError(f'{path}: is also an input, which is not overwritten')
-
-
-def _identity(path):
-    """Returns what two paths of the same file have in common, None if there is no file."""
     try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # a null character
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _check_output(path):
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if is_special_file(path):
-        return
-    target = os.path.realpath(path)
-    temporary = _temporary_path(target)
-    try:
-        _make_folder(os.path.dirname(target))
-        with open(temporary, 'wb'):
-            os.remove(temporary)
-    except OSError as error:
-        raise OSError(error.errno, os.strerror(error.errno), path) from error
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
+    except RecursionError:  # of hundreds of folders in each other
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), folder) from None
 
 
 def check_input(path):
-    """Checks that a file can be read from begin to end: a pipe or a device could block for ever.
+    """Checks that a path is a regular file; a pipe or a device could block for ever.
 
     Raises:
         OSError: If the file is missing, a folder, a pipe or a device.
@@ -243,7 +218,7 @@ def check_input(path):
 
 
 def join_below(folder, name):
-    """Returns the path of a file in a folder, which a data set names.
+    """Joins a folder and a file name that comes from a data set.
 
     Raises:
         InputError: If the file is elsewhere: the name is absolute, or contains ``..`` or a link
@@ -256,23 +231,18 @@ def join_below(folder, name):
     return path
 
 
-def _make_folder(folder):
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
-    except RecursionError:  # of hundreds of folders in each other
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), folder) from None
-
-
 def is_special_file(path):
     """Returns whether something can only be written to, such as a pipe or a device.
 
     That includes ``/dev/stdout`` where it is redirected to a file, which others write to, too.
     """
-    if os.path.abspath(path).startswith(('/dev/', '/proc/')):
+    if re.fullmatch(r'/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+', os.path.abspath(path)):
         return True
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # a null character
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def write_json(path, content):

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tests.fuzz.cases import TRAINING, make_folder
-from tests.fuzz.forked import run_forked
+from tests.helpers.forked import run_forked
 
 EVALUATE = 'evaluate.py -m model.h5 -s captions.h5 -i feats.mat --beam-width 2'
 GENERATE = 'generate_caption.py 0.jpg -l images.txt -m model.h5 -i net.caffemodel'
@@ -40,15 +40,15 @@ def contents(folder):
         (f'{EVALUATE} --average-weights model.h5', 'is also an input'),
         (f'{EVALUATE} --json hard_link.h5', 'is also an input'),
         (f'{EVALUATE} --html 3.jpg --image-root .', '3.jpg: is also an input'),
-        (f'{EVALUATE} --json out/x --html out/x', 'x: is the file of two outputs'),
-        (f'{EVALUATE} --json out/x.json --html out/x_scores.json', 'file of two outputs'),
-        (f'{EVALUATE} 2 --json out/x.json', 'x_beam2.json: is the file of two outputs'),
-        (f'{EVALUATE} --json out/x --html out/x/y', 'x: is an output, and the folder'),
+        (f'{EVALUATE} --json out/x --html out/x', 'x: is the path of two outputs'),
+        (f'{EVALUATE} --json out/x.json --html out/x_scores.json', 'path of two outputs'),
+        (f'{EVALUATE} 2 --json out/x.json', 'x_beam2.json: is the path of two outputs'),
+        (f'{EVALUATE} --json out/x --html out/x/y', 'x: cannot be an output and the folder'),
         (f'{GENERATE} --html 0.jpg', '0.jpg: is also an input'),
         (f'{GENERATE} --html 1.jpg', '1.jpg: is also an input'),
         (f'{GENERATE} --json images.txt', 'images.txt: is also an input'),
         (f'{GENERATE} --json net.caffemodel', 'net.caffemodel: is also an input'),
-        (f'{GENERATE} --json out/x --html out/../out/x', 'file of two outputs'),
+        (f'{GENERATE} --json out/x --html out/../out/x', 'path of two outputs'),
         (f'{EXTRACT} -o net.caffemodel', 'net.caffemodel: is also an input'),
         (f'{EXTRACT} -o dataset.json', 'dataset.json: is also an input'),
         (f'{EXTRACT} -o 2.jpg', '2.jpg: is also an input'),

@@ -7,9 +7,7 @@ import pytest
 from lib.errors import InputError
 from lib.files import (
     check_input,
-    check_outputs,
     join_below,
-    lock_folder,
     open_output,
     remove_leftovers,
     replace_together,
@@ -81,31 +79,13 @@ def test_open_output_writes_to_a_pipe_and_leaves_it(tmp_path):
     assert os.listdir(tmp_path) == ['pipe']
 
 
-@pytest.mark.parametrize(
-    'check', [lambda path: check_outputs([path]), lambda path: write_json(path, [])]
-)
-def test_outputs_that_cannot_be_written_are_named(tmp_path, check):
+def test_outputs_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / 'file').write_text('')
     for path, error in (tmp_path, IsADirectoryError), (tmp_path / 'file' / 'x', NotADirectoryError):
         with pytest.raises(error) as raised:
-            check(path)
+            write_json(path, [])
         assert raised.value.filename == str(path)
     assert os.listdir(tmp_path) == ['file']
-
-
-@pytest.mark.parametrize('name', ['a/' * 2500 + 'b', 'n' * 250])
-def test_paths_that_are_too_long_are_refused_before_the_work(tmp_path, name):
-    with pytest.raises(OSError, match='File name too long'):
-        check_outputs([tmp_path / name])
-
-
-def test_check_outputs_leaves_nothing_but_the_folders(tmp_path):
-    check_outputs([tmp_path / 'folder' / 'file', tmp_path / 'folder' / 'other'])
-    assert os.listdir(tmp_path / 'folder') == []
-
-
-def test_devices_may_be_the_file_of_several_outputs():
-    check_outputs(['/dev/null', '/dev/null'], ['/dev/null'])
 
 
 def test_a_pipe_without_a_reader_is_given_up(tmp_path, monkeypatch):
@@ -157,40 +137,66 @@ def test_temporary_files_of_killed_processes_are_removed(tmp_path):
     with open_output(tmp_path / 'file.txt') as file:
         # The one of this process, and that of the other file.
         assert len(os.listdir(tmp_path)) == 2
-        remove_leftovers(tmp_path)
+        remove_leftovers(tmp_path, '.*')
         assert os.listdir(tmp_path) == [os.path.basename(file.name)]
     assert os.listdir(tmp_path) == ['file.txt']
 
 
+REMOVE_LEFTOVERS = """
+import sys
+from lib.files import remove_leftovers
+remove_leftovers(sys.argv[1], '.*')
+"""
+
+
+def test_files_that_wait_to_be_replaced_together_are_not_leftovers(tmp_path):
+    with replace_together():
+        write_json(tmp_path / 'a.json', 1)
+        run_python(REMOVE_LEFTOVERS, tmp_path)
+        write_json(tmp_path / 'b.json', 2)
+    assert sorted(os.listdir(tmp_path)) == ['a.json', 'b.json']
+
+
+def test_without_locks_nothing_is_taken_for_a_leftover(tmp_path, monkeypatch):
+    run_python(WRITE_AND_DIE, tmp_path / 'file.txt')
+    monkeypatch.setattr('lib.files.try_lock', lambda file: None)
+    write_json(tmp_path / 'file.txt', 1)
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_errors_in_the_block_are_not_those_of_the_output(tmp_path):
+    with pytest.raises(OSError, match='elsewhere') as raised, open_output(tmp_path / 'file.txt'):
+        raise OSError(5, 'elsewhere')
+    assert raised.value.filename is None
+
+
+def test_files_in_the_memory_of_devices_are_regular(tmp_path):
+    """/dev/shm is a folder like any other."""
+    if not os.access('/dev/shm', os.W_OK):
+        pytest.skip('no /dev/shm')
+    path = f'/dev/shm/{tmp_path.name}_{os.getpid()}.json'
+    try:
+        for content in [1], [2]:
+            write_json(path, content)
+            with open(path) as file:
+                assert json.load(file) == content
+    finally:
+        os.remove(path)
+
+
 def test_other_files_are_not_taken_for_temporary_ones(tmp_path):
-    names = {'.file.txt.tmp', 'file.txt.1.tmp', '.file.txt.1.tmp.h5', '.file.txt.x.tmp', '.tmp'}
+    names = {
+        '.a.tmp',
+        'a.0123abcd.tmp',
+        '.a.0123abcd.tmp.h5',
+        '.a.4711.tmp',
+        '.0123abcd.tmp',
+        '.tmp',
+    }
     for name in names:
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, '.*')
     assert set(os.listdir(tmp_path)) == names
-
-
-def test_a_locked_folder_is_refused_to_others_until_its_process_ends(tmp_path):
-    code = (
-        'import os, sys\n'
-        'from lib.files import lock_folder\n'
-        'with lock_folder(sys.argv[1]):\n'
-        '    print("locked", flush=True)\n'
-        '    os._exit(0)\n'  # as if killed: the file stays
-    )
-    folder = tmp_path / 'result'
-    with lock_folder(folder):
-        assert 'another process is writing to this folder' in run_python(code, folder).stderr
-    assert not folder.exists()
-    for _ in range(2):
-        assert run_python(code, folder).stdout == 'locked\n'
-    assert os.listdir(folder) == ['.lock']
-
-
-def test_a_locked_folder_with_files_stays(tmp_path):
-    with lock_folder(tmp_path / 'result'):
-        (tmp_path / 'result' / 'log').touch()
-    assert os.listdir(tmp_path / 'result') == ['log']
 
 
 @pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, lambda path: os.symlink('/dev/zero', path)])
