@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import defaultdict
 
 import chainer
@@ -10,8 +11,9 @@ from chainer.backends import cuda
 from chainer.training import extensions
 
 from lib.checked_hdf5 import DamagedError
-from lib.errors import InputError
+from lib.errors import DivergedError
 from lib.files import write_json
+from lib.training.output_folder import LOG
 
 # Prefixes of the entries of the log.
 TRAINING, VALIDATION = 'main', 'validation/main'
@@ -23,16 +25,13 @@ def add_perplexity(entry):
     """Adds the perplexities, the exponentials of the mean losses, to an entry of the log.
 
     Raises:
-        InputError: If a loss is NaN, or too large for its perplexity to be a float.
+        DivergedError: If a loss is NaN, or too large for its perplexity to be a float.
     """
     for prefix in TRAINING, VALIDATION:
         loss = entry[f'{prefix}/loss']
         # The exponential of more than 709 nats overflows.
         if not loss < 700:
-            raise InputError(
-                f'the loss is {loss} after epoch {entry["epoch"]}: the training diverged; try a '
-                'lower learning rate or gradient clipping'
-            )
+            raise DivergedError(f'{prefix}/loss is {loss} after epoch {entry["epoch"]}')
         entry[f'{prefix}/perplexity'] = math.exp(loss)
 
 
@@ -61,7 +60,7 @@ class EpochLog(extensions.LogReport):
         if len(self.log) > n_entries:
             if self._run is not None:
                 self.log[-1]['run'], self._run = self._run, None
-            write_json(f'{trainer.out}/log', self.log)
+            write_json(f'{trainer.out}/{LOG}', self.log)
 
     def serialize(self, serializer):
         super().serialize(serializer)
@@ -141,6 +140,7 @@ def _check_observations(observations):
             )
             or [len(numbers) < WeightedMeans.MAX_VALUES for numbers in pair] != [True, True]
             or len(pair[0]) != len(pair[1])
+            or not all(weight > 0 for weight in pair[1])
         ):
             raise DamagedError(f'the observations of {name} are not values and weights')
 
@@ -155,6 +155,7 @@ def _check_log(log, criterion):
     keys |= {f'{prefix}/{name}' for prefix in (TRAINING, VALIDATION) for name in QUANTITIES}
     if not isinstance(log, list):
         raise DamagedError('the log is not a list')
+    json.dumps(log, allow_nan=False)
     for entry in log:
         for key in keys:
             if not isinstance(entry, dict) or not _is_number(entry.get(key)):
@@ -162,4 +163,5 @@ def _check_log(log, criterion):
 
 
 def _is_number(value):
-    return type(value) in (int, float) and math.isfinite(value)
+    # Not isfinite(), which takes no integers of hundreds of digits.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max

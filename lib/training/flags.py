@@ -12,8 +12,8 @@ from lib.command_line import (
 from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
+from lib.training.output_folder import SNAPSHOT
 from lib.training.schedules import LearningRate, LearningRateSchedule
-from lib.training.snapshot import FILE_NAME
 
 # Flags that must stay the same when training is resumed.
 FIXED_FLAGS = (
@@ -39,14 +39,14 @@ def add_file_flags(parser):
     group.add_argument(
         '--resume',
         action='store_true',
-        help=f'continue the training run in the output folder from its {FILE_NAME}',
+        help=f'continue the training run in the output folder from its {SNAPSHOT}',
     )
     group.add_argument(
         '--snapshot-every',
         type=non_negative_int,
         default=0,
         metavar='N',
-        help=f'write {FILE_NAME} every N iterations, too; 0 writes it after each epoch',
+        help=f'write {SNAPSHOT} every N iterations, too; 0 writes it after each epoch',
     )
 
 
@@ -207,6 +207,7 @@ def _learning_rate(args):
 def fixed_settings(args):
     """Returns the flags that must stay the same when training is resumed."""
     settings = {name: getattr(args, name) for name in FIXED_FLAGS}
+    settings['lr'] = _learning_rate(args)
     # What ends at the last epoch cannot be given another last epoch.
     ends_with_training = args.lr_schedule == 'cosine' or args.scheduled_sampling
     return {**settings, 'last_epoch': args.epoch if ends_with_training else None}

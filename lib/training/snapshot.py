@@ -10,8 +10,9 @@ from lib.checked_hdf5 import CheckedDeserializer, DamagedError
 from lib.errors import InputError
 from lib.hdf5 import read_hdf5, write_hdf5, write_text
 from lib.training.divergence import check_finite
+from lib.training.optimizers import OPTIMIZERS
+from lib.training.output_folder import SNAPSHOT
 
-FILE_NAME = 'snapshot.h5'
 # What settings were called before version 1.0.
 RENAMED_SETTINGS = {
     'best_by': 'select_by',
@@ -58,7 +59,7 @@ class Snapshot(training.Extension):
     def __call__(self, trainer):
         trainer.get_extension('CheckLoss').check()
         check_finite(trainer.updater.get_optimizer('main'))
-        with write_hdf5(f'{trainer.out}/{FILE_NAME}', 'snapshot') as file:
+        with write_hdf5(f'{trainer.out}/{SNAPSHOT}', 'snapshot') as file:
             write_text(file, 'settings', json.dumps(self._settings))
             HDF5Serializer(file.create_group('trainer'), compression=None).save(trainer)
 
@@ -75,8 +76,8 @@ class RandomState(training.Extension):
         position = serializer('position', position)
         has_gauss = serializer('has_gauss', has_gauss)
         gauss = serializer('gauss', gauss)
-        if not 0 <= position <= len(keys):
-            raise DamagedError(f'the position of the random numbers is {position}')
+        if not 0 <= position <= len(keys) or has_gauss not in (0, 1):
+            raise DamagedError(f'the position of the random numbers is {position}, {has_gauss}')
         numpy.random.set_state((algorithm, keys, position, has_gauss, gauss))
 
 
@@ -99,16 +100,22 @@ def load_snapshot(path, trainer, settings):
             param.update_rule._init_states(param)
         CheckedDeserializer(file['trainer']).load(trainer)
         _check_order(trainer.updater.get_iterator('main'))
+        _check_progress(trainer)
 
 
 def _check_settings(path, saved_settings, settings):
-    if not isinstance(saved_settings, dict):
-        raise DamagedError('the settings are not a dictionary')
+    if not isinstance(saved_settings, dict) or 'batch_size' not in saved_settings:
+        raise DamagedError('the settings are not those of a training run')
     changed = [name for name in DATA if saved_settings.pop(name, settings[name]) != settings[name]]
     if changed:
-        raise InputError(f'{path}: was written with other data: {", ".join(changed)}')
+        raise InputError(
+            f'{path}: was written with other data ({", ".join(changed)}); give all that the run '
+            'was started with'
+        )
     for name, saved in saved_settings.items():
         name = RENAMED_SETTINGS.get(name, name)
+        if name == 'lr' and saved is None:  # older snapshots do not contain the default
+            saved = OPTIMIZERS[settings['optimizer']].default_rate
         if settings.get(name) != saved:
             raise InputError(
                 f'{settings.get(name)}: {path} was written with {saved}, which cannot change',
@@ -123,3 +130,15 @@ def _check_order(iterator):
         raise DamagedError('the order of the captions is not a permutation')
     if not 0 <= iterator.current_position < len(order):
         raise DamagedError(f'the position in the epoch is {iterator.current_position}')
+
+
+def _check_progress(trainer):
+    """Checks that the log and what is due at the end of an epoch are as far as the iterator."""
+    log_report, updater = trainer.get_extension('LogReport'), trainer.updater
+    if len(log_report.log) != updater.epoch:
+        raise DamagedError(f'the log has {len(log_report.log)} entries after epoch {updater.epoch}')
+    triggers = [entry.trigger for entry in trainer._extensions.values()]
+    for trigger in (*triggers, log_report._trigger):
+        detail = getattr(trigger, '_previous_epoch_detail', updater.epoch_detail)
+        if detail != updater.epoch_detail:
+            raise DamagedError(f'a trigger was last asked in epoch {detail}')
