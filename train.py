@@ -7,7 +7,6 @@ import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 
 # isort: split
 import os
-import re
 import sys
 
 import chainer
@@ -22,7 +21,6 @@ from lib.device import select_device, set_seed
 from lib.errors import InputError
 from lib.features.feature_file import load_features
 from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, make_allocator, send_features
-from lib.files import check_not_overwritten, lock_folder, remove_leftovers
 from lib.fingerprint import fingerprint
 from lib.memory import check_memory
 from lib.trained_model import TrainedModel
@@ -32,10 +30,17 @@ from lib.training.divergence import BatchIterator, CheckLoss
 from lib.training.epoch_log import EpochLog, add_perplexity
 from lib.training.interruption import Interruption
 from lib.training.optimizers import OPTIMIZERS
+from lib.training.output_folder import (
+    SNAPSHOT,
+    check_folder,
+    epoch_file,
+    lock_folder,
+    remove_leftover_results,
+)
 from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar
 from lib.training.run_record import record_run
 from lib.training.schedules import ScheduledSampling
-from lib.training.snapshot import FILE_NAME, RandomState, Snapshot, load_snapshot
+from lib.training.snapshot import RandomState, Snapshot, load_snapshot
 from models.show_and_tell import ShowAndTell, count_values
 
 N_REPORTED_IMAGES = 4
@@ -60,16 +65,13 @@ def parse_args():
 def main():
     args = parse_args()
     device = select_device(args.gpu, args.tf32)
+    check_folder(args.output, filter(None, (args.captions, args.features, args.model)))
     with lock_folder(args.output):
-        remove_leftovers(args.output)
-        check_not_overwritten(
-            filter(None, (args.captions, args.features, args.model)), results_in(args.output)
-        )
         return train(args, device)
 
 
 def train(args, device):
-    snapshot = os.path.join(args.output, FILE_NAME)
+    snapshot = os.path.join(args.output, SNAPSHOT)
     check_snapshot(args, snapshot)
     dataset = CaptionDataset.load(args.captions)
     for split in 'train', 'val':
@@ -95,6 +97,7 @@ def train(args, device):
     }
     device_features = send_features(features.array, device, feature_type)
     del features  # on a GPU, the only copy is there now
+    remove_leftover_results(args.output)
     with Interruption() as interruption:
         trainer = make_trainer(args, dataset, device_features, model, interruption)
         trainer.extend(RandomState())
@@ -104,19 +107,11 @@ def train(args, device):
         # A loss that overflows ends the training with an error message of its own.
         with numpy.errstate(over='ignore', invalid='ignore'):
             trainer.run(show_loop_exception_msg=False)
-        if interruption.exit_code is not None:
+        if not trainer.stop_trigger.is_complete(trainer):
             save_interrupted(trainer, snapshot)
             return interruption.exit_code
     print_best(args, trainer)
     return 0
-
-
-def results_in(folder):
-    """Returns the files in a folder that are named like those that training writes."""
-    results = r'best\.h5|epoch_\d{3,}\.h5|snapshot\.h5|log|(loss|accuracy|cider)\.png'
-    return [
-        os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(results, name)
-    ]
 
 
 def check_snapshot(args, snapshot):
@@ -221,9 +216,7 @@ def make_trainer(args, dataset, features, model, interruption):
     add_reports(trainer, args.select_by, dataset, features, model)
     trainer.extend(SaveBest(model, args.select_by))
     trainer.extend(
-        lambda trainer: model.save(
-            os.path.join(trainer.out, f'epoch_{trainer.updater.epoch:03}.h5')
-        ),
+        lambda trainer: model.save(os.path.join(trainer.out, epoch_file(trainer.updater.epoch))),
         name='save_epoch',
         trigger=(1, 'epoch'),
     )

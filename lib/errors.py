@@ -1,4 +1,4 @@
-"""The exception and the warning for wrong input."""
+"""The exceptions and the warning that scripts print in one line."""
 
 
 class InputError(Exception):
@@ -19,6 +19,15 @@ class InputError(Exception):
 
     def __str__(self):
         return f'{self.option} {self.message}' if self.option else self.message
+
+
+class DivergedError(InputError):
+    """The loss or the weights are NaN or infinite; the message says which."""
+
+    def __init__(self, what):
+        super().__init__(
+            f'{what}: the training diverged; try a lower learning rate or gradient clipping'
+        )
 
 
 class InputWarning(UserWarning):

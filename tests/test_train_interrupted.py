@@ -1,4 +1,4 @@
-"""Training that is stopped, by signals or by a loss that is no number."""
+"""Training that is stopped, by signals or by a loss that is NaN or infinite."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from lib.trained_model import TrainedModel
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, features_of, write_json, write_matlab
 from tests.helpers.scripts import ROOT, run_python, run_script
-from tests.helpers.training import SMALL, assert_same_training, read_log, train
+from tests.helpers.training import SMALL, arrays_of, assert_same_training, read_log, train
 
 # Runs train.py, which sends itself a signal in an iteration.
 TRAIN_AND_STOP = """
@@ -70,6 +70,20 @@ def test_a_second_signal_stops_at_once(data, tmp_path):
     assert not (tmp_path / 'result').exists()
 
 
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM])
+def test_hangups_and_terminations_may_be_sent_twice(data, tmp_path, number):
+    process = stop(data, tmp_path / 'result', 3, [number, number])
+    assert process.returncode == 143
+    assert 'saved' in process.stderr
+    assert (tmp_path / 'result' / 'snapshot.h5').exists()
+
+
+def test_a_signal_in_the_last_iteration_changes_nothing(data, tmp_path):
+    process = stop(data, tmp_path / 'result', 12, [signal.SIGTERM], '--epoch', '1')
+    assert process.returncode == 0
+    assert 'best validation loss' in process.stdout
+
+
 def test_ignored_hangups_do_not_stop_training(data, tmp_path):
     code = f'import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{TRAIN_AND_STOP}'
     inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path, *SMALL.split()
@@ -116,7 +130,7 @@ def test_a_second_training_in_the_same_folder_is_refused(data, tmp_path):
     assert train(data, tmp_path / 'result', '--epoch 1').returncode in (0, 2)
 
 
-def test_a_loss_that_is_no_number_names_iteration_and_images(device, data, tmp_path):
+def test_a_loss_that_is_not_finite_names_iteration_and_images(device, data, tmp_path):
     features = features_of(dataset())
     features[7] = 3e38  # of a training image
     huge = write_matlab(tmp_path / 'huge.mat', features)
@@ -128,11 +142,15 @@ def test_a_loss_that_is_no_number_names_iteration_and_images(device, data, tmp_p
 
 
 def test_divergence_keeps_the_last_good_snapshot(data, tmp_path):
-    assert train(data, tmp_path / 'result', '--epoch 1').returncode == 0
-    snapshot = (tmp_path / 'result' / 'snapshot.h5').read_bytes()
-    process = train(data, tmp_path / 'other', '--epoch 3 --lr 1e6 --snapshot-every 1')
+    flags = '--epoch 3 --lr 1e6 --snapshot-every 1'
+    process = train(data, tmp_path / 'result', flags)
     assert_input_error(process, 'the training diverged')
-    assert (tmp_path / 'result' / 'snapshot.h5').read_bytes() == snapshot
+    arrays = arrays_of(tmp_path / 'result' / 'snapshot.h5')
+    assert arrays['trainer/updater/iteration'] > 1
+    for name, array in arrays.items():
+        assert array.dtype.kind != 'f' or numpy.isfinite(array).all(), name
+    again = train(data, tmp_path / 'result', flags, '--resume')
+    assert again.stderr == process.stderr
 
 
 # Runs train.py and names every folder that is made.
@@ -177,9 +195,9 @@ def test_resuming_with_other_data_says_which_differ(data, trained, tmp_path):
 
     same = '--standardize --dropout 0.1 --resume --epoch 13'
     process = train(data, trained[0], same, '-i', other_features)
-    assert_input_error(process, 'written with other data: features')
+    assert_input_error(process, 'written with other data (features)')
     process = train(data, trained[0], same, '-s', captions, '-i', other_features)
-    assert_input_error(process, 'written with other data: captions, features')
+    assert_input_error(process, 'written with other data (captions, features)')
 
 
 def test_resuming_with_another_model_to_start_from_is_refused(data, trained, tmp_path):
@@ -188,7 +206,7 @@ def test_resuming_with_another_model_to_start_from_is_refused(data, trained, tmp
     for model in ['-m', other], []:
         flags = '--epoch 2 --resume', *model
         process = train(data, tmp_path / 'result', *flags, small='--hidden 16 --embed 12')
-        assert_input_error(process, 'snapshot.h5: was written with other data: model')
+        assert_input_error(process, 'snapshot.h5: was written with other data (model)')
     flags = '--epoch 2 --resume', '-m', start
     assert train(data, tmp_path / 'result', *flags, small='').returncode == 0
 

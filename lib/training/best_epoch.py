@@ -10,6 +10,7 @@ from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
 from lib.evaluation.metrics import CaptionScorer
 from lib.training.epoch_log import VALIDATION
+from lib.training.output_folder import BEST
 from lib.training.reports import REPORT_BEAM_WIDTH
 
 # What epochs are compared by: the key in the log, and which of its values is the best.
@@ -47,7 +48,7 @@ class SaveBest(training.Extension):
     def __call__(self, trainer):
         log = trainer.get_extension('LogReport').log
         if best_index(log, self._criterion) == len(log) - 1:
-            self._model.save(os.path.join(trainer.out, 'best.h5'))
+            self._model.save(os.path.join(trainer.out, BEST))
 
 
 class StopTrigger:
@@ -68,7 +69,11 @@ class StopTrigger:
         self._interruption = interruption
 
     def __call__(self, trainer):
-        if trainer.updater.epoch >= self._max_epoch or self._interruption.exit_code is not None:
+        return self._interruption.exit_code is not None or self.is_complete(trainer)
+
+    def is_complete(self, trainer):
+        """Returns whether training has come to its end, interrupted or not."""
+        if trainer.updater.epoch >= self._max_epoch:
             return True
         log = trainer.get_extension('LogReport').log
         if not log or not self._patience:

@@ -5,7 +5,7 @@ import numpy
 from chainer import training
 from chainer.iterators import SerialIterator
 
-from lib.errors import InputError
+from lib.errors import DivergedError
 from lib.training.epoch_log import TRAINING
 
 # Iterations on a GPU after which the host waits for their losses.
@@ -59,7 +59,7 @@ class CheckLoss(training.Extension):
         """Checks the losses of all iterations so far.
 
         Raises:
-            InputError: If one is NaN or infinite; names the iteration and images of its batch.
+            DivergedError: If one is NaN or infinite; names the iteration and images of its batch.
         """
         if not self._unchecked:
             return
@@ -69,10 +69,9 @@ class CheckLoss(training.Extension):
         losses = chainer.get_device('@numpy').send(xp.stack(losses))  # one wait for all
         for iteration, loss, captions in zip(iterations, losses, batches):
             if not numpy.isfinite(loss):
-                raise InputError(
+                raise DivergedError(
                     f'the loss is {loss} in iteration {iteration}, for captions of '
-                    f'{self._names(captions)}: the training diverged; try a lower learning rate '
-                    'or gradient clipping'
+                    f'{self._names(captions)}'
                 )
 
     def _names(self, captions):
@@ -88,14 +87,13 @@ def check_finite(optimizer):
         optimizer (chainer.Optimizer): The optimizer.
 
     Raises:
-        InputError: If they do: what is saved now could not be used.
+        DivergedError: If any value is NaN or infinite.
     """
     for name, param in optimizer.target.namedparams():
         for array in (param.array, *(param.update_rule.state or {}).values()):
             xp = chainer.backend.get_array_module(array)
             if not xp.isfinite(array).all():
-                raise InputError(
+                raise DivergedError(
                     f'the weights {name} or the state of their optimizer are NaN or infinite in '
-                    f'iteration {optimizer.t}: the training diverged; try a lower learning rate or '
-                    'gradient clipping'
+                    f'iteration {optimizer.t}'
                 )

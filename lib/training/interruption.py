@@ -4,13 +4,16 @@ import contextlib
 import os
 import signal
 
-from lib.command_line import EXIT_CODES
+from lib.startup import EXIT_CODES
 
-NOTICE = b'stopping after this iteration; once more to stop at once\n'
+NOTICE = b'stopping after this iteration; press Ctrl-C again to stop immediately\n'
 
 
 class Interruption:
-    """Notices Ctrl-C, SIGTERM or SIGHUP in a ``with`` statement; the next one acts as usual.
+    """Notices Ctrl-C, SIGTERM or SIGHUP in a ``with`` statement.
+
+    After that, Ctrl-C acts as usual. The others are ignored, since they may be sent twice: a hangup
+    by the shell and by the kernel, a termination by a batch system.
 
     Attributes:
         exit_code (int): The exit code that the signal calls for, None if there was none.
@@ -31,8 +34,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _notice(self, number, frame):
+        if self.exit_code is not None:
+            return
         self.exit_code = EXIT_CODES[number]
-        self.__exit__()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # Not print, which may be interrupted in the middle of printing something else.
         with contextlib.suppress(OSError):
             os.write(2, NOTICE)

@@ -11,6 +11,7 @@ from lib.command_line import escape_control_characters
 from lib.decoding.beam_search import beam_search
 from lib.files import open_output
 from lib.training.epoch_log import TRAINING, VALIDATION
+from lib.training.output_folder import plot_file
 
 # The beam width of all captions decoded during training.
 REPORT_BEAM_WIDTH = 3
@@ -121,7 +122,7 @@ class PlotLog(training.Extension):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-        with open_output(f'{trainer.out}/{self._quantity.lower()}.png') as file:
+        with open_output(f'{trainer.out}/{plot_file(self._quantity)}') as file:
             figure.savefig(file, format='png', dpi=120)
 
 
