@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lib.features.feature_file import Features, FeatureSource, save_features
 from tests.fuzz import mutations
-from tests.fuzz.forked import run_forked
 from tests.helpers.caffemodels import Writer
+from tests.helpers.forked import run_forked
 from tests.helpers.samples import dataset, features_of, write_image, write_json
 from tests.helpers.scripts import run_script
 
@@ -150,8 +150,8 @@ def flags_of(script):
     return sorted(set(re.findall(r'(?<=\s)--[a-z][-a-z0-9]*', run_script(script, '--help').stdout)))
 
 
-def complaint_about(outcome, written):
-    """Returns what is wrong with how a script ended, None if nothing is."""
+def complaint_about(outcome, changed):
+    """Returns what is wrong with how a script ended and what it changed, None if nothing is."""
     lines = outcome.stderr.splitlines()
     others = [
         line for line in lines if not line.startswith(('unreadable: ', 'note: ', 'continuing'))
@@ -165,8 +165,8 @@ def complaint_about(outcome, written):
         return f'exit code {outcome.code}'
     if len(others) != 1 or not others[0].startswith('error: '):
         return f'not one line: {others}'
-    if written and 'diverged' not in others[0]:
-        return f'wrote {sorted(written)}'
+    if changed and 'diverged' not in others[0]:
+        return f'changed {sorted(changed)}'
     return None
 
 
@@ -189,9 +189,12 @@ def run_case(number, seed, original, folder):
         (folder / 'out' / 'feats.mat.partial').unlink()
     if damage is not None:
         damage(folder / name)
-    before = _files(folder)
+    before = _contents(folder)
     outcome = run_forked(command, folder)
-    complaint = complaint_about(outcome, _files(folder) - before)
+    after = _contents(folder)
+    names = before.keys() | after.keys()
+    changed = {name for name in names if before.get(name) != after.get(name)}
+    complaint = complaint_about(outcome, changed)
     if complaint is None:
         return outcome.code, None
     return outcome.code, (
@@ -200,8 +203,12 @@ def run_case(number, seed, original, folder):
     )
 
 
-def _files(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob('*')}
+def _contents(folder):
+    """Returns the bytes of all files in a folder, and True for other things, by name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else True
+        for path in folder.rglob('*')
+    }
 
 
 def copy_folder(original, folder):

@@ -8,11 +8,11 @@ import signal
 import numpy
 
 from tests.fuzz.cases import TRAINING, copy_folder
-from tests.fuzz.forked import run_forked
+from tests.helpers.forked import run_forked
 from tests.helpers.training import arrays_of
 
 COMMAND = (TRAINING.format(epoch=3) + '-i feats.mat --snapshot-every 1').split()
-# Seconds after which the training is killed at the latest; it takes one or two.
+# Seconds after which the training is first killed at the latest; it takes one or two.
 LATEST_KILL = 0.6
 
 
@@ -29,11 +29,12 @@ def kill_training(number, seed, original, folder):
         tuple: The number of kills, and what is wrong, None if nothing is.
     """
     copy_folder(original, folder)
-    rng, result, n_kills = random.Random(f'{seed} {number}'), folder / 'out' / 'result', 0
+    rng, result = random.Random(f'{seed} {number}'), folder / 'out' / 'result'
+    n_kills, latest_kill = 0, LATEST_KILL
     shutil.rmtree(result, ignore_errors=True)
     while True:
         resume = ['--resume'] if (result / 'snapshot.h5').exists() else []
-        delay = rng.uniform(0, LATEST_KILL)
+        delay = rng.uniform(0, latest_kill)
         # The default action of this signal ends a process like SIGKILL.
         set_alarm = functools.partial(signal.setitimer, signal.ITIMER_REAL, delay)
         outcome = run_forked([*COMMAND, *resume], folder, prepare=set_alarm)
@@ -42,6 +43,7 @@ def kill_training(number, seed, original, folder):
         if outcome.code != -signal.SIGALRM:
             return n_kills, f'training {number} of seed {seed}, kill {n_kills}: {outcome}'
         n_kills += 1
+        latest_kill *= 1.1  # so that it ends on a slow machine, too
 
 
 def _complaint_about(result, expected):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzz import cases, kills
 from tests.fuzz.cases import RUNS, complaint_about
-from tests.fuzz.forked import Outcome
+from tests.helpers.forked import Outcome
 
 N_SHARES, CASES_PER_SHARE = 10, 100
 
@@ -36,7 +36,7 @@ def test_killed_trainings_end_like_uninterrupted_ones(original, tmp_path, number
 
 
 @pytest.mark.parametrize(
-    'code, stderr, written, complaint',
+    'code, stderr, changed, complaint',
     [
         (0, '', set(), None),
         (0, 'Warning: x\n', set(), "unexpected lines ['Warning: x']"),
@@ -46,10 +46,10 @@ def test_killed_trainings_end_like_uninterrupted_ones(original, tmp_path, number
         (2, 'note: x\nerror: y\n', set(), None),
         (2, 'error: x\nerror: y\n', set(), 'not one line'),
         (2, '', set(), 'not one line'),
-        (2, 'error: x\n', {'out/c.h5'}, "wrote ['out/c.h5']"),
+        (2, 'error: x\n', {'out/c.h5'}, "changed ['out/c.h5']"),
         (-11, '', set(), 'exit code -11'),
     ],
 )
-def test_what_is_complained_about(code, stderr, written, complaint):
-    actual = complaint_about(Outcome(code, '', stderr), written)
+def test_what_is_complained_about(code, stderr, changed, complaint):
+    actual = complaint_about(Outcome(code, '', stderr), changed)
     assert actual is None if complaint is None else complaint in actual
