@@ -14,11 +14,10 @@ import tqdm
 
 from lib.errors import InputError, InputWarning
 from lib.files import check_input
+from lib.startup import EXIT_CODES
 
 # What numbers of flags may be at most, where nothing else limits them.
 MAX_INT, MAX_FLOAT = 2**31 - 1, 1e6
-# Exit codes after signals, 128 and their number; a hangup counts as a termination.
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -37,12 +36,18 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         for arg in sys.argv[1:] if args is None else args:
             if self.fromfile_prefix_chars and arg[:1] in self.fromfile_prefix_chars:
-                check_input(arg[1:])
+                _check_recipe(arg[1:])
         return super().parse_known_args(args, namespace)
+
+    def _get_values(self, action, arg_strings):
+        # From Python 3.12 on, it is a value like any other.
+        if action.option_strings and '--' in arg_strings:
+            self.error(f'argument {"/".join(action.option_strings)}: "--" is not a value')
+        return super()._get_values(action, arg_strings)
 
     def convert_arg_line_to_args(self, arg_line):
         try:
-            args = shlex.split(arg_line, comments=True)
+            args = shlex.split(arg_line.removeprefix('\ufeff'), comments=True)
         except ValueError as error:
             self.error(f'{arg_line}: {error}')
         if any(arg.startswith('@') for arg in args):
@@ -51,6 +56,18 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message):
         raise InputError(f'{message} (see --help)')
+
+
+def _check_recipe(path):
+    """Checks that a file of flags is text."""
+    check_input(path)
+    try:
+        with open(path, encoding='utf-8') as file:
+            is_text = '\0' not in file.read()
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise InputError(f'{path}: not a text file in UTF-8')
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -163,7 +180,7 @@ def print_line(text, file=None):
 def escape_control_characters(text):
     """Returns a text, such as a file's name, that takes one line and does nothing to a terminal."""
     return re.sub(
-        r'[\x00-\x1f\x7f-\x9f\u2028\u2029]',
+        r'[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]',
         lambda match: match[0].encode('unicode_escape').decode(),
         text,
     )
@@ -186,7 +203,7 @@ def run_main(main):
     except OSError as error:
         # A full disk or a read-only folder; h5py leaves out the file's name.
         status = _print_error(
-            f'{error.filename}: {error.strerror}' if error.filename else str(error)
+            str(error) if error.filename is None else f'{error.filename}: {error.strerror}'
         )
     except MemoryError as error:
         # Of the host or, with CuPy's subclass, of a GPU.
@@ -198,10 +215,11 @@ def run_main(main):
 
 def _handle_signals():
     """Lets signals end a script like an exception, so that temporary files are removed."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in signal.SIGTERM, signal.SIGHUP:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets SIGHUP
-            signal.signal(number, _exit)
+    for number in EXIT_CODES:
+        # As nohup ignores SIGHUP, and a shell without job control Ctrl-C in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            is_interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_interrupt else _exit)
     sys.unraisablehook = _exit_or_report
 
 

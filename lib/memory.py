@@ -1,11 +1,9 @@
-"""How much memory there is, to refuse at once what would never fit into it."""
+"""Available host memory, and a check that an allocation fits."""
 
 import re
+from pathlib import Path, PurePosixPath
 
 from lib.errors import InputError
-
-# What the control groups, versions 2 and 1, of a container or a batch job let it use.
-LIMITS = '/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'
 
 
 def available_memory() -> int | None:
@@ -13,22 +11,40 @@ def available_memory() -> int | None:
     amounts = []
     for path, pattern, unit in (
         ('/proc/meminfo', r'MemAvailable: *(\d+) kB', 1024),
-        *((limit, r'(\d+)', 1) for limit in LIMITS),
+        *((limit, r'(\d+)', 1) for limit in _limits()),
     ):
-        try:
-            with open(path, encoding='ascii') as file:
-                match = re.search(pattern, file.read())
-        except OSError:
-            continue  # another operating system, or no such limit
+        match = re.search(pattern, _read(path))
         if match:
             amounts.append(unit * int(match[1]))
     return min(amounts, default=None)
 
 
+def _limits():
+    """Yields the files that may limit the memory of the container or batch job.
+
+    Each control group (version 2, or 1 with a controller of memory) limits those below it.
+    """
+    groups = re.findall(r'^\d+:(|(?:.*,)?memory(?:,.*)?):(/.*)$', _read('/proc/self/cgroup'), re.M)
+    for controllers, group in [('', '/'), ('memory', '/'), *groups]:
+        folder, name = '/sys/fs/cgroup', 'memory.max'
+        if controllers:
+            folder, name = '/sys/fs/cgroup/memory', 'memory.limit_in_bytes'
+        for parent in (PurePosixPath(group), *PurePosixPath(group).parents):
+            yield f'{folder}{parent}/{name}'
+
+
+def _read(path):
+    """Returns the content of a file of the system, nothing if there is none."""
+    try:
+        return Path(path).read_text(encoding='utf-8', errors='replace')
+    except OSError:  # another operating system, or no such limit
+        return ''
+
+
 def check_memory(n_bytes: int, what: str, option: str | None = None):
     """Checks that something fits into the host's memory.
 
-    The system would rather end the whole program than tell it that there is too little.
+    Without this check the kernel would kill the program once memory ran out.
 
     Args:
         n_bytes (int): The memory that it needs.

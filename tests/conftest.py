@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -30,6 +32,8 @@ def why_no_gpu():
 
 
 NO_GPU = why_no_gpu()
+# Scripts that are started here notice Ctrl-C even if whoever started the tests ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lib.command_line import escape_control_characters
 from lib.decoding.caption import Caption
 from lib.features.images import UnreadableImageError, read_image
 from lib.files import open_output
@@ -114,4 +115,4 @@ def _format_probability(log_prob):
 
 def _escape(text):
     # File names may contain bytes that are not UTF-8; they become question marks.
-    return html.escape(text.encode(errors='replace').decode())
+    return html.escape(escape_control_characters(text.encode(errors='replace').decode()))

@@ -1,4 +1,5 @@
 import argparse
+import contextlib
 import signal
 import sys
 import warnings
@@ -236,6 +237,31 @@ def test_recipes_hold_flags_with_values_and_comments(tmp_path):
     parser.add_argument('--model', nargs='+')
     assert vars(parser.parse_args([f'@{recipe}'])) == {'seed': 3, 'model': ['a b.h5', 'c.h5']}
     assert parser.parse_args([f'@{recipe}', '--seed', '4']).seed == 4
+
+
+@pytest.mark.parametrize('arguments', [['-o--'], ['--output=--']])
+def test_two_dashes_are_not_a_value(arguments):
+    parser = ArgumentParser('Does something.')
+    parser.add_argument('-o', '--output')
+    # Newer versions of Python take them as they are.
+    with contextlib.suppress(InputError):
+        assert parser.parse_args(arguments).output == '--'
+
+
+@pytest.mark.parametrize('content', [b'--seed \xff', b'--seed 1\0'])
+def test_recipes_that_are_not_text_are_refused(tmp_path, content):
+    parser = ArgumentParser('Does something.', fromfile_prefix_chars='@')
+    add_seed_flag(parser, 'all')
+    (tmp_path / 'recipe.args').write_bytes(content)
+    with pytest.raises(InputError, match='recipe.args: not a text file'):
+        parser.parse_args([f'@{tmp_path}/recipe.args'])
+
+
+def test_recipes_may_begin_with_a_byte_order_mark(tmp_path):
+    parser = ArgumentParser('Does something.', fromfile_prefix_chars='@')
+    add_seed_flag(parser, 'all')
+    (tmp_path / 'recipe.args').write_text('--seed 7', encoding='utf-8-sig')
+    assert parser.parse_args([f'@{tmp_path}/recipe.args']).seed == 7
 
 
 def test_select_device_reports_unusable_gpus():
