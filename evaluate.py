@@ -13,18 +13,25 @@ import numpy
 
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
+from lib.command_line import (
+    ArgumentParser,
+    add_communicator_flag,
+    add_device_flags,
+    add_seed_flag,
+    run_main,
+)
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import select_device, set_seed
 from lib.errors import InputError
 from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import Card, write_gallery
-from lib.features.feature_file import load_features
 from lib.features.flags import add_data_flags
-from lib.features.gpu_memory import make_allocator, send_features
+from lib.features.gpu_memory import send_features
+from lib.features.shared_features import load_shared_features
 from lib.files import is_special_file, join_below, replace_together, write_json
 from lib.output_checks import check_not_overwritten, check_outputs
+from lib.processes import start_processes
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
@@ -40,6 +47,7 @@ COLUMN_FORMATS = {
 def parse_args():
     parser = ArgumentParser(__doc__)
     add_device_flags(parser)
+    add_communicator_flag(parser)
     add_models_flag(parser)
     parser.add_argument(
         '--average-weights',
@@ -76,9 +84,11 @@ def main():
     args = parse_args()
     if args.json and len(args.beam_width) > 1 and is_special_file(args.json):
         raise InputError(f'--json {args.json}: several beam widths need several files')
-    check_outputs(outputs_of(args), [*args.model, args.captions, args.features])
+    processes = start_processes(args.communicator)
+    if processes.is_main:
+        check_outputs(outputs_of(args), [*args.model, args.captions, args.features])
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
-    device = select_device(args.gpu, args.tf32)
+    device = select_device(processes.local_gpu(args.gpu), args.tf32)
     ensemble = load_ensemble(args, device)
     dataset = CaptionDataset.load(args.captions)
     if not dataset.images_of(args.split).size:
@@ -89,13 +99,19 @@ def main():
         check_not_overwritten(
             [join_below(args.image_root, name) for name in names], outputs_of(args)
         )
-    features = load_features(args.features, make_allocator(device))
+    features = load_shared_features(args.features, device, 'float32', processes)
     features.check_images(dataset.imgid[dataset.images_of(args.split)])
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
-    evaluator = Evaluator(ensemble, dataset, args.split, send_features(features.array, device))
+    device_features = send_features(features.array, device)
+    evaluator = Evaluator(ensemble, dataset, args.split, device_features, processes)
     del features  # on a GPU, the only copy is there now
     print_loss(args.split, evaluator)
+    if not processes.is_main:
+        for options in all_options:
+            set_seed(args.seed + processes.rank)
+            evaluator.evaluate(options)
+        return
     with replace_together():
         if args.average_weights:
             ensemble.models[0].save(args.average_weights)

@@ -3,6 +3,7 @@
 import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 
 # isort: split
+import contextlib
 import os
 import sys
 
@@ -12,6 +13,7 @@ import tqdm
 from lib.captions.readers import parse_split, read_dataset
 from lib.command_line import (
     ArgumentParser,
+    add_communicator_flag,
     add_device_flags,
     print_line,
     print_unreadable,
@@ -26,6 +28,7 @@ from lib.features.partial_file import PartialFeatures, partial_path
 from lib.files import is_special_file, join_below
 from lib.fingerprint import fingerprint
 from lib.output_checks import check_outputs
+from lib.processes import start_processes
 
 IMAGES_AT_ONCE = 32
 # Features take a row for each number up to the largest imgid.
@@ -35,6 +38,7 @@ MAX_ROWS_PER_IMAGE = 1000
 def parse_args():
     parser = ArgumentParser(__doc__)
     add_device_flags(parser)
+    add_communicator_flag(parser)
     parser.add_argument(
         '--dataset',
         required=True,
@@ -67,14 +71,20 @@ def main():
         raise InputError(f'--output {args.output}: is not a regular file')
     images = read_dataset(args.dataset)
     paths = [join_below(args.image_root, image.filename) for image in images]
-    inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *paths]
-    check_outputs([args.output, partial_path(args.output)], inputs)
+    processes = start_processes(args.communicator)
+    if processes.is_main:
+        inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *paths]
+        partial_paths = [partial_path(args.output, rank) for rank in range(processes.size)]
+        check_outputs([args.output, *partial_paths], inputs)
+        check_partial_files(args.output, processes.size)
     check_exist(args.image_root, paths)
     imgids = numpy.array([image.imgid for image in images])
     n_rows = int(imgids.max()) + 1
     check_density(args.dataset, len(images), n_rows)
     extractor = FeatureExtractor.load(
-        args.cnn, select_device(args.gpu, args.tf32), **extraction_options(args)
+        args.cnn,
+        select_device(processes.local_gpu(args.gpu), args.tf32),
+        **extraction_options(args),
     )
     cnn_stat = os.stat(args.cnn)
     settings = {
@@ -82,25 +92,21 @@ def main():
         'cnn': [cnn_stat.st_size, cnn_stat.st_mtime],
         'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
     }
-    with PartialFeatures(args.output, len(paths), settings) as partial:
-        extract(args.output, extractor, partial, paths, n_rows)
-        n_extracted = int(partial.done.sum())
-        if not n_extracted:
-            raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-        features = Features(partial.read(imgids, n_rows), extractor.source)
-        save_features(args.output, features)
+    with PartialFeatures(args.output, len(paths), settings, processes.rank) as partial:
+        extract(args.output, extractor, partial, paths, n_rows, processes)
+    n_extracted = sum(processes.gather(int(partial.done.sum())))
+    if not n_extracted:
+        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
+    if processes.is_main:
+        array = collect(args.output, settings, imgids, n_rows, processes.size)
+        save_features(args.output, Features(array, extractor.source))
+        report(args.output, array.shape[1], n_extracted, len(paths))
         if n_extracted == len(paths):
-            partial.remove()
-    size = features.array.shape[1]
-    print_line(f'wrote {args.output}: {size} features of each of {n_extracted} images')
-    if n_extracted == len(paths):
-        return 0
-    print(
-        f'the features of {len(paths) - n_extracted} unreadable images are NaN, which train.py '
-        'rejects; replace the images and repeat the command to extract those only',
-        file=sys.stderr,
-    )
-    return 1
+            for rank in range(processes.size):
+                with contextlib.suppress(FileNotFoundError):  # it had no images to extract
+                    os.remove(partial_path(args.output, rank))
+    processes.gather(None)  # an exit code other than 0 ends all processes
+    return 0 if n_extracted == len(paths) else 1
 
 
 def check_exist(image_root, paths):
@@ -121,16 +127,23 @@ def check_density(dataset, n_images, n_rows):
         )
 
 
-def extract(output, extractor, partial, paths, n_rows):
-    """Extracts the features that an interrupted run has not."""
-    missing = numpy.flatnonzero(~partial.done)
-    n_done = len(paths) - len(missing)
-    if n_done:
-        check_fits(output, (n_rows, partial.size))
+def check_partial_files(output, n_processes):
+    """Checks that no other process than those of now has left features."""
+    path = partial_path(output, n_processes)
+    if os.path.exists(path):
+        raise InputError(f'{path}: was left by another process; run as many processes as then')
+
+
+def extract(output, extractor, partial, paths, n_rows, processes):
+    """Extracts this process's share of the features that an interrupted run has not."""
+    is_done = numpy.any(processes.gather(partial.done), axis=0)
+    missing = processes.share_of(numpy.flatnonzero(~is_done))
+    n_done = int(is_done.sum())
+    if n_done and processes.is_main:
         print(f'continuing after {n_done} of {len(paths)} images', file=sys.stderr)
-    with tqdm.tqdm(
-        total=len(paths), initial=n_done, unit='image', disable=None, leave=False
-    ) as progress:
+    if partial.size is not None:
+        check_fits(output, (n_rows, partial.size))
+    with tqdm.tqdm(total=len(missing), unit='image', disable=None, leave=False) as progress:
         missing_paths = [paths[index] for index in missing]
         for indices, features in extractor.extract(missing_paths, IMAGES_AT_ONCE, print_unreadable):
             if partial.size is None:
@@ -138,6 +151,28 @@ def extract(output, extractor, partial, paths, n_rows):
                 check_fits(output, (n_rows, features.shape[1]))
             partial.put(missing[indices], features)
             progress.update(len(indices))
+
+
+def collect(output, settings, imgids, n_rows, n_processes):
+    """Returns the features that all processes have kept; NaN where there are none."""
+    array = None
+    for rank in range(n_processes):
+        with PartialFeatures(output, len(imgids), settings, rank) as partial:
+            if partial.size is not None:
+                if array is None:
+                    array = numpy.full((n_rows, partial.size), numpy.nan, 'float32')
+                partial.read_into(array, imgids)
+    return array
+
+
+def report(output, size, n_extracted, n_images):
+    print_line(f'wrote {output}: {size} features of each of {n_extracted} images')
+    if n_extracted < n_images:
+        print(
+            f'the features of {n_images - n_extracted} unreadable images are NaN, which train.py '
+            'rejects; replace the images and repeat the command to extract those only',
+            file=sys.stderr,
+        )
 
 
 if __name__ == '__main__':

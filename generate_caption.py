@@ -4,6 +4,7 @@ import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 
 # isort: split
 import contextlib
+import itertools
 import os
 import sys
 
@@ -12,6 +13,7 @@ import tqdm
 from lib.captioner import Captioner
 from lib.command_line import (
     ArgumentParser,
+    add_communicator_flag,
     add_device_flags,
     add_seed_flag,
     escape_control_characters,
@@ -28,6 +30,7 @@ from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.images import find_images
 from lib.files import replace_together, write_json_list
 from lib.output_checks import check_outputs
+from lib.processes import start_processes
 
 
 def parse_args():
@@ -36,6 +39,7 @@ def parse_args():
         'images', nargs='*', metavar='IMAGE_OR_FOLDER', help='images, and folders of images'
     )
     add_device_flags(parser)
+    add_communicator_flag(parser)
     parser.add_argument(
         '-l',
         '--list',
@@ -77,12 +81,44 @@ def main():
             'after it'
         )
     paths = find_images(args.images, args.list)
-    outputs = [path for path in (args.json, args.html) if path]
-    check_outputs(outputs, [*args.model, args.cnn, *args.list, *paths])
+    processes = start_processes(args.communicator)
+    if processes.is_main:
+        outputs = [path for path in (args.json, args.html) if path]
+        check_outputs(outputs, [*args.model, args.cnn, *args.list, *paths])
     captioner = Captioner.load(
-        args.model, args.cnn, args.gpu, args.tf32, **extraction_options(args)
+        args.model, args.cnn, processes.local_gpu(args.gpu), args.tf32, **extraction_options(args)
     )
-    set_seed(args.seed)
+    set_seed(args.seed + processes.rank)
+    if processes.size == 1:
+        return write_captions(
+            args, paths, captioner.caption_images(paths, options, print_unreadable)
+        )
+    results = caption_together(processes, captioner, paths, options)
+    return write_captions(args, paths, results) if processes.is_main else 0
+
+
+def caption_together(processes, captioner, paths, options):
+    """Lets each process caption a share of the images; yields all, as Captioner does."""
+    errors, share = [], processes.share_of(paths)
+    captions_of = dict(captioner.caption_images(share, options, errors.append))
+    all_captions = processes.join([captions_of.get(path) for path in share])
+    for error in itertools.chain(*processes.gather(errors)):
+        if processes.is_main:
+            print_unreadable(error)
+    return [(path, captions) for path, captions in zip(paths, all_captions) if captions is not None]
+
+
+def write_captions(args, paths, results):
+    """Prints captions of images, and writes them to the files that the flags name.
+
+    Args:
+        args (argparse.Namespace): The flags.
+        paths (list of str): All images.
+        results (iterable of tuple): The path and the captions of each that could be read.
+
+    Returns:
+        int: The exit code: 1 if not all could be read.
+    """
 
     n_captioned, cards = 0, []
     json_output = write_json_list(args.json) if args.json else contextlib.nullcontext()
@@ -91,7 +127,7 @@ def main():
         json_output as write_result,
         tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress,
     ):
-        for path, captions in captioner.caption_images(paths, options, print_unreadable):
+        for path, captions in results:
             lines = [
                 f'# {escape_control_characters(path)}',
                 *(escape_control_characters(caption.text) for caption in captions),

@@ -12,17 +12,24 @@ import sys
 import chainer
 import numpy
 from chainer import training
-from chainer.training import extensions
 
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, print_line, run_main
+from lib.command_line import (
+    ArgumentParser,
+    add_communicator_flag,
+    add_device_flags,
+    add_seed_flag,
+    print_line,
+    run_main,
+)
 from lib.device import select_device, set_seed
 from lib.errors import InputError
-from lib.features.feature_file import load_features
-from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, make_allocator, send_features
+from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, send_features
+from lib.features.shared_features import load_shared_features
 from lib.fingerprint import fingerprint
 from lib.memory import check_memory
+from lib.processes import start_processes
 from lib.trained_model import TrainedModel
 from lib.training import flags
 from lib.training.best_epoch import CRITERIA, SaveBest, ScoreCaptions, StopTrigger, best_index
@@ -37,6 +44,7 @@ from lib.training.output_folder import (
     lock_folder,
     remove_leftover_results,
 )
+from lib.training.parallel import ParallelEvaluator, ParallelUpdater, broadcast_order
 from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar
 from lib.training.run_record import record_run
 from lib.training.schedules import ScheduledSampling
@@ -49,6 +57,7 @@ N_REPORTED_IMAGES = 4
 def parse_args():
     parser = ArgumentParser(__doc__, fromfile_prefix_chars='@')
     add_device_flags(parser)
+    add_communicator_flag(parser)
     parser.add_argument(
         '--float16-features',
         action='store_true',
@@ -64,13 +73,16 @@ def parse_args():
 
 def main():
     args = parse_args()
-    device = select_device(args.gpu, args.tf32)
+    processes = start_processes(args.communicator)
+    device = select_device(processes.local_gpu(args.gpu), args.tf32)
+    if not processes.is_main:
+        return train(args, device, processes)
     check_folder(args.output, filter(None, (args.captions, args.features, args.model)))
     with lock_folder(args.output):
-        return train(args, device)
+        return train(args, device, processes)
 
 
-def train(args, device):
+def train(args, device, processes):
     snapshot = os.path.join(args.output, SNAPSHOT)
     check_snapshot(args, snapshot)
     dataset = CaptionDataset.load(args.captions)
@@ -78,37 +90,42 @@ def train(args, device):
         if not dataset.images_of(split).size:
             raise InputError(f'{args.captions}: has no captions in the split "{split}"')
     feature_type = 'float16' if args.float16_features else 'float32'
-    features = load_features(args.features, make_allocator(device, feature_type))
-    features.check_images(dataset.imgid)
+    features = load_shared_features(args.features, device, feature_type, processes)
+    processes.from_main(features.check_images, dataset.imgid)
 
     set_seed(args.seed)
     model = make_model(args, dataset, features, device)
     model.network.to_device(device)
-    data = {'captions': dataset.fingerprint(), 'features': fingerprint(features.array)}
+    data = {
+        'captions': dataset.fingerprint(),
+        'features': processes.from_main(fingerprint, features.array),
+    }
     if args.model is not None:
         data['model'] = model.fingerprint()
-    model.run = record_run(vars(args), data, device)
+    model.run = {**record_run(vars(args), data, device), 'processes': processes.size}
     settings = {
         'model': None,
         **data,
         **flags.fixed_settings(args),
+        'batch_size': args.batch_size * processes.size,
         **model.network.hyperparameters,
         'training_captions': len(dataset.captions_of('train')),
     }
     device_features = send_features(features.array, device, feature_type)
     del features  # on a GPU, the only copy is there now
-    remove_leftover_results(args.output)
-    with Interruption() as interruption:
-        trainer = make_trainer(args, dataset, device_features, model, interruption)
+    if processes.is_main:
+        remove_leftover_results(args.output)
+    with Interruption(processes) as interruption:
+        trainer = make_trainer(args, dataset, device_features, model, interruption, processes)
         trainer.extend(RandomState())
-        trainer.extend(Snapshot(settings, args.snapshot_every))
+        trainer.extend(Snapshot(settings, args.snapshot_every, processes))
         if args.resume:
             load_snapshot(snapshot, trainer, settings)
         # A loss that overflows ends the training with an error message of its own.
         with numpy.errstate(over='ignore', invalid='ignore'):
             trainer.run(show_loop_exception_msg=False)
         if not trainer.stop_trigger.is_complete(trainer):
-            save_interrupted(trainer, snapshot)
+            save_interrupted(trainer, snapshot, processes)
             return interruption.exit_code
     print_best(args, trainer)
     return 0
@@ -185,34 +202,49 @@ def load_model(args, dataset):
     return model
 
 
-def make_trainer(args, dataset, features, model, interruption):
+def make_trainer(args, dataset, features, model, interruption, processes):
     """Connects data, optimizer and network, and adds what happens during training."""
     device = model.network.device
     fetch_rows = RowPrefetcher(features) if is_in_host_memory(features) else None
     converter = make_converter(dataset, features, fetch_rows)
     train, val = dataset.captions_of('train'), dataset.captions_of('val')
+    if len(train) < processes.size:
+        raise InputError(f'{args.captions}: has too few captions for {processes.size} processes')
     # With more, Chainer's iterator would go through the captions several times in an iteration.
-    batch_size = min(args.batch_size, len(train))
-    updater = training.updaters.StandardUpdater(
-        BatchIterator(train, batch_size),
-        flags.optimizer_from_flags(args, model.network),
-        converter=converter,
-        device=device,
-    )
+    batch_size = min(args.batch_size * processes.size, len(train))
+    optimizer = flags.optimizer_from_flags(args, model.network, processes)
+    options = {'converter': converter, 'device': device}
+    if processes.size == 1:
+        updater = training.updaters.StandardUpdater(
+            BatchIterator(train, batch_size), optimizer, **options
+        )
+    else:
+        iterator = BatchIterator(train, batch_size, order_sampler=broadcast_order(processes))
+        is_mean = args.loss_reduction == 'mean'
+        weights = dataset.lengths + 1 if is_mean else numpy.ones_like(dataset.lengths)
+        updater = ParallelUpdater(iterator, optimizer, processes, weights, args.seed, **options)
     stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by, interruption)
     trainer = training.Trainer(updater, stop_trigger, args.output)
 
+    val = processes.share_of(val)
     val_iterator = chainer.iterators.SerialIterator(
         val, args.batch_size, repeat=False, shuffle=False
     )
+    n_targets = int((dataset.lengths[val] + 1).sum())
     trainer.extend(
-        extensions.Evaluator(val_iterator, model.network, converter=converter, device=device)
+        ParallelEvaluator(processes, n_targets, val_iterator, model.network, **options),
+        name='validation',
     )
     trainer.extend(flags.learning_rate_from_flags(args))
     if args.scheduled_sampling:
         trainer.extend(ScheduledSampling(model.network, args.scheduled_sampling, args.epoch))
     trainer.extend(CheckLoss(dataset))
     trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // batch_size)))
+    trainer.extend(EpochLog(add_perplexity, model.run, CRITERIA[args.select_by][0], processes))
+    if args.select_by == 'CIDEr':
+        trainer.extend(ScoreCaptions(model, dataset, features, processes))
+    if not processes.is_main:
+        return trainer
     add_reports(trainer, args.select_by, dataset, features, model)
     trainer.extend(SaveBest(model, args.select_by))
     trainer.extend(
@@ -226,21 +258,23 @@ def make_trainer(args, dataset, features, model, interruption):
 def add_reports(trainer, criterion, dataset, features, model):
     images = dataset.images_of('val')[:N_REPORTED_IMAGES]
     rows = model.network.device.send(dataset.imgid[images])
-    trainer.extend(EpochLog(add_perplexity, model.run, CRITERIA[criterion][0]))
     trainer.extend(PrintEpoch())
     trainer.extend(PrintCaptions(model, dataset.filename[images], features[rows]))
     trainer.extend(PlotLog('loss', 'loss (nats per token)'))
     trainer.extend(PlotLog('accuracy', 'share of tokens predicted correctly'))
     if criterion == 'CIDEr':
-        trainer.extend(ScoreCaptions(model, dataset, features))
         trainer.extend(PlotLog('CIDEr', 'CIDEr of captions'))
 
 
-def save_interrupted(trainer, snapshot):
+def save_interrupted(trainer, snapshot, processes):
     """Saves what has been trained since the last snapshot."""
     updater = trainer.updater
     if updater.iteration:
         trainer.get_extension('Snapshot')(trainer)
+        # An exit code ends the other processes, so none leaves before the snapshot is complete.
+        processes.gather(None)
+        if not processes.is_main:
+            return
         print_line(
             f'stopped after iteration {updater.iteration}, {updater.epoch_detail:.2f} epochs: '
             f'saved {snapshot}; the same command with --resume continues',

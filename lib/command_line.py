@@ -14,6 +14,7 @@ import tqdm
 
 from lib.errors import InputError, InputWarning
 from lib.files import check_input
+from lib.processes import COMMUNICATORS, end_all, wait_before_error
 from lib.startup import EXIT_CODES
 
 # What numbers of flags may be at most, where nothing else limits them.
@@ -107,6 +108,15 @@ def add_device_flags(parser):
     )
 
 
+def add_communicator_flag(parser):
+    parser.add_argument(
+        '--communicator',
+        choices=COMMUNICATORS,
+        help='connect the processes that mpiexec has started: naive works everywhere, flat '
+        'exchanges all gradients at once, pure_nccl is for GPUs; see docs/distributed.md',
+    )
+
+
 def add_seed_flag(parser, used_for):
     parser.add_argument(
         '--seed', type=seed_int, default=0, metavar='N', help=f'random seed for {used_for}'
@@ -191,25 +201,31 @@ def run_main(main):
     _prepare_standard_streams()
     _handle_signals()
     warnings.formatwarning = _format_warning
+    message = None
     try:
         status = main()
         sys.stdout.flush()
         error = getattr(sys.stdout, 'buffer', None)
         error = getattr(getattr(error, 'raw', None), 'error', None)
         if error is not None:
-            status = _print_error(f'standard output: {error.strerror}')
+            message = f'standard output: {error.strerror}'
     except InputError as error:
-        status = _print_error(_with_flag(error))
+        message = _with_flag(error)
     except OSError as error:
         # A full disk or a read-only folder; h5py leaves out the file's name.
-        status = _print_error(
-            str(error) if error.filename is None else f'{error.filename}: {error.strerror}'
-        )
+        message = str(error) if error.filename is None else f'{error.filename}: {error.strerror}'
     except MemoryError as error:
         # Of the host or, with CuPy's subclass, of a GPU.
-        status = _print_error(f'not enough memory, try smaller batches or sizes ({error})')
+        message = f'not enough memory, try smaller batches or sizes ({error})'
     except KeyboardInterrupt:
         status = EXIT_CODES[signal.SIGINT]
+        end_all(status)
+    except SystemExit as error:
+        end_all(error.code)
+        raise
+    if message is not None:
+        status = _print_error(message)
+        end_all(status)
     sys.exit(status)
 
 
@@ -294,6 +310,7 @@ def _with_flag(error):
 
 
 def _print_error(message):
+    wait_before_error()
     print('error:', _one_line(message), file=sys.stderr)
     return 2
 

@@ -11,7 +11,7 @@ from tests.helpers.scripts import ROOT, run_python
 
 # The packages and modules of lib, lowest first. Each may import from its own level and below.
 LEVELS = [
-    {'errors', 'chainer_compat', 'startup', 'version'},
+    {'errors', 'chainer_compat', 'startup', 'version', 'processes'},
     {'files', 'locks', 'output_checks', 'hdf5', 'checked_hdf5'},
     {'memory', 'fingerprint', 'command_line', 'device'},
     {'captions'},

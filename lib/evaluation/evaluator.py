@@ -10,6 +10,7 @@ from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions
 from lib.evaluation.likelihood import mean_log_prob
 from lib.evaluation.metrics import CaptionScorer, has_java
+from lib.processes import weighted_means
 
 
 class Evaluation(NamedTuple):
@@ -36,6 +37,8 @@ class Evaluator:
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
         features (array): One row per ``imgid``, (N, D), on the models' device.
+        processes (lib.processes.Processes): Each of them captions a share of the images. All must
+            call the methods; the main one scores.
 
     Attributes:
         images (array): Indices of the split's images in the data set, (n,).
@@ -45,17 +48,20 @@ class Evaluator:
         InputError: If pycocoevalcap is not installed.
     """
 
-    def __init__(self, ensemble, dataset, split, features):
+    def __init__(self, ensemble, dataset, split, features, processes):
         self._ensemble, self._dataset, self._split = ensemble, dataset, split
         self._features, self._captioner = features, Captioner(ensemble)
+        self._processes = processes
         self.images = dataset.images_of(split)
         device = chainer.backend.get_device_from_array(features)
-        self._rows = device.send(dataset.imgid[self.images])
+        self._rows = device.send(processes.share_of(dataset.imgid[self.images]))
         self._tokenizer = dataset.vocabulary.tokenizer
         with_java = self._tokenizer == 'words' and has_java()
         self.references = dataset.references_of(self.images)
-        self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
-        self._training_texts = dataset.training_texts()
+        self._scorer = self._training_texts = None
+        if processes.is_main:
+            self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
+            self._training_texts = dataset.training_texts()
 
     def loss(self) -> float | None:
         """Returns the loss of the references, in nats per token.
@@ -64,12 +70,21 @@ class Evaluator:
         """
         if self._ensemble.vocabulary != self._dataset.vocabulary:
             return None
-        captions = self._dataset.captions_of(self._split)
-        return -mean_log_prob(self._ensemble, self._dataset, captions, self._features)
+        captions = self._processes.share_of(self._dataset.captions_of(self._split))
+        n_targets = int((self._dataset.lengths[captions] + 1).sum())
+        observation = {}
+        if n_targets:
+            mean = mean_log_prob(self._ensemble, self._dataset, captions, self._features)
+            observation['loss'] = -mean, n_targets
+        observations = self._processes.gather(observation)
+        return weighted_means(observations)['loss']
 
-    def evaluate(self, options: DecodingOptions) -> Evaluation:
-        """Captions the images and scores their first captions."""
+    def evaluate(self, options: DecodingOptions) -> Evaluation | None:
+        """Captions the images and scores their first captions, in the main process."""
         captions = self._captioner.caption_features(self._features, options, self._rows)
+        captions = self._processes.join(captions)
+        if not self._processes.is_main:
+            return None
         texts = [best.text for best, *_ in captions]
         scores, cider = self._scorer(texts)
         return Evaluation(captions, cider, {**scores, **self._count(texts)})

@@ -16,9 +16,9 @@ FIRST_LINE = b'show-and-tell partial features 2\n'
 MAX_SETTINGS, BLOCK_BYTES = 1 << 16, 1 << 24
 
 
-def partial_path(path: str) -> str:
-    """Returns where features are kept until all of them can be written to ``path``."""
-    return f'{path}.partial'
+def partial_path(path: str, rank: int = 0) -> str:
+    """Returns where a process keeps features until all of them can be written to ``path``."""
+    return f'{path}.{rank}.partial' if rank else f'{path}.partial'
 
 
 class PartialFeatures:
@@ -32,6 +32,7 @@ class PartialFeatures:
         path (str): The file that all features will be written to.
         n_images (int): Number of images.
         settings (dict): What is extracted from which images, JSON values.
+        rank (int): The process, if several extract features.
 
     Attributes:
         done (array): Whether the features of each image are there, (n_images,), bool.
@@ -43,8 +44,8 @@ class PartialFeatures:
         OSError: If the file cannot be read or written.
     """
 
-    def __init__(self, path, n_images, settings):
-        self.path, self.size, self._settings = partial_path(path), None, settings
+    def __init__(self, path, n_images, settings, rank=0):
+        self.path, self.size, self._settings = partial_path(path, rank), None, settings
         self.done = numpy.zeros(n_images, bool)
         if os.path.exists(self.path):
             check_input(self.path)
@@ -90,20 +91,15 @@ class PartialFeatures:
             os.fsync(self._file.fileno())
         self.done[images] = True
 
-    def read(self, rows, n_rows):
-        """Returns all features.
+    def read_into(self, result, rows):
+        """Copies all features.
 
         Args:
-            rows (array): The row of each image, (n_images,), integers.
-            n_rows (int): Number of rows.
-
-        Returns:
-            array: (n_rows, D), float32, NaN in rows without an image or without features.
+            result (array): Where to, (N, D), float32.
+            rows (array): The row of each image there, (n_images,), integers.
         """
-        result = numpy.full((n_rows, self.size), numpy.nan, 'float32')
         for images, features in self._records():
             result[rows[images]] = features
-        return result
 
     def remove(self):
         """Deletes the file."""

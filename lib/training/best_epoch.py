@@ -69,7 +69,7 @@ class StopTrigger:
         self._interruption = interruption
 
     def __call__(self, trainer):
-        return self._interruption.exit_code is not None or self.is_complete(trainer)
+        return self._interruption.is_noticed() or self.is_complete(trainer)
 
     def is_complete(self, trainer):
         """Returns whether training has come to its end, interrupted or not."""
@@ -94,24 +94,27 @@ class ScoreCaptions(training.Extension):
         model (lib.trained_model.TrainedModel): The model in training.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         features (array): One row per ``imgid``, (N, D), on the model's device.
+        processes (lib.processes.Processes): Each of them captions a share of the images.
     """
 
     trigger = 1, 'epoch'
     # Before LogReport, which collects the scores.
     priority = training.PRIORITY_WRITER
 
-    def __init__(self, model, dataset, features):
+    def __init__(self, model, dataset, features, processes):
+        self._processes = processes
         self._captioner, self._features = Captioner(Ensemble([model])), features
         images = dataset.images_of('val')
         self._scorer = CaptionScorer(
             dataset.references_of(images), with_java=False, tokenizer=dataset.vocabulary.tokenizer
         )
         device = chainer.backend.get_device_from_array(features)
-        self._rows = device.send(dataset.imgid[images])
+        self._rows = device.send(processes.share_of(dataset.imgid[images]))
 
     def __call__(self, trainer):
         captions = self._captioner.caption_features(
             self._features, DecodingOptions(beam_width=REPORT_BEAM_WIDTH, top=1), self._rows
         )
-        scores, _ = self._scorer([best.text for (best,) in captions])
+        texts = self._processes.join([best.text for (best,) in captions])
+        scores, _ = self._processes.from_main(self._scorer, texts)
         chainer.report({f'{VALIDATION}/{name}': score for name, score in scores.items()})

@@ -6,13 +6,13 @@ import sys
 from collections import defaultdict
 
 import chainer
-import numpy
 from chainer.backends import cuda
 from chainer.training import extensions
 
 from lib.checked_hdf5 import DamagedError
 from lib.errors import DivergedError
 from lib.files import write_json
+from lib.processes import weighted_mean, weighted_means
 from lib.training.output_folder import LOG
 
 # Prefixes of the entries of the log.
@@ -44,12 +44,14 @@ class EpochLog(extensions.LogReport):
         postprocess (callable): Takes each entry of the log, which it may change.
         run (dict): Added to the first entry after the run begins or resumes, as ``run``.
         criterion (str): The key by which epochs are compared.
+        processes (lib.processes.Processes): Those whose observations are averaged.
     """
 
     # Under which snapshots store the log.
     name = 'LogReport'
 
-    def __init__(self, postprocess, run, criterion):
+    def __init__(self, postprocess, run, criterion, processes):
+        self._processes = processes
         # Without a name, since Chainer does not write the file atomically.
         super().__init__(trigger=(1, 'epoch'), postprocess=postprocess, log_name=None)
         self._run, self._criterion = run, criterion
@@ -60,14 +62,19 @@ class EpochLog(extensions.LogReport):
         if len(self.log) > n_entries:
             if self._run is not None:
                 self.log[-1]['run'], self._run = self._run, None
-            write_json(f'{trainer.out}/{LOG}', self.log)
+            if self._processes.is_main:
+                write_json(f'{trainer.out}/{LOG}', self.log)
+
+    def exchange(self):
+        """Exchanges the observations of this epoch, before a snapshot is written."""
+        self._summary.exchange()
 
     def serialize(self, serializer):
         super().serialize(serializer)
         _check_log(self.log, self._criterion)
 
     def _init_summary(self):
-        self._summary = WeightedMeans()
+        self._summary = WeightedMeans(self._processes)
 
 
 class WeightedMeans:
@@ -76,13 +83,20 @@ class WeightedMeans:
     That one adds up single values with ten operations on a GPU in each iteration, and on any
     device in float32. Here they are kept as they are until there are ``MAX_VALUES`` of them, which
     then takes a wait.
+
+    Args:
+        processes (lib.processes.Processes): Each has observations of its own; the means are those
+            of all.
     """
 
     # Values of a quantity that are kept; each takes half a kilobyte of a GPU's memory.
     MAX_VALUES = 1000
 
-    def __init__(self):
+    def __init__(self, processes):
+        self._processes = processes
         self._values, self._weights = defaultdict(list), defaultdict(list)
+        # What each process has observed, where that is about to be saved.
+        self._exchanged = None
 
     def add(self, observation):
         """Adds a dictionary of scalars, or of pairs of a scalar and its weight."""
@@ -90,17 +104,18 @@ class WeightedMeans:
             value, weight = value if isinstance(value, tuple) else (value, 1)
             self._values[name].append(value)
             self._weights[name].append(weight)
-            if len(self._values[name]) == self.MAX_VALUES:
-                mean, weight = self._mean(name), sum(self._weights[name])
+            if len(self._values[name]) >= self.MAX_VALUES:
+                mean, weight = self._mean_of(name)
                 self._values[name], self._weights[name] = [mean], [weight]
 
     def compute_mean(self):
-        """Returns a dictionary of the means."""
-        return {name: self._mean(name) for name in self._values}
+        """Exchanges the means of all processes; returns a dictionary of the means of those."""
+        observation = {name: self._mean_of(name) for name in self._values}
+        return weighted_means(self._processes.gather(observation))
 
-    def _mean(self, name):
-        values = numpy.array(self._on_host(name), 'float64')
-        return float(numpy.average(values, weights=self._weights[name]))
+    def _mean_of(self, name):
+        """Returns the mean of a quantity and its weight."""
+        return weighted_mean(self._on_host(name), self._weights[name]), sum(self._weights[name])
 
     def _on_host(self, name):
         """Returns a list of the values as floats."""
@@ -112,16 +127,36 @@ class WeightedMeans:
             on_cpu += cuda.cupy.stack(on_gpu).get().tolist()
         return on_cpu
 
+    def exchange(self):
+        """Exchanges all observations, which the next :meth:`serialize` saves."""
+        self._exchanged = self._processes.gather(self._observations())
+
+    def _observations(self):
+        return {name: [self._on_host(name), self._weights[name]] for name in self._values}
+
     def serialize(self, serializer):
-        """Saves or restores what has been observed in an epoch that is not over."""
-        names = list(self._values)
-        observations = {name: [self._on_host(name), self._weights[name]] for name in names}
+        """Saves or restores what has been observed in an epoch that is not over.
+
+        Restored by another number of processes, the main one takes all.
+        """
+        observations = self._exchanged or [self._observations()]
         # The texts of floats are exact. Older snapshots are of the end of an epoch.
         saved = json.loads(serializer('observations', json.dumps(observations)))
         if isinstance(serializer, chainer.serializer.Deserializer):
-            _check_observations(saved)
-            for name, (values, weights) in saved.items():
-                self._values[name], self._weights[name] = values, weights
+            self._restore(saved)
+
+    def _restore(self, saved):
+        saved = saved if isinstance(saved, list) else [saved]  # by one process, in format 2
+        for observations in saved:
+            _check_observations(observations)
+        if len(saved) == self._processes.size:
+            saved = [saved[self._processes.rank]]
+        elif not self._processes.is_main:
+            saved = []
+        for observations in saved:
+            for name, (values, weights) in observations.items():
+                self._values[name] += values
+                self._weights[name] += weights
 
 
 def _check_observations(observations):

@@ -180,10 +180,15 @@ def add_selection_flags(parser):
     )
 
 
-def optimizer_from_flags(args, network):
+def optimizer_from_flags(args, network, processes):
     """Returns the optimizer that the flags select, set up for a network."""
     return make_optimizer(
-        network, args.optimizer, _learning_rate(args), args.weight_decay, args.gradient_clip
+        network,
+        args.optimizer,
+        _learning_rate(args),
+        args.weight_decay,
+        args.gradient_clip,
+        processes.communicator if processes.size > 1 else None,
     )
 
 

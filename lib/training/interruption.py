@@ -15,13 +15,16 @@ class Interruption:
     After that, Ctrl-C acts as usual. The others are ignored, since they may be sent twice: a hangup
     by the shell and by the kernel, a termination by a batch system.
 
+    Args:
+        processes (lib.processes.Processes): Those that are interrupted together.
+
     Attributes:
         exit_code (int): The exit code that the signal calls for, None if there was none.
     """
 
-    def __init__(self):
+    def __init__(self, processes):
         self.exit_code = None
-        self._handlers = {}
+        self._processes, self._handlers = processes, {}
 
     def __enter__(self):
         for number in EXIT_CODES:
@@ -32,6 +35,12 @@ class Interruption:
     def __exit__(self, *exception):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+
+    def is_noticed(self):
+        """Exchanges whether there was a signal; returns whether any process noticed one."""
+        exit_codes = filter(None, self._processes.gather(self.exit_code))
+        self.exit_code = max(exit_codes, default=None)
+        return self.exit_code is not None
 
     def _notice(self, number, frame):
         if self.exit_code is not None:

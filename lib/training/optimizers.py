@@ -34,7 +34,12 @@ OPTIMIZERS = {
 
 
 def make_optimizer(
-    network, name: str, learning_rate: float, weight_decay: float = 0, gradient_clip: float = 0
+    network,
+    name: str,
+    learning_rate: float,
+    weight_decay: float = 0,
+    gradient_clip: float = 0,
+    communicator=None,
 ) -> chainer.Optimizer:
     """Sets up an optimizer for a network.
 
@@ -44,6 +49,8 @@ def make_optimizer(
         learning_rate (float): Its learning rate.
         weight_decay (float): Share of each parameter added to its gradient; 0 for none.
         gradient_clip (float): Maximum norm of the gradient of all parameters; 0 for none.
+        communicator (chainermn.communicators.CommunicatorBase): Averages the gradients of several
+            processes, before all else is done with them; None for one process.
 
     Returns:
         chainer.Optimizer: The optimizer.
@@ -54,4 +61,12 @@ def make_optimizer(
         optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(weight_decay))
     if gradient_clip:
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(gradient_clip))
+    if communicator is None:
+        return optimizer
+    import chainermn
+
+    optimizer = chainermn.create_multi_node_optimizer(optimizer, communicator)
+    communicator.bcast_data(network)
+    # Otherwise the first update would do nothing but broadcast the parameters.
+    optimizer.is_changed(network)
     return optimizer

@@ -72,7 +72,7 @@ def lock_folder(folder):
     created = [parent for parent in (path, *path.parents) if not os.path.exists(parent)]
     make_folder(folder)
     # Not "open" alone, which would wait for a pipe.
-    with open(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK), 'r+b') as file:
+    with open(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666), 'r+b') as file:
         # Without a name, it is the file of a process that has just ended, and another may follow.
         if try_lock(file) is False or os.fstat(file.fileno()).st_nlink == 0:
             raise InputError(f'{folder}: another process is writing to this folder')

@@ -40,6 +40,7 @@ class Snapshot(training.Extension):
     Args:
         settings (dict): What must stay the same when training is resumed; JSON values.
         every (int): Iterations between snapshots; 0 writes one after each epoch only.
+        processes (lib.processes.Processes): Of these the main one writes.
 
     Raises:
         InputError: If the training diverged; the file is left alone.
@@ -48,8 +49,8 @@ class Snapshot(training.Extension):
     # After all other extensions, so that it saves their states at the end of the iteration.
     priority = training.PRIORITY_READER - 200
 
-    def __init__(self, settings, every):
-        self._settings, self._every = settings, every
+    def __init__(self, settings, every, processes):
+        self._settings, self._every, self._processes = settings, every, processes
 
     def trigger(self, trainer):
         """Returns whether it is time for a snapshot."""
@@ -58,6 +59,9 @@ class Snapshot(training.Extension):
 
     def __call__(self, trainer):
         trainer.get_extension('CheckLoss').check()
+        trainer.get_extension('LogReport').exchange()
+        if not self._processes.is_main:
+            return
         check_finite(trainer.updater.get_optimizer('main'))
         with write_hdf5(f'{trainer.out}/{SNAPSHOT}', 'snapshot') as file:
             write_text(file, 'settings', json.dumps(self._settings))

@@ -27,7 +27,8 @@ def test_features_are_kept(path):
     with reopen(path) as partial:
         assert numpy.flatnonzero(partial.done).tolist() == [0, 2, 5]
         assert partial.size == 3
-        features = partial.read(numpy.array([9, 8, 7, 6, 5, 4]), 10)
+        features = numpy.full((10, 3), numpy.nan, 'float32')
+        partial.read_into(features, numpy.array([9, 8, 7, 6, 5, 4]))
     numpy.testing.assert_array_equal(features[[9, 7, 4]], FEATURES[[0, 2, 3]])
     assert numpy.isnan(features[[0, 1, 2, 3, 5, 6, 8]]).all()
 
@@ -44,7 +45,9 @@ def test_every_beginning_of_the_file_can_be_continued(path):
             partial.put(numpy.array([1]), FEATURES[1:2])
         with reopen(path) as partial:
             assert numpy.flatnonzero(partial.done).tolist() == sorted([*done, 1])
-            numpy.testing.assert_array_equal(partial.read(numpy.arange(6), 6)[1], FEATURES[1])
+            features = numpy.zeros((6, 3), 'float32')
+            partial.read_into(features, numpy.arange(6))
+            numpy.testing.assert_array_equal(features[1], FEATURES[1])
     assert n_found == {0, 1, 2}
 
 

@@ -1,6 +1,7 @@
 import numpy
 import pytest
 
+from lib.processes import Processes
 from lib.training.epoch_log import WeightedMeans
 
 
@@ -10,7 +11,7 @@ from lib.training.epoch_log import WeightedMeans
 def test_means_are_weighted_however_many_values_there_are(device, n_values):
     rng = numpy.random.RandomState(0)
     values, weights = rng.rand(n_values).astype('float32'), rng.randint(1, 9, n_values)
-    means = WeightedMeans()
+    means = WeightedMeans(Processes())
     on_device = device.send(values)
     for k in range(n_values):
         means.add({'loss': (on_device[k], int(weights[k])), 'lr': 0.5})

@@ -1,0 +1,194 @@
+"""Processes that work on one task together, connected by ChainerMN over MPI."""
+
+import importlib.util
+import os
+import sys
+import time
+import warnings
+from collections import defaultdict
+
+import numpy
+
+from lib.errors import InputError, InputWarning
+
+# ChainerMN's ways of averaging gradients.
+COMMUNICATORS = 'naive', 'flat', 'pure_nccl'
+# Seconds for which another process waits before it reports an error, so that the main process may
+# report the same one first.
+ERROR_DELAY = 2
+
+
+class Processes:
+    """The processes that run a script, of which this is one.
+
+    A method that exchanges something must be called by all of them, in the same order.
+
+    Args:
+        communicator (chainermn.communicators.CommunicatorBase): Connects them; None if this
+            process works alone.
+
+    Attributes:
+        communicator: As given.
+        rank (int): Number of this process.
+        size (int): Number of processes.
+        local_rank (int): Number of this process among those on its machine.
+    """
+
+    def __init__(self, communicator=None):
+        self.communicator = communicator
+        self.rank, self.size, self.local_rank = 0, 1, 0
+        if communicator is not None:
+            self.rank, self.size = communicator.rank, communicator.size
+            self.local_rank = communicator.intra_rank
+
+    @property
+    def is_main(self):
+        """Whether this is the one that prints and writes files."""
+        return self.rank == 0
+
+    def local_gpu(self, first):
+        """Returns the number of this process's GPU, if those from ``first`` on are used."""
+        return first + self.local_rank if first >= 0 else first
+
+    def share_of(self, items):
+        """Returns what this process takes of a list or an array: every ``size``-th item."""
+        return items[self.rank :: self.size]
+
+    def gather(self, value):
+        """Exchanges the value that each process has; returns a list of them."""
+        return [value] if self.size == 1 else self.communicator.mpi_comm.allgather(value)
+
+    def join(self, share):
+        """Exchanges the results for the shares of :meth:`share_of`.
+
+        Returns:
+            list: The results for all items, in their order.
+        """
+        shares = self.gather(share)
+        results = [None] * sum(map(len, shares))
+        for rank, items in enumerate(shares):
+            results[rank :: self.size] = items
+        return results
+
+    def from_main(self, compute, *arguments):
+        """Exchanges what a function returns, which only the main process calls."""
+        value = compute(*arguments) if self.is_main else None
+        return value if self.size == 1 else self.communicator.mpi_comm.bcast(value)
+
+    def share_array(self, allocate_and_fill):
+        """Returns an array that the processes on a machine have in common.
+
+        Args:
+            allocate_and_fill (callable): Takes a function that allocates an array of a shape and
+                a type, and returns one that it has filled, preferably the one allocated by it.
+                Only one process on each machine calls it.
+
+        Returns:
+            tuple: The array, NumPy, and what else ``allocate_and_fill`` returned.
+        """
+        if self.size == 1:
+            return allocate_and_fill(numpy.empty)
+        from mpi4py import MPI
+
+        machine = self.communicator.mpi_comm.Split_type(MPI.COMM_TYPE_SHARED)
+        allocated = []
+
+        def allocate(shape, dtype):
+            machine.bcast((shape, dtype))
+            allocated.append(_shared_array(machine, shape, dtype))
+            return allocated[0]
+
+        if machine.rank == 0:
+            array, other = allocate_and_fill(allocate)
+            if not allocated:  # of a format that is read without the function
+                allocate(array.shape, array.dtype)[...] = array
+            machine.bcast(other)
+        else:
+            allocated.append(_shared_array(machine, *machine.bcast(None)))
+            other = machine.bcast(None)
+        machine.Barrier()
+        return allocated[0], other
+
+
+def _shared_array(machine, shape, dtype):
+    from mpi4py import MPI
+
+    dtype = numpy.dtype(dtype)
+    n_bytes = int(numpy.prod(shape)) * dtype.itemsize if machine.rank == 0 else 0
+    window = MPI.Win.Allocate_shared(n_bytes, dtype.itemsize, comm=machine)
+    buffer, _ = window.Shared_query(0)
+    return numpy.frombuffer(buffer, dtype).reshape(shape)
+
+
+def weighted_means(observations):
+    """Returns the means of some observations.
+
+    Args:
+        observations (list of dict): From names to pairs of a float and its weight.
+
+    Returns:
+        dict: From names to means, floats.
+    """
+    if len(observations) == 1:  # not multiplied and divided by the weight, which rounds
+        return {name: value for name, (value, _) in observations[0].items()}
+    pairs_of = defaultdict(list)
+    for observation in observations:
+        for name, pair in observation.items():
+            pairs_of[name].append(pair)
+    return {name: weighted_mean(*zip(*pairs)) for name, pairs in pairs_of.items()}
+
+
+def weighted_mean(values, weights) -> float:
+    """Returns the mean of floats, in double precision."""
+    return float(numpy.average(numpy.array(values, 'float64'), weights=weights))
+
+
+# The processes of this program, which end together.
+_started = Processes()
+
+
+def start_processes(communicator: str | None) -> Processes:
+    """Connects this process with the others that ``mpiexec`` has started.
+
+    From now on only the main process prints to standard output.
+
+    Args:
+        communicator (str): One of ``COMMUNICATORS``; None lets the process work alone.
+
+    Raises:
+        InputError: If mpi4py, MPI or, for ``pure_nccl``, NCCL is not installed.
+    """
+    global _started
+    if communicator is None:
+        return _started
+    if importlib.util.find_spec('mpi4py') is None:
+        raise InputError(f'{communicator}: needs mpi4py; make setup MPI=1', 'communicator')
+    # Only memory on the same machine is shared, and UCX prints an error when asked for that.
+    os.environ.setdefault('OMPI_MCA_osc', '^ucx')
+    try:
+        import chainermn
+        import chainermn.global_except_hook
+
+        _started = Processes(chainermn.create_communicator(communicator))
+    except (ImportError, RuntimeError) as error:
+        raise InputError(f'{communicator}: cannot be used ({error})', 'communicator') from error
+    if _started.size > 1:
+        chainermn.global_except_hook.add_hook()
+    if not _started.is_main:
+        sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
+        warnings.filterwarnings('ignore', category=InputWarning)
+    return _started
+
+
+def wait_before_error():
+    """Gives the main process the time to report an error that all processes have."""
+    if not _started.is_main:
+        time.sleep(ERROR_DELAY)
+
+
+def end_all(exit_code):
+    """Ends all processes of the program, some of which may wait for this one."""
+    if _started.size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _started.communicator.mpi_comm.Abort(exit_code)

@@ -1,0 +1,69 @@
+"""Training in several processes, which compute what one with their whole batch would."""
+
+import numpy
+from chainer import training
+from chainer.training import extensions
+
+from lib.processes import weighted_means
+
+
+def broadcast_order(processes):
+    """Returns an order sampler for Chainer's iterators that gives all processes one order.
+
+    The main process draws it as Chainer does by default.
+    """
+    return lambda order, position: processes.from_main(lambda: numpy.random.permutation(len(order)))
+
+
+class ParallelUpdater(training.updaters.StandardUpdater):
+    """Updates a network with the gradient of a batch of which each process has a share.
+
+    The losses of the shares are weighted so that the mean of their gradients, which the optimizer
+    computes, is the gradient of the whole batch.
+
+    Args:
+        iterator (lib.training.divergence.BatchIterator): Gives all processes the same batches.
+        optimizer (chainermn.optimizers._MultiNodeOptimizer): Set up for the network.
+        processes (lib.processes.Processes): The processes.
+        weights (array): What each caption contributes to the denominator of the mean loss,
+            (captions,): 1, or its number of targets.
+        seed (int): Seed of the random numbers that other processes than the main one draw. They
+            depend on the iteration alone, so that snapshots need not contain them.
+        options: See ``StandardUpdater``.
+    """
+
+    def __init__(self, iterator, optimizer, processes, weights, seed, **options):
+        super().__init__(iterator, optimizer, **options)
+        self._processes, self._weights, self._seed = processes, weights, seed
+
+    def update_core(self):
+        iterator, optimizer = self.get_iterator('main'), self.get_optimizer('main')
+        batch, processes = numpy.asarray(iterator.next()), self._processes
+        share = processes.share_of(batch)
+        iterator.batch = share.tolist()
+        factor = processes.size * self._weights[share].sum() / self._weights[batch].sum()
+        if not processes.is_main:
+            numpy.random.seed([self._seed, processes.rank, self.iteration])
+        arguments = self.converter(iterator.batch, self.input_device)
+        optimizer.update(lambda *arrays: optimizer.target(*arrays) * float(factor), *arguments)
+        if iterator.is_new_epoch:
+            optimizer.new_epoch(auto=True)
+
+
+class ParallelEvaluator(extensions.Evaluator):
+    """Chainer's evaluator of a share of the captions, with the means over all of them.
+
+    Args:
+        processes (lib.processes.Processes): The processes.
+        weight (int): The number of targets in the share of this process.
+        arguments, options: See ``Evaluator``.
+    """
+
+    def __init__(self, processes, weight, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._processes, self._weight = processes, weight
+
+    def evaluate(self):
+        means = super().evaluate() if self._weight else {}
+        weighted = {name: (float(mean), self._weight) for name, mean in means.items()}
+        return weighted_means(self._processes.gather(weighted))

@@ -1,0 +1,45 @@
+"""Running scripts in several processes."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+
+from tests.helpers.scripts import ROOT
+
+MPIEXEC = shutil.which('mpiexec', path=os.path.dirname(sys.executable)) or shutil.which('mpiexec')
+
+
+def why_no_mpi():
+    """Returns why scripts cannot be run in several processes, None if they can."""
+    if importlib.util.find_spec('mpi4py') is None:
+        return 'no mpi4py: make setup MPI=1'
+    return None if MPIEXEC else 'no mpiexec'
+
+
+def run_processes(n, *arguments, timeout=120):
+    """Runs a script such as ``train.py``, or code, in n processes.
+
+    Args:
+        n (int): Number of processes.
+        arguments (tuple): The script and its arguments, or ``-c``, code and its arguments.
+        timeout (int): Seconds after which they are killed.
+
+    Returns:
+        subprocess.CompletedProcess: The finished ``mpiexec``, with its output as text.
+    """
+    script, *arguments = map(str, arguments)
+    script = os.path.join(ROOT, script) if script.endswith('.py') else script
+    # Open MPI refuses to run as root, and more processes than there are cores.
+    allow = {'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'}
+    one_thread = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
+    return subprocess.run(
+        [MPIEXEC, '--oversubscribe', '-n', str(n), sys.executable, script, *arguments],
+        capture_output=True,
+        text=True,
+        errors='replace',
+        cwd=ROOT,
+        env=os.environ | allow | one_thread,
+        timeout=timeout,
+    )

@@ -1,0 +1,287 @@
+"""Several processes compute what one does, and end together."""
+
+import json
+import os
+import signal
+
+import numpy
+import pytest
+
+from lib.features.feature_file import load_features
+from tests.helpers import caffemodels
+from tests.helpers.mpi import run_processes, why_no_mpi
+from tests.helpers.samples import dataset, small_model, write_image
+from tests.helpers.scripts import run_python, run_script
+from tests.helpers.training import arrays_of, assert_same_training, read_log, train
+
+pytestmark = pytest.mark.skipif(why_no_mpi() is not None, reason=why_no_mpi() or '')
+ALL_OPTIONS = (
+    '--gradient-clip 0.5 --label-smoothing 0.1 --warmup-iterations 5 --weight-decay 1e-4 '
+    '--select-by CIDEr --patience 5 --standardize --lr-schedule cosine'
+)
+SIZES = '--hidden 16 --embed 12'
+NETWORK = f'{SIZES} --communicator naive'
+
+
+def train_together(n, data, output, *flags):
+    """Runs train.py in n processes."""
+    inputs = ['-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output, *NETWORK.split()]
+    flags = [part for flag in flags for part in flag.split()]
+    return run_processes(n, 'train.py', *inputs, *flags)
+
+
+def assert_nearly_the_same_training(folder, expected_folder, model):
+    arrays, expected = arrays_of(folder / model), arrays_of(expected_folder / model)
+    for name in expected:
+        if name.startswith('network'):
+            numpy.testing.assert_allclose(arrays[name], expected[name], atol=1e-5, err_msg=name)
+    for entry, expected in zip(read_log(folder), read_log(expected_folder), strict=True):
+        for name in expected.keys() - {'elapsed_time', 'run'}:
+            assert entry[name] == pytest.approx(expected[name], abs=1e-5), name
+
+
+@pytest.mark.parametrize(
+    'n, flags',
+    [
+        (2, f'--optimizer adam {ALL_OPTIONS}'),
+        (2, f'--optimizer sgd {ALL_OPTIONS}'),
+        (2, '--optimizer momentum --loss-reduction sentence'),
+        (2, '--optimizer rmsprop --layers 2'),
+        (4, '--optimizer adagrad'),
+        (4, '--optimizer adam --loss-reduction sentence'),
+    ],
+)
+def test_processes_train_like_one_with_their_whole_batch(data, tmp_path, n, flags):
+    flags += ' --dropout 0 --epoch 2'
+    process = train(data, tmp_path / 'one', flags, '--batch-size 12', small=SIZES)
+    assert process.returncode == 0, process.stderr
+    together = train_together(n, data, tmp_path / 'together', flags, f'--batch-size {12 // n}')
+    assert together.returncode == 0, together.stderr
+    assert_nearly_the_same_training(tmp_path / 'together', tmp_path / 'one', 'epoch_002.h5')
+    # Only one process prints and writes files.
+    assert len(together.stdout.splitlines()) == len(process.stdout.splitlines())
+    assert sorted(os.listdir(tmp_path / 'together')) == sorted(os.listdir(tmp_path / 'one'))
+
+
+# Runs train.py, in which one of the processes does something in an iteration.
+TRAIN_AND_FAIL = """
+import os, signal, sys
+sys.path.insert(0, os.getcwd())
+import lib
+import train
+from lib.errors import InputError
+rank, iteration, action = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1)
+update = train.ParallelUpdater.update
+def update_and_fail(self):
+    update(self)
+    if self.iteration == iteration and self._processes.rank == rank:
+        exec(action)
+train.ParallelUpdater.update = update_and_fail
+train.run_main(train.main)
+"""
+CHANCE = '--dropout 0.3 --scheduled-sampling 0.2 --epoch 3 --batch-size 4'
+
+
+def train_and_fail(data, output, rank, iteration, action, n=2):
+    flags = f'{NETWORK} {CHANCE}'.split()
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output, *flags
+    return run_processes(n, '-c', TRAIN_AND_FAIL, rank, iteration, action, *inputs)
+
+
+@pytest.mark.parametrize('rank, number', [(0, signal.SIGTERM), (1, signal.SIGINT)])
+def test_a_signal_to_one_process_saves_what_all_resume_bit_for_bit(data, tmp_path, rank, number):
+    kill = f'os.kill(os.getpid(), {int(number)})'
+    process = train_and_fail(data, tmp_path / 'stopped', rank, 17, kill)
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert process.stderr.count('saved') == 1
+    for name, more in ('stopped', '--resume'), ('uninterrupted', ''):
+        process = train_together(2, data, tmp_path / name, CHANCE, more)
+        assert process.returncode == 0, process.stderr
+    names = ['epoch_003.h5', 'best.h5', 'snapshot.h5']
+    assert_same_training(tmp_path / 'stopped', tmp_path / 'uninterrupted', names)
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+@pytest.mark.parametrize(
+    'action, exit_code, message',
+    [
+        ('raise InputError("x: is wrong")', 2, 'error: x: is wrong\n'),
+        ('raise RuntimeError("a bug")', 1, 'RuntimeError: a bug\n'),
+        ('raise MemoryError("all gone")', 2, 'error: not enough memory'),
+        ('os.kill(os.getpid(), signal.SIGKILL)', 137, ''),
+    ],
+)
+def test_a_process_that_fails_ends_all(data, tmp_path, rank, action, exit_code, message):
+    process = train_and_fail(data, tmp_path / 'result', rank, 5, action)
+    assert process.returncode == exit_code
+    assert message in process.stderr
+
+
+def test_training_resumes_with_another_number_of_processes(data, tmp_path):
+    stop = 'os.kill(os.getpid(), signal.SIGTERM)'
+    process = train_and_fail(data, tmp_path / 'stopped', 0, 17, stop)
+    assert process.returncode == 143
+    process = train_together(
+        4, data, tmp_path / 'stopped', CHANCE.replace('size 4', 'size 2'), '--resume'
+    )
+    assert process.returncode == 0, process.stderr
+    assert len(read_log(tmp_path / 'stopped')) == 3
+    process = train_together(4, data, tmp_path / 'stopped', CHANCE, '--resume')
+    assert process.returncode == 2
+    assert 'error: --batch-size 16' in process.stderr
+
+
+def test_an_error_of_all_processes_is_printed_once(data, tmp_path):
+    process = train_together(2, data, tmp_path / 'result', '-s none.h5')
+    assert process.returncode == 2
+    assert process.stderr.count('error: ') == 1
+    assert not (tmp_path / 'result').exists()
+
+
+# Prints what a process has in common with the others, by rank.
+SHARE = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+import lib
+import numpy
+from lib.processes import start_processes
+processes = start_processes('naive')
+numbers = list(range(7))
+assert processes.join([10 * n for n in processes.share_of(numbers)]) == [10 * n for n in numbers]
+assert sorted(sum(processes.gather(processes.share_of(numbers)), [])) == numbers
+assert processes.from_main(os.getpid) == processes.gather(os.getpid())[0]
+def fill(allocate):
+    array = allocate((3, 5), 'float32') if sys.argv[1] == 'allocated' else numpy.empty((3, 5), 'f')
+    array[...] = os.getpid()
+    return array, 'other'
+array, other = processes.share_array(fill)
+assert other == 'other' and (array == processes.gather(os.getpid())[0]).all()
+processes.gather(None)
+array[processes.rank] = processes.rank
+processes.gather(None)
+assert array[:processes.size, 0].tolist() == list(range(processes.size))
+"""
+
+
+@pytest.mark.parametrize('n', [1, 2, 3])
+@pytest.mark.parametrize('how', ['allocated', 'copied'])
+def test_processes_share_items_and_memory(n, how):
+    process = run_processes(n, '-c', SHARE, how)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ''
+
+
+def test_one_process_does_not_import_mpi(data, tmp_path):
+    code = (
+        'import sys\nimport lib\nimport train\n'
+        'assert train.train\n'
+        'try:\n    train.run_main(train.main)\n'
+        'finally:\n    print([name for name in sys.modules if "mpi" in name.split(".")[0]])\n'
+    )
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result'
+    process = run_python(code, *inputs, '--epoch', 1, *SIZES.split())
+    assert process.stdout.splitlines()[-1] == '[]', process.stderr
+
+
+def test_a_missing_mpi_is_named(data, tmp_path):
+    code = (
+        'import importlib.util\nimport lib\nfrom lib.processes import start_processes\n'
+        'importlib.util.find_spec = lambda name: None\nstart_processes("naive")\n'
+    )
+    assert 'communicator naive: needs mpi4py; make setup MPI=1' in run_python(code).stderr
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """A folder with a caffemodel, a data set of images, and one file that is no image."""
+    folder = tmp_path_factory.mktemp('images')
+    caffemodels.write_vgg19(folder / 'vgg19.caffemodel')
+    content = dataset(n_images=7)
+    (folder / 'dataset.json').write_text(json.dumps(content))
+    for number in range(7):
+        write_image(folder / f'{number}.jpg', seed=number)
+    (folder / '8.jpg').write_text('not an image')
+    return folder
+
+
+def test_evaluating_together_gives_what_one_process_gives(data, trained, tmp_path):
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-m', trained[0] / 'best.h5'
+    flags = '--beam-width', 1, 3, '--split', 'val'
+    one = run_script('evaluate.py', *inputs, *flags, '--json', tmp_path / 'one.json')
+    together = run_processes(
+        2,
+        'evaluate.py',
+        *inputs,
+        *flags,
+        '--json',
+        tmp_path / 'two.json',
+        '--communicator',
+        'naive',
+    )
+    assert together.returncode == 0, together.stderr
+    assert together.stdout == one.stdout
+    for suffix in '_beam1', '_beam3', '_scores':
+        names = (f'{name}{suffix}.json' for name in ('one', 'two'))
+        first, second = ((tmp_path / name).read_text() for name in names)
+        assert first == second
+
+
+@pytest.mark.parametrize('n', [2, 3])
+def test_captioning_together_gives_what_one_process_gives(images, tmp_path, n):
+    small_model(feature_size=12).save(tmp_path / 'model.h5')
+    inputs = images, '-m', tmp_path / 'model.h5', '-i', images / 'vgg19.caffemodel'
+    command = 'generate_caption.py', *inputs, '--max-length', 9, '--json'
+    one = run_script(*command, tmp_path / 'one.json')
+    together = run_processes(n, *command, tmp_path / 'all.json', '--communicator', 'naive')
+    assert together.returncode == one.returncode == 1
+    assert one.stderr.startswith('unreadable: ')
+    assert one.stderr in together.stderr
+    assert together.stdout == one.stdout
+    results, expected = (
+        json.loads((tmp_path / f'{name}.json').read_text()) for name in ('all', 'one')
+    )
+    assert len(results) == 7
+    for result, expected_result in zip(results, expected, strict=True):
+        assert result['image'] == expected_result['image']
+        for caption, other in zip(result['captions'], expected_result['captions'], strict=True):
+            assert caption['caption'] == other['caption']
+            assert caption['log_prob'] == pytest.approx(other['log_prob'], abs=1e-4)
+
+
+# Runs extract_features.py and kills it once one process has kept features of two images.
+EXTRACT_AND_DIE = """
+import os, signal, sys
+sys.path.insert(0, os.getcwd())
+import lib
+import extract_features
+from lib.features.partial_file import PartialFeatures
+put = PartialFeatures.put
+def put_and_die(*arguments):
+    put(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv.pop(1) == os.environ['OMPI_COMM_WORLD_RANK']:
+    PartialFeatures.put = put_and_die
+extract_features.IMAGES_AT_ONCE = 2
+extract_features.run_main(extract_features.main)
+"""
+
+
+@pytest.mark.parametrize('killed', [None, 0, 1])
+def test_extracting_together_gives_what_one_process_gives(images, tmp_path, killed):
+    command = (
+        *('-i', images / 'vgg19.caffemodel', '--dataset', images / 'dataset.json'),
+        *('--image-root', images, '-o'),
+    )
+    one = run_script('extract_features.py', *command, tmp_path / 'one.h5')
+    command = *command, tmp_path / 'all.h5', '--communicator', 'naive'
+    if killed is not None:
+        process = run_processes(2, '-c', EXTRACT_AND_DIE, killed, *command)
+        assert process.returncode == 137, process.stderr
+    together = run_processes(2, 'extract_features.py', *command)
+    assert together.returncode == one.returncode == 0, together.stderr
+    assert ('continuing after' in together.stderr) == (killed is not None)
+    assert together.stdout == one.stdout.replace('one.h5', 'all.h5')
+    features, expected = (load_features(tmp_path / f'{name}.h5') for name in ('all', 'one'))
+    numpy.testing.assert_allclose(features.array, expected.array, atol=1e-4)
+    assert features.source == expected.source
+    assert sorted(os.listdir(tmp_path)) == ['all.h5', 'one.h5']
