@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # 12 or 13 adds CuPy and its CUDA libraries to .venv: make CUDA=13 setup
 CUDA ?=
+# 1 adds mpi4py and Open MPI, for several processes: make MPI=1 setup
+MPI ?=
 GPU_RUN ?=
 TESTS ?= tests
 VENV = .venv
@@ -9,13 +11,15 @@ BIN = $(VENV)/bin
 REQUIREMENTS = requirements$(if $(CUDA),-cuda$(CUDA)).txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-gpu fuzz lint format setup clean
+.PHONY: help demo test test-gpu test-mpi fuzz lint format setup clean
 
 help:
-	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy'
+	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy,'
+	@echo '              MPI=1 Open MPI'
 	@echo 'make demo     train on drawn scenes and caption new ones, 4 minutes on two cores'
 	@echo 'make test     run the tests, 4 minutes on two cores'
 	@echo 'make test-gpu run the tests that compute on a GPU, on the first one'
+	@echo 'make test-mpi run the tests of several processes, which make test skips without MPI'
 	@echo 'make fuzz     run 20,000 hostile cases and kill 60 trainings, 15 minutes on two cores'
 	@echo 'make lint     check style and format'
 	@echo 'make format   sort imports and format the code'
@@ -33,6 +37,9 @@ test: setup $(VENV)/.requirements-dev.txt
 test-gpu: setup $(VENV)/.requirements-dev.txt
 	$(GPU_RUN) $(BIN)/python -m pytest -m gpu $(TESTS)
 
+test-mpi: setup $(VENV)/.requirements-mpi.txt $(VENV)/.requirements-dev.txt
+	$(BIN)/python -m pytest tests/test_distributed.py
+
 fuzz: setup $(VENV)/.requirements-dev.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
@@ -44,7 +51,7 @@ format: setup $(VENV)/.requirements-dev.txt
 	$(BIN)/python -m ruff check --select I --fix .
 	$(BIN)/python -m ruff format .
 
-setup: $(VENV)/.$(REQUIREMENTS)
+setup: $(VENV)/.$(REQUIREMENTS) $(if $(MPI),$(VENV)/.requirements-mpi.txt)
 
 clean:
 	rm -rf $(VENV) demo

@@ -169,7 +169,10 @@ def start_processes(communicator: str | None) -> Processes:
         import chainermn
         import chainermn.global_except_hook
 
-        _started = Processes(chainermn.create_communicator(communicator))
+        # First one that always works, so that the others may fail in an orderly way.
+        _started = Processes(chainermn.create_communicator('naive'))
+        if communicator != 'naive':
+            _started = Processes(chainermn.create_communicator(communicator))
     except (ImportError, RuntimeError) as error:
         raise InputError(f'{communicator}: cannot be used ({error})', 'communicator') from error
     if _started.size > 1:

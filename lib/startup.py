@@ -5,8 +5,9 @@ import signal
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Exit codes after signals, 128 and their number; a hangup counts as a termination.
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
+# Exit codes after signals, 128 and their number. A hangup counts as a termination, and so does
+# SIGUSR1, which batch systems and mpiexec pass on to all processes.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143, signal.SIGUSR1: 143}
 SCRIPTS = (
     'preprocess_vocab.py', 'extract_features.py', 'train.py', 'generate_caption.py', 'evaluate.py',
 )  # fmt: skip

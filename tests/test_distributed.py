@@ -3,13 +3,14 @@
 import json
 import os
 import signal
+import time
 
 import numpy
 import pytest
 
 from lib.features.feature_file import load_features
 from tests.helpers import caffemodels
-from tests.helpers.mpi import run_processes, why_no_mpi
+from tests.helpers.mpi import run_processes, start_processes, why_no_mpi
 from tests.helpers.samples import dataset, small_model, write_image
 from tests.helpers.scripts import run_python, run_script
 from tests.helpers.training import arrays_of, assert_same_training, read_log, train
@@ -285,3 +286,16 @@ def test_extracting_together_gives_what_one_process_gives(images, tmp_path, kill
     numpy.testing.assert_allclose(features.array, expected.array, atol=1e-4)
     assert features.source == expected.source
     assert sorted(os.listdir(tmp_path)) == ['all.h5', 'one.h5']
+
+
+def test_mpiexec_passes_on_the_signal_that_ends_training(data, tmp_path):
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result'
+    flags = *NETWORK.split(), '--epoch', 100_000
+    with start_processes(2, 'train.py', *inputs, *flags) as process:
+        while not (tmp_path / 'result' / 'log').exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGUSR1)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert stderr.count('saved') == 1

@@ -10,7 +10,7 @@ NOTICE = b'stopping after this iteration; press Ctrl-C again to stop immediately
 
 
 class Interruption:
-    """Notices Ctrl-C, SIGTERM or SIGHUP in a ``with`` statement.
+    """Notices Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 in a ``with`` statement.
 
     After that, Ctrl-C acts as usual. The others are ignored, since they may be sent twice: a hangup
     by the shell and by the kernel, a termination by a batch system.

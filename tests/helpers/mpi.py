@@ -18,28 +18,46 @@ def why_no_mpi():
     return None if MPIEXEC else 'no mpiexec'
 
 
-def run_processes(n, *arguments, timeout=120):
-    """Runs a script such as ``train.py``, or code, in n processes.
+def start_processes(n, *arguments):
+    """Starts a script such as ``train.py``, or code, in n processes.
 
     Args:
         n (int): Number of processes.
         arguments (tuple): The script and its arguments, or ``-c``, code and its arguments.
-        timeout (int): Seconds after which they are killed.
 
     Returns:
-        subprocess.CompletedProcess: The finished ``mpiexec``, with its output as text.
+        subprocess.Popen: The running ``mpiexec``.
     """
     script, *arguments = map(str, arguments)
     script = os.path.join(ROOT, script) if script.endswith('.py') else script
     # Open MPI refuses to run as root, and more processes than there are cores.
     allow = {'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'}
     one_thread = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(
+    return subprocess.Popen(
         [MPIEXEC, '--oversubscribe', '-n', str(n), sys.executable, script, *arguments],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors='replace',
         cwd=ROOT,
         env=os.environ | allow | one_thread,
-        timeout=timeout,
     )
+
+
+def run_processes(n, *arguments, timeout=120):
+    """Runs processes until they end.
+
+    Args:
+        n, arguments: See :func:`start_processes`.
+        timeout (int): Seconds after which they are killed.
+
+    Returns:
+        subprocess.CompletedProcess: The finished ``mpiexec``, with its output as text.
+    """
+    with start_processes(n, *arguments) as process:
+        try:
+            output = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, *output)
