@@ -1,6 +1,7 @@
 """Hostile cases for the scripts, on small data, and what must come of them."""
 
 import functools
+import itertools
 import os
 import random
 import re
@@ -170,6 +171,12 @@ def complaint_about(outcome, changed):
     return None
 
 
+def trains_for_long(command):
+    """Returns whether a command asks for more epochs than fit into the time limit."""
+    epochs = [value for flag, value in itertools.pairwise(command) if flag == '--epoch']
+    return any(epoch.isdecimal() and int(epoch) > 50 for epoch in epochs)
+
+
 def run_case(number, seed, original, folder):
     """Runs a case on a copy of a folder.
 
@@ -195,7 +202,7 @@ def run_case(number, seed, original, folder):
     names = before.keys() | after.keys()
     changed = {name for name in names if before.get(name) != after.get(name)}
     complaint = complaint_about(outcome, changed)
-    if complaint is None:
+    if complaint is None or (outcome.code == -signal.SIGALRM and trains_for_long(command)):
         return outcome.code, None
     return outcome.code, (
         f'case {number} of seed {seed}, {name} damaged, {command}: {complaint}\n'
