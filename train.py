@@ -220,9 +220,10 @@ def make_trainer(args, dataset, features, model, interruption, processes):
         )
     else:
         iterator = BatchIterator(train, batch_size, order_sampler=broadcast_order(processes))
-        is_mean = args.loss_reduction == 'mean'
-        weights = dataset.lengths + 1 if is_mean else numpy.ones_like(dataset.lengths)
-        updater = ParallelUpdater(iterator, optimizer, processes, weights, args.seed, **options)
+        updater = ParallelUpdater(
+            *(iterator, optimizer, processes, dataset.lengths, args.loss_reduction, args.seed),
+            **options,
+        )
     stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by, interruption)
     trainer = training.Trainer(updater, stop_trigger, args.output)
 

@@ -15,7 +15,7 @@ import time
 
 import numpy
 
-from benchmarks.workload import Workload
+from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths
 from lib.command_line import ArgumentParser, positive_int, run_main
 from lib.processes import start_processes
 from lib.training.optimizers import make_optimizer
@@ -36,6 +36,11 @@ def parse_args():
     parser.add_argument(
         '--steps', type=positive_int, default=6, metavar='N', help='iterations of a measurement'
     )
+    parser.add_argument(
+        '--unsorted',
+        action='store_true',
+        help='divide batches as they are, not sorted by the lengths of captions, as train.py does',
+    )
     parser.add_argument('--measure', action='store_true', help='measure, in these processes')
     return parser.parse_args()
 
@@ -48,7 +53,7 @@ def main():
     rates, shares = {}, {}
     for _ in range(args.rounds):
         for setting in SETTINGS:
-            rate, share, n_bytes = run(*setting, args.steps)
+            rate, share, n_bytes = run(*setting, args.steps, args.unsorted)
             rates.setdefault(setting, []).append(rate)
             shares.setdefault(setting, []).append(share)
     print(f'{"processes":>9}{"threads":>9}{"tokens/s":>10}{"speed-up":>10}{"exchange":>10}')
@@ -63,7 +68,7 @@ def main():
     print(f'gradients that each process sends in a step: {n_bytes / 1e6:.1f} MB')
 
 
-def run(n_processes, n_threads, n_steps):
+def run(n_processes, n_threads, n_steps, is_unsorted):
     """Measures a setting in new processes.
 
     Returns:
@@ -75,7 +80,7 @@ def run(n_processes, n_threads, n_steps):
     command = [MPIEXEC, '--bind-to', 'none', '--oversubscribe', '-n', str(n_processes)]
     command += [sys.executable, '-m', 'benchmarks.distributed', '--steps', str(n_steps)]
     process = subprocess.run(
-        [*command, '--measure'],
+        [*command, '--measure', *(['--unsorted'] if is_unsorted else [])],
         cwd=ROOT,
         env=os.environ | threads | allow,
         stdout=subprocess.PIPE,
@@ -89,9 +94,13 @@ def measure(args):
     """Prints what :func:`run` returns, as JSON."""
     processes = start_processes('naive')
     workload = Workload(BATCH_SIZE // processes.size)
-    rng = numpy.random.RandomState(processes.rank)
-    batches = [workload.batch(rng) for _ in range(args.steps)]
-    network = ShowAndTell(4096, workload.vocabulary_size, workload.size, workload.size)
+    whole_rng, rng = numpy.random.RandomState(0), numpy.random.RandomState(processes.rank)
+    batches = []
+    for _ in range(args.steps):
+        lengths = caption_lengths(whole_rng, BATCH_SIZE)
+        lengths = lengths if args.unsorted else numpy.sort(lengths)
+        batches.append(workload.batch(rng, processes.share_of(lengths)))
+    network = ShowAndTell(FEATURE_SIZE, workload.vocabulary_size, workload.size, workload.size)
     communicator = processes.communicator if processes.size > 1 else None
     optimizer = make_optimizer(network, 'adam', 0.001, communicator=communicator)
     exchange_time = measure_exchange(communicator)

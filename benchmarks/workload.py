@@ -22,9 +22,13 @@ class Workload(NamedTuple):
     vocabulary_size: int = 8791
     size: int = 512
 
-    def batch(self, rng):
-        """Returns random features, inputs, targets and batch sizes for the model's loss."""
-        lengths = numpy.sort(caption_lengths(rng, self.batch_size))[::-1] + 1
+    def batch(self, rng, lengths=None):
+        """Returns random features, inputs, targets and batch sizes for the model's loss.
+
+        The lengths of the captions are random, too, unless they are given.
+        """
+        lengths = caption_lengths(rng, self.batch_size) if lengths is None else lengths
+        lengths = numpy.sort(lengths)[::-1] + 1
         batch_sizes = [int((lengths > step).sum()) for step in range(lengths[0])]
         inputs, targets = (
             random_tokens(rng, sum(batch_sizes), self.vocabulary_size) for _ in range(2)

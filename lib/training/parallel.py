@@ -25,21 +25,25 @@ class ParallelUpdater(training.updaters.StandardUpdater):
         iterator (lib.training.divergence.BatchIterator): Gives all processes the same batches.
         optimizer (chainermn.optimizers._MultiNodeOptimizer): Set up for the network.
         processes (lib.processes.Processes): The processes.
-        weights (array): What each caption contributes to the denominator of the mean loss,
-            (captions,): 1, or its number of targets.
+        lengths (array): The number of tokens of each caption, (captions,).
+        loss_reduction (str): See :class:`models.show_and_tell.ShowAndTell`.
         seed (int): Seed of the random numbers that other processes than the main one draw. They
             depend on the iteration alone, so that snapshots need not contain them.
         options: See ``StandardUpdater``.
     """
 
-    def __init__(self, iterator, optimizer, processes, weights, seed, **options):
+    def __init__(self, iterator, optimizer, processes, lengths, loss_reduction, seed, **options):
         super().__init__(iterator, optimizer, **options)
-        self._processes, self._weights, self._seed = processes, weights, seed
+        self._processes, self._lengths, self._seed = processes, lengths, seed
+        # What each caption adds to the denominator of the mean loss: its targets, or 1.
+        is_mean = loss_reduction == 'mean'
+        self._weights = lengths + 1 if is_mean else numpy.ones_like(lengths)
 
     def update_core(self):
         iterator, optimizer = self.get_iterator('main'), self.get_optimizer('main')
         batch, processes = numpy.asarray(iterator.next()), self._processes
-        share = processes.share_of(batch)
+        # Sorted, so that all have captions of nearly the same lengths and none waits for another.
+        share = processes.share_of(batch[numpy.argsort(self._lengths[batch], kind='stable')])
         iterator.batch = share.tolist()
         factor = processes.size * self._weights[share].sum() / self._weights[batch].sum()
         if not processes.is_main:
