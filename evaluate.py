@@ -31,7 +31,7 @@ from lib.features.gpu_memory import send_features
 from lib.features.shared_features import load_shared_features
 from lib.files import is_special_file, join_below, replace_together, write_json
 from lib.output_checks import check_not_overwritten, check_outputs
-from lib.processes import start_processes
+from lib.processes import connect_processes
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
@@ -84,7 +84,7 @@ def main():
     args = parse_args()
     if args.json and len(args.beam_width) > 1 and is_special_file(args.json):
         raise InputError(f'--json {args.json}: several beam widths need several files')
-    processes = start_processes(args.communicator)
+    processes = connect_processes(args.communicator)
     if processes.is_main:
         check_outputs(outputs_of(args), [*args.model, args.captions, args.features])
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
@@ -106,29 +106,30 @@ def main():
     device_features = send_features(features.array, device)
     evaluator = Evaluator(ensemble, dataset, args.split, device_features, processes)
     del features  # on a GPU, the only copy is there now
+    if device.xp is not numpy:
+        processes.free_arrays()
     print_loss(args.split, evaluator)
-    if not processes.is_main:
-        for options in all_options:
-            set_seed(args.seed + processes.rank)
-            evaluator.evaluate(options)
-        return
     with replace_together():
-        if args.average_weights:
+        if args.average_weights and processes.is_main:
             ensemble.models[0].save(args.average_weights)
-        evaluate(args, all_options, dataset, evaluator)
+        evaluate(args, all_options, dataset, evaluator, processes.rank)
 
 
-def evaluate(args, all_options, dataset, evaluator):
+def evaluate(args, all_options, dataset, evaluator, rank):
     """Prints a row of scores for each beam width, and writes what the flags ask for."""
     all_scores = []
     for options in all_options:
-        set_seed(args.seed)
+        set_seed(args.seed, rank)
         evaluation = evaluator.evaluate(options)
+        if evaluation is None:  # only the main process has one
+            continue
         all_scores.append({'beam_width': options.beam_width, **evaluation.scores})
         print_row(all_scores[-1], with_header=len(all_scores) == 1)
         if args.json:
             path = results_path(args, options.beam_width)
             write_results(path, dataset, evaluator.images, evaluation)
+    if not all_scores:
+        return
     print_remarks(dataset, all_scores[-1])
     if args.json and not is_special_file(args.json):
         write_json(scores_path(args), all_scores)

@@ -4,6 +4,7 @@ import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 
 # isort: split
 import contextlib
+import glob
 import os
 import sys
 
@@ -28,7 +29,7 @@ from lib.features.partial_file import PartialFeatures, partial_path
 from lib.files import is_special_file, join_below
 from lib.fingerprint import fingerprint
 from lib.output_checks import check_outputs
-from lib.processes import start_processes
+from lib.processes import connect_processes
 
 IMAGES_AT_ONCE = 32
 # Features take a row for each number up to the largest imgid.
@@ -71,7 +72,7 @@ def main():
         raise InputError(f'--output {args.output}: is not a regular file')
     images = read_dataset(args.dataset)
     paths = [join_below(args.image_root, image.filename) for image in images]
-    processes = start_processes(args.communicator)
+    processes = connect_processes(args.communicator)
     if processes.is_main:
         inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *paths]
         partial_paths = [partial_path(args.output, rank) for rank in range(processes.size)]
@@ -94,18 +95,20 @@ def main():
     }
     with PartialFeatures(args.output, len(paths), settings, processes.rank) as partial:
         extract(args.output, extractor, partial, paths, n_rows, processes)
-    n_extracted = sum(processes.gather(int(partial.done.sum())))
-    if not n_extracted:
-        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-    if processes.is_main:
-        array = collect(args.output, settings, imgids, n_rows, processes.size)
-        save_features(args.output, Features(array, extractor.source))
-        report(args.output, array.shape[1], n_extracted, len(paths))
-        if n_extracted == len(paths):
-            for rank in range(processes.size):
-                with contextlib.suppress(FileNotFoundError):  # it had no images to extract
-                    os.remove(partial_path(args.output, rank))
-    processes.gather(None)  # an exit code other than 0 ends all processes
+        if processes.is_main:
+            # The others have closed their files.
+            n_extracted = sum(processes.all_gather(int(partial.done.sum())))
+            if not n_extracted:
+                raise InputError(f'--image-root {args.image_root}: none of the images can be read')
+            others = range(1, processes.size)
+            array = collect(args.output, settings, partial, others, imgids, n_rows)
+            save_features(args.output, Features(array, extractor.source))
+            report(args.output, array.shape[1], n_extracted, len(paths))
+            if n_extracted == len(paths):
+                remove_partial_files(args.output, processes.size)
+    if not processes.is_main:
+        n_extracted = sum(processes.all_gather(int(partial.done.sum())))
+    processes.wait_for_all()  # an exit code other than 0 ends all processes
     return 0 if n_extracted == len(paths) else 1
 
 
@@ -128,15 +131,26 @@ def check_density(dataset, n_images, n_rows):
 
 
 def check_partial_files(output, n_processes):
-    """Checks that no other process than those of now has left features."""
-    path = partial_path(output, n_processes)
-    if os.path.exists(path):
-        raise InputError(f'{path}: was left by another process; run as many processes as then')
+    """Checks that only as many processes as there are now have left features."""
+    paths = glob.glob(f'{glob.escape(output)}.*.partial')
+    ranks = [path.removeprefix(f'{output}.').removesuffix('.partial') for path in paths]
+    n_before = max((int(rank) + 1 for rank in ranks if rank.isdecimal()), default=0)
+    if n_before > n_processes:
+        raise InputError(
+            f'{partial_path(output, n_before - 1)}: was left by one of {n_before} processes; run '
+            'as many, or delete it'
+        )
+
+
+def remove_partial_files(output, n_processes):
+    for rank in range(n_processes):
+        with contextlib.suppress(FileNotFoundError):  # it had no images to extract
+            os.remove(partial_path(output, rank))
 
 
 def extract(output, extractor, partial, paths, n_rows, processes):
     """Extracts this process's share of the features that an interrupted run has not."""
-    is_done = numpy.any(processes.gather(partial.done), axis=0)
+    is_done = numpy.any(processes.all_gather(partial.done), axis=0)
     missing = processes.share_of(numpy.flatnonzero(~is_done))
     n_done = int(is_done.sum())
     if n_done and processes.is_main:
@@ -153,11 +167,15 @@ def extract(output, extractor, partial, paths, n_rows, processes):
             progress.update(len(indices))
 
 
-def collect(output, settings, imgids, n_rows, n_processes):
+def collect(output, settings, own, others, imgids, n_rows):
     """Returns the features that all processes have kept; NaN where there are none."""
     array = None
-    for rank in range(n_processes):
-        with PartialFeatures(output, len(imgids), settings, rank) as partial:
+    with contextlib.ExitStack() as stack:
+        partials = [own] + [
+            stack.enter_context(PartialFeatures(output, len(imgids), settings, rank))
+            for rank in others
+        ]
+        for partial in partials:
             if partial.size is not None:
                 if array is None:
                     array = numpy.full((n_rows, partial.size), numpy.nan, 'float32')

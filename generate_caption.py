@@ -30,7 +30,7 @@ from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.images import find_images
 from lib.files import replace_together, write_json_list
 from lib.output_checks import check_outputs
-from lib.processes import start_processes
+from lib.processes import connect_processes
 
 
 def parse_args():
@@ -80,29 +80,27 @@ def main():
             'no images given; name images, folders or a --list, before -m, which takes every path '
             'after it'
         )
-    paths = find_images(args.images, args.list)
-    processes = start_processes(args.communicator)
+    processes = connect_processes(args.communicator)
+    paths = processes.compute_on_main(find_images, args.images, args.list)
     if processes.is_main:
         outputs = [path for path in (args.json, args.html) if path]
         check_outputs(outputs, [*args.model, args.cnn, *args.list, *paths])
     captioner = Captioner.load(
         args.model, args.cnn, processes.local_gpu(args.gpu), args.tf32, **extraction_options(args)
     )
-    set_seed(args.seed + processes.rank)
-    if processes.size == 1:
-        return write_captions(
-            args, paths, captioner.caption_images(paths, options, print_unreadable)
-        )
+    set_seed(args.seed, processes.rank)
     results = caption_together(processes, captioner, paths, options)
     return write_captions(args, paths, results) if processes.is_main else 0
 
 
 def caption_together(processes, captioner, paths, options):
-    """Lets each process caption a share of the images; yields all, as Captioner does."""
+    """Returns what :meth:`Captioner.caption_images` does, of which each process does a share."""
+    if processes.size == 1:
+        return captioner.caption_images(paths, options, print_unreadable)
     errors, share = [], processes.share_of(paths)
     captions_of = dict(captioner.caption_images(share, options, errors.append))
-    all_captions = processes.join([captions_of.get(path) for path in share])
-    for error in itertools.chain(*processes.gather(errors)):
+    all_captions = processes.merge_shares([captions_of.get(path) for path in share])
+    for error in itertools.chain(*processes.all_gather(errors)):
         if processes.is_main:
             print_unreadable(error)
     return [(path, captions) for path, captions in zip(paths, all_captions) if captions is not None]
@@ -135,8 +133,7 @@ def write_captions(args, paths, results):
             tqdm.tqdm.write('\n'.join(lines))
             sys.stdout.flush()
             if args.json:
-                results = [caption.to_json() for caption in captions]
-                write_result({'image': path, 'captions': results})
+                write_result({'image': path, 'captions': [c.to_json() for c in captions]})
             if args.html:
                 cards.append(Card(os.path.basename(path), path, captions))
             n_captioned += 1

@@ -29,11 +29,11 @@ from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, send_featu
 from lib.features.shared_features import load_shared_features
 from lib.fingerprint import fingerprint
 from lib.memory import check_memory
-from lib.processes import start_processes
+from lib.processes import connect_processes
 from lib.trained_model import TrainedModel
 from lib.training import flags
 from lib.training.best_epoch import CRITERIA, SaveBest, ScoreCaptions, StopTrigger, best_index
-from lib.training.divergence import BatchIterator, CheckLoss
+from lib.training.divergence import CheckLoss
 from lib.training.epoch_log import EpochLog, add_perplexity
 from lib.training.interruption import Interruption
 from lib.training.optimizers import OPTIMIZERS
@@ -44,7 +44,7 @@ from lib.training.output_folder import (
     lock_folder,
     remove_leftover_results,
 )
-from lib.training.parallel import ParallelEvaluator, ParallelUpdater, broadcast_order
+from lib.training.parallel import ParallelEvaluator, make_updater
 from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar
 from lib.training.run_record import record_run
 from lib.training.schedules import ScheduledSampling
@@ -73,7 +73,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    processes = start_processes(args.communicator)
+    processes = connect_processes(args.communicator)
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     if not processes.is_main:
         return train(args, device, processes)
@@ -91,14 +91,14 @@ def train(args, device, processes):
             raise InputError(f'{args.captions}: has no captions in the split "{split}"')
     feature_type = 'float16' if args.float16_features else 'float32'
     features = load_shared_features(args.features, device, feature_type, processes)
-    processes.from_main(features.check_images, dataset.imgid)
+    processes.compute_on_main(features.check_images, dataset.imgid)
 
     set_seed(args.seed)
-    model = make_model(args, dataset, features, device)
+    model = make_model(args, dataset, features, device, processes)
     model.network.to_device(device)
     data = {
         'captions': dataset.fingerprint(),
-        'features': processes.from_main(fingerprint, features.array),
+        'features': processes.compute_on_main(fingerprint, features.array),
     }
     if args.model is not None:
         data['model'] = model.fingerprint()
@@ -113,6 +113,8 @@ def train(args, device, processes):
     }
     device_features = send_features(features.array, device, feature_type)
     del features  # on a GPU, the only copy is there now
+    if device.xp is not numpy:
+        processes.free_arrays()
     if processes.is_main:
         remove_leftover_results(args.output)
     with Interruption(processes) as interruption:
@@ -141,7 +143,7 @@ def check_snapshot(args, snapshot):
         raise InputError(f'--resume: there is no {snapshot}')
 
 
-def make_model(args, dataset, features, device):
+def make_model(args, dataset, features, device, processes):
     """Returns a new model, or the one to start from, with the settings of the flags."""
     feature_size = features.array.shape[1]
     if args.model is None:
@@ -152,7 +154,7 @@ def make_model(args, dataset, features, device):
             'hidden_size': args.hidden or 512,
             'n_layers': args.layers or 1,
         }
-        check_size(args, sizes, dataset, device)
+        check_size(args, sizes, dataset, device, processes.local_size)
         network = ShowAndTell(**sizes, dropout=args.dropout)
         model = TrainedModel(network, dataset.vocabulary, features.source)
     else:
@@ -169,7 +171,7 @@ def make_model(args, dataset, features, device):
     return model
 
 
-def check_size(args, sizes, dataset, device):
+def check_size(args, sizes, dataset, device, n_processes):
     """Checks that a network can be trained in memory, before any is allocated for it."""
     if device.xp is not numpy:
         return  # CuPy says so itself, and nothing else is harmed
@@ -180,7 +182,7 @@ def check_size(args, sizes, dataset, device):
     n_arrays = 2 + OPTIMIZERS[args.optimizer].n_states  # values, gradients, states
     n_values = n_arrays * count_values(**sizes) + int(n_tokens * n_kept)
     check_memory(
-        n_values * numpy.dtype('float32').itemsize,
+        n_processes * n_values * numpy.dtype('float32').itemsize,
         f'training with --hidden {sizes["hidden_size"]}, --embed {sizes["embed_size"]}, --layers '
         f'{sizes["n_layers"]} and --batch-size {args.batch_size}',
     )
@@ -214,16 +216,7 @@ def make_trainer(args, dataset, features, model, interruption, processes):
     batch_size = min(args.batch_size * processes.size, len(train))
     optimizer = flags.optimizer_from_flags(args, model.network, processes)
     options = {'converter': converter, 'device': device}
-    if processes.size == 1:
-        updater = training.updaters.StandardUpdater(
-            BatchIterator(train, batch_size), optimizer, **options
-        )
-    else:
-        iterator = BatchIterator(train, batch_size, order_sampler=broadcast_order(processes))
-        updater = ParallelUpdater(
-            *(iterator, optimizer, processes, dataset.lengths, args.loss_reduction, args.seed),
-            **options,
-        )
+    updater = make_updater(train, batch_size, optimizer, processes, dataset, args.seed, **options)
     stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by, interruption)
     trainer = training.Trainer(updater, stop_trigger, args.output)
 
@@ -240,12 +233,12 @@ def make_trainer(args, dataset, features, model, interruption, processes):
     if args.scheduled_sampling:
         trainer.extend(ScheduledSampling(model.network, args.scheduled_sampling, args.epoch))
     trainer.extend(CheckLoss(dataset))
-    trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // batch_size)))
     trainer.extend(EpochLog(add_perplexity, model.run, CRITERIA[args.select_by][0], processes))
     if args.select_by == 'CIDEr':
         trainer.extend(ScoreCaptions(model, dataset, features, processes))
     if not processes.is_main:
         return trainer
+    trainer.extend(ProgressBar(iterations_per_epoch=-(-len(train) // batch_size)))
     add_reports(trainer, args.select_by, dataset, features, model)
     trainer.extend(SaveBest(model, args.select_by))
     trainer.extend(
@@ -273,7 +266,7 @@ def save_interrupted(trainer, snapshot, processes):
     if updater.iteration:
         trainer.get_extension('Snapshot')(trainer)
         # An exit code ends the other processes, so none leaves before the snapshot is complete.
-        processes.gather(None)
+        processes.wait_for_all()
         if not processes.is_main:
             return
         print_line(

@@ -17,7 +17,7 @@ import numpy
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths
 from lib.command_line import ArgumentParser, positive_int, run_main
-from lib.processes import start_processes
+from lib.processes import connect_processes
 from lib.training.optimizers import make_optimizer
 from models.show_and_tell import ShowAndTell
 from tests.helpers.mpi import MPIEXEC
@@ -92,7 +92,7 @@ def run(n_processes, n_threads, n_steps, is_unsorted):
 
 def measure(args):
     """Prints what :func:`run` returns, as JSON."""
-    processes = start_processes('naive')
+    processes = connect_processes('naive')
     workload = Workload(BATCH_SIZE // processes.size)
     whole_rng, rng = numpy.random.RandomState(0), numpy.random.RandomState(processes.rank)
     batches = []
@@ -105,13 +105,13 @@ def measure(args):
     optimizer = make_optimizer(network, 'adam', 0.001, communicator=communicator)
     exchange_time = measure_exchange(communicator)
     optimizer.update(network, *batches[0])
-    processes.gather(None)
+    processes.wait_for_all()
     exchange_time.clear()
     start = time.perf_counter()
     for batch in batches:
         optimizer.update(network, *batch)
-    seconds = max(processes.gather(time.perf_counter() - start))
-    n_tokens = sum(processes.gather(sum(len(targets) for _, _, targets, _ in batches)))
+    seconds = max(processes.all_gather(time.perf_counter() - start))
+    n_tokens = sum(processes.all_gather(sum(len(targets) for _, _, targets, _ in batches)))
     n_bytes = sum(param.array.nbytes for param in network.params())
     print(json.dumps([n_tokens / seconds, sum(exchange_time) / seconds, n_bytes]))
 

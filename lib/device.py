@@ -48,6 +48,11 @@ def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
     return device
 
 
-def set_seed(seed: int):
-    """Seeds NumPy's random numbers, from which those on a GPU follow."""
-    numpy.random.seed(seed)
+def set_seed(seed: int, *numbers: int):
+    """Seeds NumPy's random numbers, from which those on a GPU follow.
+
+    Args:
+        seed (int): The seed.
+        numbers (int): Such as a process and an iteration, which have random numbers of their own.
+    """
+    numpy.random.seed([seed, *numbers] if any(numbers) else seed)

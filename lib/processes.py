@@ -16,6 +16,8 @@ COMMUNICATORS = 'naive', 'flat', 'pure_nccl'
 # Seconds for which another process waits before it reports an error, so that the main process may
 # report the same one first.
 ERROR_DELAY = 2
+# Where the number of a process stands before it is connected with the others.
+RANK_VARIABLES = 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'
 
 
 class Processes:
@@ -32,14 +34,16 @@ class Processes:
         rank (int): Number of this process.
         size (int): Number of processes.
         local_rank (int): Number of this process among those on its machine.
+        local_size (int): Number of processes on its machine.
     """
 
     def __init__(self, communicator=None):
         self.communicator = communicator
-        self.rank, self.size, self.local_rank = 0, 1, 0
+        self._windows = []
+        self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
         if communicator is not None:
             self.rank, self.size = communicator.rank, communicator.size
-            self.local_rank = communicator.intra_rank
+            self.local_rank, self.local_size = communicator.intra_rank, communicator.intra_size
 
     @property
     def is_main(self):
@@ -54,26 +58,41 @@ class Processes:
         """Returns what this process takes of a list or an array: every ``size``-th item."""
         return items[self.rank :: self.size]
 
-    def gather(self, value):
+    def wait_for_all(self):
+        """Returns when all processes have called it."""
+        self.all_gather(None)
+
+    def all_gather(self, value):
         """Exchanges the value that each process has; returns a list of them."""
         return [value] if self.size == 1 else self.communicator.mpi_comm.allgather(value)
 
-    def join(self, share):
+    def merge_shares(self, share):
         """Exchanges the results for the shares of :meth:`share_of`.
 
         Returns:
             list: The results for all items, in their order.
         """
-        shares = self.gather(share)
+        shares = self.all_gather(share)
         results = [None] * sum(map(len, shares))
         for rank, items in enumerate(shares):
             results[rank :: self.size] = items
         return results
 
-    def from_main(self, compute, *arguments):
+    def compute_on_main(self, compute, *arguments):
         """Exchanges what a function returns, which only the main process calls."""
         value = compute(*arguments) if self.is_main else None
         return value if self.size == 1 else self.communicator.mpi_comm.bcast(value)
+
+    def mean(self, observation):
+        """Exchanges observations.
+
+        Args:
+            observation (dict): From names to pairs of a float and its weight.
+
+        Returns:
+            dict: From names to the weighted means over all processes.
+        """
+        return weighted_means(self.all_gather(observation))
 
     def share_array(self, allocate_and_fill):
         """Returns an array that the processes on a machine have in common.
@@ -85,6 +104,9 @@ class Processes:
 
         Returns:
             tuple: The array, NumPy, and what else ``allocate_and_fill`` returned.
+
+        Raises:
+            InputError: If there is too little shared memory.
         """
         if self.size == 1:
             return allocate_and_fill(numpy.empty)
@@ -95,7 +117,7 @@ class Processes:
 
         def allocate(shape, dtype):
             machine.bcast((shape, dtype))
-            allocated.append(_shared_array(machine, shape, dtype))
+            allocated.append(self._shared_array(machine, shape, dtype))
             return allocated[0]
 
         if machine.rank == 0:
@@ -104,20 +126,34 @@ class Processes:
                 allocate(array.shape, array.dtype)[...] = array
             machine.bcast(other)
         else:
-            allocated.append(_shared_array(machine, *machine.bcast(None)))
+            allocated.append(self._shared_array(machine, *machine.bcast(None)))
             other = machine.bcast(None)
         machine.Barrier()
         return allocated[0], other
 
+    def _shared_array(self, machine, shape, dtype):
+        from mpi4py import MPI
 
-def _shared_array(machine, shape, dtype):
-    from mpi4py import MPI
+        dtype = numpy.dtype(dtype)
+        n_bytes = int(numpy.prod(shape)) * dtype.itemsize
+        try:
+            self._windows.append(
+                MPI.Win.Allocate_shared(
+                    n_bytes if machine.rank == 0 else 0, dtype.itemsize, comm=machine
+                )
+            )
+        except MPI.Exception as error:
+            raise InputError(
+                f'{n_bytes / 2**30:.1f} GiB of features exceed the shared memory; enlarge /dev/shm'
+            ) from error
+        buffer, _ = self._windows[-1].Shared_query(0)
+        return numpy.frombuffer(buffer, dtype).reshape(shape)
 
-    dtype = numpy.dtype(dtype)
-    n_bytes = int(numpy.prod(shape)) * dtype.itemsize if machine.rank == 0 else 0
-    window = MPI.Win.Allocate_shared(n_bytes, dtype.itemsize, comm=machine)
-    buffer, _ = window.Shared_query(0)
-    return numpy.frombuffer(buffer, dtype).reshape(shape)
+    def free_arrays(self):
+        """Frees the arrays of :meth:`share_array`, which nobody may use any more."""
+        for window in self._windows:
+            window.Free()
+        self._windows.clear()
 
 
 def weighted_means(observations):
@@ -144,10 +180,10 @@ def weighted_mean(values, weights) -> float:
 
 
 # The processes of this program, which end together.
-_started = Processes()
+_connected = Processes()
 
 
-def start_processes(communicator: str | None) -> Processes:
+def connect_processes(communicator: str | None) -> Processes:
     """Connects this process with the others that ``mpiexec`` has started.
 
     From now on only the main process prints to standard output.
@@ -158,9 +194,9 @@ def start_processes(communicator: str | None) -> Processes:
     Raises:
         InputError: If mpi4py, MPI or, for ``pure_nccl``, NCCL is not installed.
     """
-    global _started
+    global _connected
     if communicator is None:
-        return _started
+        return _connected
     if importlib.util.find_spec('mpi4py') is None:
         raise InputError(f'{communicator}: needs mpi4py; make setup MPI=1', 'communicator')
     # Only memory on the same machine is shared, and UCX prints an error when asked for that.
@@ -170,28 +206,29 @@ def start_processes(communicator: str | None) -> Processes:
         import chainermn.global_except_hook
 
         # First one that always works, so that the others may fail in an orderly way.
-        _started = Processes(chainermn.create_communicator('naive'))
+        _connected = Processes(chainermn.create_communicator('naive'))
         if communicator != 'naive':
-            _started = Processes(chainermn.create_communicator(communicator))
+            _connected = Processes(chainermn.create_communicator(communicator))
     except (ImportError, RuntimeError) as error:
         raise InputError(f'{communicator}: cannot be used ({error})', 'communicator') from error
-    if _started.size > 1:
+    if _connected.size > 1:
         chainermn.global_except_hook.add_hook()
-    if not _started.is_main:
+    if not _connected.is_main:
         sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
         warnings.filterwarnings('ignore', category=InputWarning)
-    return _started
+    return _connected
 
 
 def wait_before_error():
     """Gives the main process the time to report an error that all processes have."""
-    if not _started.is_main:
+    ranks = (os.environ.get(name, '0') for name in RANK_VARIABLES)
+    if not _connected.is_main or any(rank not in ('', '0') for rank in ranks):
         time.sleep(ERROR_DELAY)
 
 
 def end_all(exit_code):
     """Ends all processes of the program, some of which may wait for this one."""
-    if _started.size > 1:
+    if _connected.size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        _started.communicator.mpi_comm.Abort(exit_code)
+        _connected.communicator.mpi_comm.Abort(exit_code)

@@ -71,20 +71,21 @@ sys.path.insert(0, os.getcwd())
 import lib
 import train
 from lib.errors import InputError
+from lib.training.parallel import ParallelUpdater
 rank, iteration, action = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1)
-update = train.ParallelUpdater.update
+update = ParallelUpdater.update
 def update_and_fail(self):
     update(self)
     if self.iteration == iteration and self._processes.rank == rank:
         exec(action)
-train.ParallelUpdater.update = update_and_fail
+ParallelUpdater.update = update_and_fail
 train.run_main(train.main)
 """
 CHANCE = '--dropout 0.3 --scheduled-sampling 0.2 --epoch 3 --batch-size 4'
 
 
-def train_and_fail(data, output, rank, iteration, action, n=2):
-    flags = f'{NETWORK} {CHANCE}'.split()
+def train_and_fail(data, output, rank, iteration, action, n=2, flags=CHANCE, batch_size=4):
+    flags = f'{NETWORK} {flags} --batch-size {batch_size}'.split()
     inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output, *flags
     return run_processes(n, '-c', TRAIN_AND_FAIL, rank, iteration, action, *inputs)
 
@@ -109,7 +110,7 @@ def test_a_signal_to_one_process_saves_what_all_resume_bit_for_bit(data, tmp_pat
         ('raise InputError("x: is wrong")', 2, 'error: x: is wrong\n'),
         ('raise RuntimeError("a bug")', 1, 'RuntimeError: a bug\n'),
         ('raise MemoryError("all gone")', 2, 'error: not enough memory'),
-        ('os.kill(os.getpid(), signal.SIGKILL)', 137, ''),
+        ('os.kill(os.getpid(), signal.SIGKILL)', 137, 'signal 9'),
     ],
 )
 def test_a_process_that_fails_ends_all(data, tmp_path, rank, action, exit_code, message):
@@ -118,18 +119,51 @@ def test_a_process_that_fails_ends_all(data, tmp_path, rank, action, exit_code, 
     assert message in process.stderr
 
 
-def test_training_resumes_with_another_number_of_processes(data, tmp_path):
+@pytest.mark.parametrize('n', [1, 4])
+def test_training_resumes_with_another_number_of_processes(data, tmp_path, n):
+    flags = '--dropout 0 --epoch 3'
     stop = 'os.kill(os.getpid(), signal.SIGTERM)'
-    process = train_and_fail(data, tmp_path / 'stopped', 0, 17, stop)
+    process = train_and_fail(data, tmp_path / 'stopped', 0, 17, stop, flags=flags, batch_size=6)
     assert process.returncode == 143
     process = train_together(
-        4, data, tmp_path / 'stopped', CHANCE.replace('size 4', 'size 2'), '--resume'
+        n, data, tmp_path / 'stopped', flags, f'--batch-size {12 // n} --resume'
     )
     assert process.returncode == 0, process.stderr
-    assert len(read_log(tmp_path / 'stopped')) == 3
-    process = train_together(4, data, tmp_path / 'stopped', CHANCE, '--resume')
+    train(data, tmp_path / 'one', flags, '--batch-size 12', small=SIZES)
+    assert_nearly_the_same_training(tmp_path / 'stopped', tmp_path / 'one', 'epoch_003.h5')
+    process = train_together(n, data, tmp_path / 'stopped', flags, '--batch-size 5', '--resume')
     assert process.returncode == 2
-    assert 'error: --batch-size 16' in process.stderr
+    assert f'error: --batch-size {5 * n} in all processes' in process.stderr
+
+
+def test_a_signal_while_processes_exchange_signals_is_not_lost(data, tmp_path):
+    """Process 0 waits for process 1 when it gets the signal."""
+    code = TRAIN_AND_FAIL.replace(
+        'train.run_main(train.main)',
+        """
+from lib.training.interruption import Interruption
+agree = Interruption.agree_to_stop
+iteration = 0
+def agree_late(self):
+    global iteration
+    iteration += 1
+    if iteration == 5 and self._processes.rank == 1:
+        import time
+        time.sleep(1)
+    if iteration == 5 and self._processes.rank == 0:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        signal.signal(signal.SIGALRM, self._notice_alarm)
+    return agree(self)
+Interruption._notice_alarm = lambda self, number, frame: self._notice(signal.SIGTERM, frame)
+Interruption.agree_to_stop = agree_late
+train.run_main(train.main)
+""",
+    )
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result'
+    flags = *NETWORK.split(), '--epoch', 1000, '--batch-size', 4
+    process = run_processes(2, '-c', code, -1, 0, '', *inputs, *flags)
+    assert process.returncode == 143
+    assert 'stopped after iteration 5,' in process.stderr or 'after iteration 6,' in process.stderr
 
 
 def test_an_error_of_all_processes_is_printed_once(data, tmp_path):
@@ -145,21 +179,22 @@ import os, sys
 sys.path.insert(0, os.getcwd())
 import lib
 import numpy
-from lib.processes import start_processes
-processes = start_processes('naive')
+from lib.processes import connect_processes
+processes = connect_processes('naive')
 numbers = list(range(7))
-assert processes.join([10 * n for n in processes.share_of(numbers)]) == [10 * n for n in numbers]
-assert sorted(sum(processes.gather(processes.share_of(numbers)), [])) == numbers
-assert processes.from_main(os.getpid) == processes.gather(os.getpid())[0]
+share = processes.share_of(numbers)
+assert processes.merge_shares([10 * n for n in share]) == [10 * n for n in numbers]
+assert sorted(sum(processes.all_gather(processes.share_of(numbers)), [])) == numbers
+assert processes.compute_on_main(os.getpid) == processes.all_gather(os.getpid())[0]
 def fill(allocate):
     array = allocate((3, 5), 'float32') if sys.argv[1] == 'allocated' else numpy.empty((3, 5), 'f')
     array[...] = os.getpid()
     return array, 'other'
 array, other = processes.share_array(fill)
-assert other == 'other' and (array == processes.gather(os.getpid())[0]).all()
-processes.gather(None)
+assert other == 'other' and (array == processes.all_gather(os.getpid())[0]).all()
+processes.wait_for_all()
 array[processes.rank] = processes.rank
-processes.gather(None)
+processes.wait_for_all()
 assert array[:processes.size, 0].tolist() == list(range(processes.size))
 """
 
@@ -186,8 +221,8 @@ def test_one_process_does_not_import_mpi(data, tmp_path):
 
 def test_a_missing_mpi_is_named(data, tmp_path):
     code = (
-        'import importlib.util\nimport lib\nfrom lib.processes import start_processes\n'
-        'importlib.util.find_spec = lambda name: None\nstart_processes("naive")\n'
+        'import importlib.util\nimport lib\nfrom lib.processes import connect_processes\n'
+        'importlib.util.find_spec = lambda name: None\nconnect_processes("naive")\n'
     )
     assert 'communicator naive: needs mpi4py; make setup MPI=1' in run_python(code).stderr
 

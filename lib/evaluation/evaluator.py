@@ -10,7 +10,6 @@ from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions
 from lib.evaluation.likelihood import mean_log_prob
 from lib.evaluation.metrics import CaptionScorer, has_java
-from lib.processes import weighted_means
 
 
 class Evaluation(NamedTuple):
@@ -76,13 +75,12 @@ class Evaluator:
         if n_targets:
             mean = mean_log_prob(self._ensemble, self._dataset, captions, self._features)
             observation['loss'] = -mean, n_targets
-        observations = self._processes.gather(observation)
-        return weighted_means(observations)['loss']
+        return self._processes.mean(observation)['loss']
 
     def evaluate(self, options: DecodingOptions) -> Evaluation | None:
         """Captions the images and scores their first captions, in the main process."""
         captions = self._captioner.caption_features(self._features, options, self._rows)
-        captions = self._processes.join(captions)
+        captions = self._processes.merge_shares(captions)
         if not self._processes.is_main:
             return None
         texts = [best.text for best, *_ in captions]

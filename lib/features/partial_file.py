@@ -1,5 +1,6 @@
 """Features extracted so far, so that an interrupted extraction can continue."""
 
+import contextlib
 import json
 import os
 
@@ -102,8 +103,9 @@ class PartialFeatures:
             result[rows[images]] = features
 
     def remove(self):
-        """Deletes the file."""
-        os.remove(self.path)
+        """Deletes the file, unless that has been done."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.path)
 
     @property
     def _record_type(self):

@@ -16,8 +16,9 @@ def load_shared_features(path, device, feature_type, processes) -> Features:
     Returns:
         Features: The features; the array is not to be changed.
     """
+    allocate_alone = make_allocator(device, feature_type)  # checks the type, too
     if processes.size == 1:
-        return load_features(path, make_allocator(device, feature_type))
+        return load_features(path, allocate_alone)
 
     def load(allocate):
         features = load_features(path, allocate)

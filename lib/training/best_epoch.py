@@ -69,7 +69,7 @@ class StopTrigger:
         self._interruption = interruption
 
     def __call__(self, trainer):
-        return self._interruption.is_noticed() or self.is_complete(trainer)
+        return self._interruption.agree_to_stop() or self.is_complete(trainer)
 
     def is_complete(self, trainer):
         """Returns whether training has come to its end, interrupted or not."""
@@ -115,6 +115,6 @@ class ScoreCaptions(training.Extension):
         captions = self._captioner.caption_features(
             self._features, DecodingOptions(beam_width=REPORT_BEAM_WIDTH, top=1), self._rows
         )
-        texts = self._processes.join([best.text for (best,) in captions])
-        scores, _ = self._processes.from_main(self._scorer, texts)
+        texts = self._processes.merge_shares([best.text for (best,) in captions])
+        scores, _ = self._processes.compute_on_main(self._scorer, texts)
         chainer.report({f'{VALIDATION}/{name}': score for name, score in scores.items()})

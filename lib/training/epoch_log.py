@@ -12,7 +12,7 @@ from chainer.training import extensions
 from lib.checked_hdf5 import DamagedError
 from lib.errors import DivergedError
 from lib.files import write_json
-from lib.processes import weighted_mean, weighted_means
+from lib.processes import weighted_mean
 from lib.training.output_folder import LOG
 
 # Prefixes of the entries of the log.
@@ -104,14 +104,16 @@ class WeightedMeans:
             value, weight = value if isinstance(value, tuple) else (value, 1)
             self._values[name].append(value)
             self._weights[name].append(weight)
-            if len(self._values[name]) >= self.MAX_VALUES:
-                mean, weight = self._mean_of(name)
-                self._values[name], self._weights[name] = [mean], [weight]
+            self._shorten(name)
+
+    def _shorten(self, name):
+        if len(self._values[name]) >= self.MAX_VALUES:
+            mean, weight = self._mean_of(name)
+            self._values[name], self._weights[name] = [mean], [weight]
 
     def compute_mean(self):
         """Exchanges the means of all processes; returns a dictionary of the means of those."""
-        observation = {name: self._mean_of(name) for name in self._values}
-        return weighted_means(self._processes.gather(observation))
+        return self._processes.mean({name: self._mean_of(name) for name in self._values})
 
     def _mean_of(self, name):
         """Returns the mean of a quantity and its weight."""
@@ -129,7 +131,7 @@ class WeightedMeans:
 
     def exchange(self):
         """Exchanges all observations, which the next :meth:`serialize` saves."""
-        self._exchanged = self._processes.gather(self._observations())
+        self._exchanged = self._processes.all_gather(self._observations())
 
     def _observations(self):
         return {name: [self._on_host(name), self._weights[name]] for name in self._values}
@@ -157,6 +159,7 @@ class WeightedMeans:
             for name, (values, weights) in observations.items():
                 self._values[name] += values
                 self._weights[name] += weights
+                self._shorten(name)
 
 
 def _check_observations(observations):

@@ -23,7 +23,7 @@ class Interruption:
     """
 
     def __init__(self, processes):
-        self.exit_code = None
+        self.exit_code = self._noticed = None
         self._processes, self._handlers = processes, {}
 
     def __enter__(self):
@@ -36,16 +36,18 @@ class Interruption:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def is_noticed(self):
+    def agree_to_stop(self):
         """Exchanges whether there was a signal; returns whether any process noticed one."""
-        exit_codes = filter(None, self._processes.gather(self.exit_code))
-        self.exit_code = max(exit_codes, default=None)
+        noticed = [code for code in self._processes.all_gather(self._noticed) if code is not None]
+        # A signal that has just arrived is exchanged next time.
+        if noticed:
+            self.exit_code = max(noticed)
         return self.exit_code is not None
 
     def _notice(self, number, frame):
-        if self.exit_code is not None:
+        if self._noticed is not None:
             return
-        self.exit_code = EXIT_CODES[number]
+        self._noticed = EXIT_CODES[number]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # Not print, which may be interrupted in the middle of printing something else.
         with contextlib.suppress(OSError):

@@ -4,7 +4,8 @@ import numpy
 from chainer import training
 from chainer.training import extensions
 
-from lib.processes import weighted_means
+from lib.device import set_seed
+from lib.training.divergence import BatchIterator
 
 
 def broadcast_order(processes):
@@ -12,7 +13,26 @@ def broadcast_order(processes):
 
     The main process draws it as Chainer does by default.
     """
-    return lambda order, position: processes.from_main(lambda: numpy.random.permutation(len(order)))
+    return lambda order, position: processes.compute_on_main(numpy.random.permutation, len(order))
+
+
+def make_updater(captions, batch_size, optimizer, processes, dataset, seed, **options):
+    """Returns what updates a network with one batch after the other.
+
+    Args:
+        captions (array): The captions to train on, (n,), integers.
+        batch_size (int): Captions in a batch of all processes.
+        optimizer (chainer.Optimizer): Set up for the network.
+        processes (lib.processes.Processes): The processes.
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        seed (int): Seed of the random numbers.
+        options: See Chainer's ``StandardUpdater``.
+    """
+    if processes.size == 1:
+        iterator = BatchIterator(captions, batch_size)
+        return training.updaters.StandardUpdater(iterator, optimizer, **options)
+    iterator = BatchIterator(captions, batch_size, order_sampler=broadcast_order(processes))
+    return ParallelUpdater(iterator, optimizer, processes, dataset.lengths, seed, **options)
 
 
 class ParallelUpdater(training.updaters.StandardUpdater):
@@ -26,17 +46,16 @@ class ParallelUpdater(training.updaters.StandardUpdater):
         optimizer (chainermn.optimizers._MultiNodeOptimizer): Set up for the network.
         processes (lib.processes.Processes): The processes.
         lengths (array): The number of tokens of each caption, (captions,).
-        loss_reduction (str): See :class:`models.show_and_tell.ShowAndTell`.
         seed (int): Seed of the random numbers that other processes than the main one draw. They
             depend on the iteration alone, so that snapshots need not contain them.
         options: See ``StandardUpdater``.
     """
 
-    def __init__(self, iterator, optimizer, processes, lengths, loss_reduction, seed, **options):
+    def __init__(self, iterator, optimizer, processes, lengths, seed, **options):
         super().__init__(iterator, optimizer, **options)
         self._processes, self._lengths, self._seed = processes, lengths, seed
         # What each caption adds to the denominator of the mean loss: its targets, or 1.
-        is_mean = loss_reduction == 'mean'
+        is_mean = optimizer.target.loss_reduction == 'mean'
         self._weights = lengths + 1 if is_mean else numpy.ones_like(lengths)
 
     def update_core(self):
@@ -47,7 +66,7 @@ class ParallelUpdater(training.updaters.StandardUpdater):
         iterator.batch = share.tolist()
         factor = processes.size * self._weights[share].sum() / self._weights[batch].sum()
         if not processes.is_main:
-            numpy.random.seed([self._seed, processes.rank, self.iteration])
+            set_seed(self._seed, processes.rank, self.iteration)
         arguments = self.converter(iterator.batch, self.input_device)
         optimizer.update(lambda *arrays: optimizer.target(*arrays) * float(factor), *arguments)
         if iterator.is_new_epoch:
@@ -69,5 +88,6 @@ class ParallelEvaluator(extensions.Evaluator):
 
     def evaluate(self):
         means = super().evaluate() if self._weight else {}
-        weighted = {name: (float(mean), self._weight) for name, mean in means.items()}
-        return weighted_means(self._processes.gather(weighted))
+        return self._processes.mean(
+            {name: (float(mean), self._weight) for name, mean in means.items()}
+        )

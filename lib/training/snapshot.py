@@ -120,6 +120,10 @@ def _check_settings(path, saved_settings, settings):
         name = RENAMED_SETTINGS.get(name, name)
         if name == 'lr' and saved is None:  # older snapshots do not contain the default
             saved = OPTIMIZERS[settings['optimizer']].default_rate
+        if name == 'batch_size' and settings[name] != saved:
+            raise InputError(
+                f'{settings[name]} in all processes: {path} was written with {saved}', option=name
+            )
         if settings.get(name) != saved:
             raise InputError(
                 f'{settings.get(name)}: {path} was written with {saved}, which cannot change',
