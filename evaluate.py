@@ -8,6 +8,7 @@ import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 
 # isort: split
 import os
+import warnings
 
 import numpy
 
@@ -23,7 +24,7 @@ from lib.command_line import (
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import select_device, set_seed
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
 from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_data_flags
@@ -95,10 +96,7 @@ def main():
         raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
     check_tokenizer(args, ensemble, dataset)
     if args.html and args.image_root:
-        names = dataset.filename[dataset.images_of(args.split)]
-        check_not_overwritten(
-            [join_below(args.image_root, name) for name in names], outputs_of(args)
-        )
+        check_images(args, dataset)
     features = load_shared_features(args.features, device, 'float32', processes)
     features.check_images(dataset.imgid[dataset.images_of(args.split)])
     ensemble.check_feature_size(features.array.shape[1], features.path)
@@ -144,6 +142,23 @@ def outputs_of(args):
         paths += [results_path(args, beam_width) for beam_width in args.beam_width]
         paths += [scores_path(args)] if not is_special_file(args.json) else []
     return paths
+
+
+def check_images(args, dataset):
+    """Checks the images for the page."""
+    if not os.path.isdir(args.image_root):
+        raise InputError(f'--image-root {args.image_root}: no such folder')
+    names = dataset.filename[dataset.images_of(args.split)]
+    paths = [join_below(args.image_root, name) for name in names]
+    check_not_overwritten(paths, outputs_of(args))
+    n_missing = sum(not os.path.exists(path) for path in paths)
+    if n_missing:
+        warnings.warn(
+            f'{n_missing} of {len(paths)} images are not in {args.image_root}; the page does not '
+            'show them',
+            InputWarning,
+            stacklevel=1,
+        )
 
 
 def options_for(args, beam_width):

@@ -21,7 +21,7 @@ from lib.command_line import (
     print_unreadable,
     run_main,
 )
-from lib.decoding.decode import DecodingOptions
+from lib.decoding.decode import DEFAULT_TOP
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
 from lib.errors import InputError
@@ -58,9 +58,8 @@ def parse_args():
     parser.add_argument(
         '--top',
         type=positive_int,
-        default=DecodingOptions.top,
         metavar='N',
-        help='captions per image',
+        help=f'captions per image; unless given, {DEFAULT_TOP}, or the beam width if that is less',
     )
     add_seed_flag(parser, '--sample and --mbr-samples')
     add_decoding_flags(parser)

@@ -18,6 +18,8 @@ COMMUNICATORS = 'naive', 'flat', 'pure_nccl'
 ERROR_DELAY = 2
 # Where the number of a process stands before it is connected with the others.
 RANK_VARIABLES = 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'
+# Where MPI leaves the number of processes.
+SIZE_VARIABLES = 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE'
 
 
 class Processes:
@@ -192,10 +194,17 @@ def connect_processes(communicator: str | None) -> Processes:
         communicator (str): One of ``COMMUNICATORS``; None lets the process work alone.
 
     Raises:
-        InputError: If mpi4py, MPI or, for ``pure_nccl``, NCCL is not installed.
+        InputError: If mpi4py, MPI or, for ``pure_nccl``, NCCL is not installed, or several
+            processes were started without a communicator.
     """
     global _connected
     if communicator is None:
+        sizes = (os.environ.get(name, '1') for name in SIZE_VARIABLES)
+        if any(size not in ('', '1') for size in sizes):
+            raise InputError(
+                'is missing: mpiexec has started several processes; naive is for CPUs',
+                'communicator',
+            )
         return _connected
     if importlib.util.find_spec('mpi4py') is None:
         raise InputError(f'{communicator}: needs mpi4py; make setup MPI=1', 'communicator')

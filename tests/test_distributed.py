@@ -219,6 +219,14 @@ def test_one_process_does_not_import_mpi(data, tmp_path):
     assert process.stdout.splitlines()[-1] == '[]', process.stderr
 
 
+def test_a_missing_communicator_is_named(data, tmp_path):
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result'
+    process = run_processes(2, 'train.py', *inputs)
+    assert process.returncode == 2
+    assert process.stderr.count('error: --communicator is missing') == 1
+    assert not (tmp_path / 'result').exists()
+
+
 def test_a_missing_mpi_is_named(data, tmp_path):
     code = (
         'import importlib.util\nimport lib\nfrom lib.processes import connect_processes\n'

@@ -193,6 +193,16 @@ def test_average_weights_writes_the_mean_of_models(folder, tmp_path):
     assert_input_error(process, 'small.h5', 'cannot be averaged', 'sizes')
 
 
+def test_images_that_are_not_there_are_noted(folder, tmp_path):
+    flags = '--beam-width', 2, '--html', tmp_path / 'page.html', '--image-root'
+    assert_input_error(
+        evaluate(folder, *flags, tmp_path / 'none'), '--image-root', 'no such folder'
+    )
+    process = evaluate(folder, *flags, tmp_path)
+    assert process.returncode == 0
+    assert process.stderr.startswith(f'note: 6 of 6 images are not in {tmp_path}')
+
+
 def test_invalid_input_is_rejected(folder, tmp_path):
     small_model(feature_size=9).save(tmp_path / 'wide.h5')
     process = evaluate(folder, models=[tmp_path / 'wide.h5'])

@@ -40,6 +40,8 @@ def read_dataset(files: list[str], tokenizer: str = 'words') -> list[CaptionedIm
         split, path = parse_split(file)
         content = _read(path)
         if isinstance(content, dict) and 'annotations' not in content:
+            if split is not None:
+                raise InputError(f'{path}: contains the splits; leave out "{split}="')
             if len(files) > 1:
                 raise InputError(
                     f"{path}: Karpathy's dataset.json is a complete data set; give it alone"

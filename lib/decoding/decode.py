@@ -30,6 +30,7 @@ LIMITS = {
 }
 
 
+DEFAULT_TOP = 5
 # What options of each type may be.
 KINDS = {int: numbers.Integral, float: numbers.Real, bool: (bool, numpy.bool_)}
 
@@ -40,7 +41,8 @@ class DecodingOptions:
 
     Attributes:
         beam_width (int): Captions kept at each step.
-        top (int): Captions to return for each image.
+        top (int): Captions to return for each image; by default 5, or the beam width if that
+            is less.
         max_length, min_length (int): Maximum and minimum number of tokens of a caption.
         length_normalization (float): See :func:`lib.decoding.beam_search.beam_search`.
         no_repeat_ngram (int): Let no n-gram of this n occur twice in a caption; 0 allows it.
@@ -57,7 +59,7 @@ class DecodingOptions:
     """
 
     beam_width: int = 20
-    top: int = 5
+    top: int = None
     max_length: int = 60
     min_length: int = 0
     length_normalization: float = 0
@@ -69,6 +71,9 @@ class DecodingOptions:
     temperature: float = 1.0
 
     def __post_init__(self):
+        if self.top is None:
+            is_narrow = not self.sample and self.beam_width in range(1, DEFAULT_TOP)
+            object.__setattr__(self, 'top', self.beam_width if is_narrow else DEFAULT_TOP)
         for field in dataclasses.fields(self):
             value, kind = getattr(self, field.name), KINDS[field.type]
             if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):

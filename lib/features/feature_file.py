@@ -122,7 +122,8 @@ class Features:
             if is_bad.any():
                 raise InputError(
                     f'{self.path}: the features of imgid {start + int(is_bad.argmax())} '
-                    'contain NaN or infinite values'
+                    'contain NaN or infinite values; extract_features.py leaves NaN for images '
+                    'that it cannot read'
                 )
 
     def mean_and_inverse_std(self, imgids):

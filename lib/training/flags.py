@@ -88,7 +88,11 @@ def add_optimization_flags(parser):
         help='number of epochs, including those before --resume',
     )
     group.add_argument(
-        '--batch-size', type=positive_int, default=128, metavar='N', help='captions per iteration'
+        '--batch-size',
+        type=positive_int,
+        default=128,
+        metavar='N',
+        help='captions per iteration, in each process',
     )
     group.add_argument(
         '--optimizer', choices=OPTIMIZERS, default='adam', help='momentum is SGD with momentum 0.9'

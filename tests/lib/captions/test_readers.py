@@ -133,6 +133,12 @@ def test_errors_name_the_invalid_file(tmp_path, name, content, message):
     assert name in str(info.value)
 
 
+def test_a_split_in_front_of_a_dataset_json_is_refused(tmp_path):
+    path = str(write_json(tmp_path / 'dataset.json', dataset()))
+    with pytest.raises(InputError, match='contains the splits; leave out "val="'):
+        read_dataset([f'val={path}'])
+
+
 def test_dataset_json_cannot_be_combined_with_other_files(tmp_path):
     path = str(write_json(tmp_path / 'dataset.json', dataset()))
     with pytest.raises(InputError, match='give it alone'):

@@ -117,7 +117,7 @@ def test_minimum_bayes_risk_ranks_the_whole_beam(network, features, groups, chan
     'options, at_fault',
     [
         ({'top': 21}, 'top'),
-        ({'beam_width': 3}, 'top'),
+        ({'beam_width': 3, 'top': 4}, 'top'),
         ({'beam_width': 10, 'beam_groups': 3}, 'beam_groups'),
         ({'min_length': 61}, 'min_length'),
         ({'min_length': 5, 'max_length': 4}, 'min_length'),
@@ -175,3 +175,11 @@ def test_captions_do_not_contain_the_start_token(device, options):
 def test_options_of_another_type_are_refused(options):
     with pytest.raises(InputError, match='is not of type'):
         DecodingOptions(**options)
+
+
+@pytest.mark.parametrize(
+    'options, top',
+    [({}, 5), ({'beam_width': 3}, 3), ({'beam_width': 3, 'sample': True}, 5), ({'top': 2}, 2)],
+)
+def test_at_most_as_many_captions_as_the_beam_is_wide_are_returned(options, top):
+    assert DecodingOptions(**options).top == top
