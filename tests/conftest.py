@@ -32,8 +32,9 @@ def why_no_gpu():
 
 
 NO_GPU = why_no_gpu()
-# Scripts that are started here notice Ctrl-C even if whoever started the tests ignores it.
+# Scripts that are started here notice signals even if whoever started the tests ignores them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.fuzz.cases import TRAINING, make_folder
 from tests.helpers.forked import run_forked
+from tests.helpers.scripts import run_script
 
 EVALUATE = 'evaluate.py -m model.h5 -s captions.h5 -i feats.mat --beam-width 2'
 GENERATE = 'generate_caption.py 0.jpg -l images.txt -m model.h5 -i net.caffemodel'
@@ -69,7 +70,8 @@ def test_inputs_and_outputs_are_kept_apart(folder, command, message):
 
 def test_inputs_may_be_beside_outputs(folder):
     """Only files that would be replaced are refused."""
-    outcome = run_forked(f'{EVALUATE} --json model.json --html /dev/null'.split(), folder)
-    assert outcome.code == 0, outcome
-    outcome = run_forked(f'{TRAIN.replace("run", ".")} -i feats.mat -m model.h5'.split(), folder)
-    assert outcome.code == 0, outcome
+    evaluate = f'{EVALUATE} --json model.json --html /dev/null'
+    train = f'{TRAIN.replace("run", ".")} -i feats.mat -m model.h5'
+    for command in evaluate, train:
+        process = run_script(*command.split(), cwd=folder)
+        assert process.returncode == 0, process.stderr
