@@ -174,7 +174,7 @@ def make_model(args, dataset, features, device, processes):
 def check_size(args, sizes, dataset, device, n_processes):
     """Checks that a network can be trained in memory, before any is allocated for it."""
     if device.xp is not numpy:
-        return  # CuPy says so itself, and nothing else is harmed
+        return  # CuPy raises an error of its own, and nothing else is harmed
     lengths = dataset.lengths[dataset.captions_of('train')]
     # What is kept of each token for the backward pass, at least: input, gates and states.
     n_kept = sizes['embed_size'] + 6 * sizes['hidden_size'] * sizes['n_layers']

@@ -61,7 +61,7 @@ class CheckedGroup:
             array: NumPy array.
 
         Raises:
-            DamagedError: If there is no such array.
+            DamagedError: If the array is missing, or not as described.
         """
         dtype, dataset = numpy.dtype(dtype), self._dataset(name, shape)
         if dataset.dtype.kind not in ('iu' if dtype.kind in 'iu' else dtype.kind):

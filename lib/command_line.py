@@ -112,8 +112,8 @@ def add_communicator_flag(parser):
     parser.add_argument(
         '--communicator',
         choices=COMMUNICATORS,
-        help='connect the processes that mpiexec has started: naive works everywhere, flat and '
-        'pure_nccl are faster on GPUs; see docs/distributed.md',
+        help='connect the processes that mpiexec has started: naive for CPUs, flat or pure_nccl '
+        'for GPUs; see docs/distributed.md',
     )
 
 

@@ -237,7 +237,7 @@ def test_a_missing_mpi_is_named(data, tmp_path):
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
-    """A folder with a caffemodel, a data set of images, and one file that is no image."""
+    """A folder with a caffemodel, a data set of images, and one file that is not an image."""
     folder = tmp_path_factory.mktemp('images')
     caffemodels.write_vgg19(folder / 'vgg19.caffemodel')
     content = dataset(n_images=7)

@@ -21,7 +21,7 @@ class Vocabulary:
 
     Raises:
         ValueError: If the special tokens are not the first three, a token is empty or repeated,
-            or there is no such tokenizer.
+            or the tokenizer is unknown.
     """
 
     def __init__(self, tokens, tokenizer='words'):
@@ -37,7 +37,7 @@ class Vocabulary:
         if '' in self._indices:
             raise ValueError('a vocabulary has no empty token')
         if tokenizer not in SEPARATORS:
-            raise ValueError(f'there is no tokenizer "{tokenizer}"')
+            raise ValueError(f'unknown tokenizer "{tokenizer}"')
 
     @classmethod
     def from_captions(cls, captions, min_count: int, tokenizer: str = 'words') -> 'Vocabulary':

@@ -47,7 +47,7 @@ def _fits_on_gpu(shape, feature_type):
 
 
 def _allocate_page_locked(shape, dtype, feature_type):
-    """Returns a NumPy array in page-locked memory, which holds float32 only, and says so."""
+    """Returns a NumPy array in page-locked memory, with a warning; only float32 is supported."""
     size = math.prod(shape)
     n_bytes = size * numpy.dtype(dtype).itemsize
     if feature_type == 'float16':

@@ -1,4 +1,4 @@
-"""Ending a training run whose loss is no longer a number."""
+"""Ending a training run whose loss is NaN or infinite."""
 
 import chainer
 import numpy
