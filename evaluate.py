@@ -98,7 +98,8 @@ def main():
     if args.html and args.image_root:
         check_images(args, dataset)
     features = load_shared_features(args.features, device, 'float32', processes)
-    features.check_images(dataset.imgid[dataset.images_of(args.split)])
+    imgids = dataset.imgid[dataset.images_of(args.split)]
+    processes.compute_on_main(features.check_images, imgids)
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     device_features = send_features(features.array, device)

@@ -93,21 +93,26 @@ def main():
         'cnn': [cnn_stat.st_size, cnn_stat.st_mtime],
         'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
     }
-    with PartialFeatures(args.output, len(paths), settings, processes.rank) as partial:
+    with contextlib.ExitStack() as stack:
+
+        def open_partial(rank):
+            return stack.enter_context(PartialFeatures(args.output, len(paths), settings, rank))
+
+        partial = open_partial(processes.rank)
         extract(args.output, extractor, partial, paths, n_rows, processes)
+        if not processes.is_main:
+            stack.close()  # before the main process opens it
+        n_extracted = sum(processes.all_gather(int(partial.done.sum())))
+        if not n_extracted:
+            raise InputError(f'--image-root {args.image_root}: none of the images can be read')
         if processes.is_main:
-            # The others have closed their files.
-            n_extracted = sum(processes.all_gather(int(partial.done.sum())))
-            if not n_extracted:
-                raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-            others = range(1, processes.size)
-            array = collect(args.output, settings, partial, others, imgids, n_rows)
+            partials = [partial, *map(open_partial, range(1, processes.size))]
+            array = collect(partials, imgids, n_rows)
             save_features(args.output, Features(array, extractor.source))
             report(args.output, array.shape[1], n_extracted, len(paths))
             if n_extracted == len(paths):
-                remove_partial_files(args.output, processes.size)
-    if not processes.is_main:
-        n_extracted = sum(processes.all_gather(int(partial.done.sum())))
+                for partial in partials:
+                    partial.remove()
     processes.wait_for_all()  # an exit code other than 0 ends all processes
     return 0 if n_extracted == len(paths) else 1
 
@@ -142,12 +147,6 @@ def check_partial_files(output, n_processes):
         )
 
 
-def remove_partial_files(output, n_processes):
-    for rank in range(n_processes):
-        with contextlib.suppress(FileNotFoundError):  # it had no images to extract
-            os.remove(partial_path(output, rank))
-
-
 def extract(output, extractor, partial, paths, n_rows, processes):
     """Extracts this process's share of the features that an interrupted run has not."""
     is_done = numpy.any(processes.all_gather(partial.done), axis=0)
@@ -167,19 +166,12 @@ def extract(output, extractor, partial, paths, n_rows, processes):
             progress.update(len(indices))
 
 
-def collect(output, settings, own, others, imgids, n_rows):
+def collect(partials, imgids, n_rows):
     """Returns the features that all processes have kept; NaN where there are none."""
-    array = None
-    with contextlib.ExitStack() as stack:
-        partials = [own] + [
-            stack.enter_context(PartialFeatures(output, len(imgids), settings, rank))
-            for rank in others
-        ]
-        for partial in partials:
-            if partial.size is not None:
-                if array is None:
-                    array = numpy.full((n_rows, partial.size), numpy.nan, 'float32')
-                partial.read_into(array, imgids)
+    partials = [partial for partial in partials if partial.size is not None]
+    array = numpy.full((n_rows, partials[0].size), numpy.nan, 'float32')
+    for partial in partials:
+        partial.read_into(array, imgids)
     return array
 
 

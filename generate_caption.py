@@ -116,7 +116,6 @@ def write_captions(args, paths, results):
     Returns:
         int: The exit code: 1 if not all could be read.
     """
-
     n_captioned, cards = 0, []
     json_output = write_json_list(args.json) if args.json else contextlib.nullcontext()
     with (

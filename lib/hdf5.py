@@ -82,10 +82,11 @@ def read_hdf5(path, kind, written_by):
         with h5py.File(path) as file:
             check_self_contained(path, file)
             versions = {_format_of(kind, number): number for number in range(1, FORMAT_VERSION + 1)}
-            version = versions.get(read_text_attribute(file, 'format'))
+            strings = _strings_with(file, 'format')
+            version = versions.get(read_text_attribute(file, 'format', strings=strings))
             if version is None:
                 raise InputError(f'{path}: not a {kind} file; {written_by} writes one')
-            yield CheckedGroup(file, version, _read_strings(path) if version == 1 else None)
+            yield CheckedGroup(file, version, strings)
     except FileNotFoundError:
         raise InputError(f'{path}: no such file; {written_by} writes it') from None
     except DamagedError as error:
@@ -119,23 +120,34 @@ def _read_strings(path):
         raise DamagedError('its strings cannot be read') from error
 
 
-def read_text_attribute(file, name, default=None):
+def read_text_attribute(file, name, default=None, strings=None):
     """Returns an attribute of a file that is a text, of fixed or of variable length.
 
     Args:
         file (h5py.File): The file.
         name (str): Name of the attribute.
         default (str): What is returned if there is none, or it is not a text.
+        strings (dict): From :func:`_strings_with`, if they have been read.
 
     Raises:
         DamagedError: See :func:`_read_strings`.
     """
-    if name not in file.attrs:
-        return default
-    if file.attrs.get_id(name).dtype.kind != 'S':  # not of fixed length
-        return _read_strings(file.filename).get(f'@{name}', default)
-    text = file.attrs[name]
+    strings = _strings_with(file, name) if strings is None else strings
+    if f'@{name}' in strings:
+        return strings[f'@{name}']
+    text = file.attrs[name] if _has_fixed_length(file, name) else default
     return text.decode(errors='replace') if isinstance(text, bytes) else default
+
+
+def _strings_with(file, name):
+    """Returns all strings of a file if one of its attributes may be of variable length."""
+    if name not in file.attrs or _has_fixed_length(file, name):
+        return {}
+    return _read_strings(file.filename)
+
+
+def _has_fixed_length(file, name):
+    return name in file.attrs and file.attrs.get_id(name).dtype.kind == 'S'
 
 
 class HDF5Output:

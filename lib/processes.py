@@ -110,8 +110,6 @@ class Processes:
         Raises:
             InputError: If there is too little shared memory.
         """
-        if self.size == 1:
-            return allocate_and_fill(numpy.empty)
         from mpi4py import MPI
 
         machine = self.communicator.mpi_comm.Split_type(MPI.COMM_TYPE_SHARED)

@@ -35,6 +35,8 @@ MAX_SIDE = 100_000
 MAX_FILE_SIZE = 1_000_000_000
 # Pixels that a JPEG may decode, over all of its scans: some seconds. Usual ones have ten scans.
 MAX_SCANNED_PIXELS = 10_000_000_000
+# Neither stuffed zeros nor restarts, which are in the middle of scans.
+JPEG_MARKER = re.compile(rb'\xff[\xc0-\xcf\xd9-\xfe]')
 # Images of more pixels are decoded at a smaller size, but this many times that which is needed:
 # enough to make no visible difference. No usual photograph has as many.
 HUGE_PIXELS = 50_000_000
@@ -193,8 +195,7 @@ def _check_scans(file):
 def _count_scans(jpeg):
     """Returns the number of scans of JPEG data, without those of thumbnails or after the end."""
     n_scans, position = 0, len(b'\xff\xd8')
-    # Neither stuffed zeros nor restarts, which are in the middle of scans.
-    while marker := re.compile(rb'\xff[\xc0-\xcf\xd9-\xfe]').search(jpeg, position):
+    while marker := JPEG_MARKER.search(jpeg, position):
         if marker[0] == b'\xff\xd9':  # end of image
             break
         n_scans += marker[0] == b'\xff\xda'  # start of scan
