@@ -87,7 +87,7 @@ def main():
         raise InputError(f'--json {args.json}: several beam widths need several files')
     processes = connect_processes(args.communicator)
     if processes.is_main:
-        check_outputs(outputs_of(args), [*args.model, args.captions, args.features])
+        check_outputs(outputs_of(args), [*args.model, args.captions, *args.features])
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     ensemble = load_ensemble(args, device)
@@ -97,15 +97,18 @@ def main():
     check_tokenizer(args, ensemble, dataset)
     if args.html and args.image_root:
         check_images(args, dataset)
-    features = load_shared_features(args.features, device, 'float32', processes)
+    features = load_shared_features(
+        args.features, device, 'float32', processes, args.features_memory
+    )
     imgids = dataset.imgid[dataset.images_of(args.split)]
     processes.compute_on_main(features.check_images, imgids)
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     device_features = send_features(features.array, device)
     evaluator = Evaluator(ensemble, dataset, args.split, device_features, processes)
+    is_copied = device_features is not features.array
     del features  # on a GPU, the only copy is there now
-    if device.xp is not numpy:
+    if is_copied:
         processes.free_arrays()
     print_loss(args.split, evaluator)
     with replace_together():

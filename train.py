@@ -25,7 +25,7 @@ from lib.command_line import (
 )
 from lib.device import select_device, set_seed
 from lib.errors import InputError
-from lib.features.gpu_memory import RowPrefetcher, is_in_host_memory, send_features
+from lib.features.gpu_memory import make_fetcher, send_features
 from lib.features.shared_features import load_shared_features
 from lib.fingerprint import fingerprint
 from lib.memory import check_memory
@@ -77,7 +77,7 @@ def main():
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     if not processes.is_main:
         return train(args, device, processes)
-    check_folder(args.output, filter(None, (args.captions, args.features, args.model)))
+    check_folder(args.output, filter(None, (args.captions, *args.features, args.model)))
     with lock_folder(args.output):
         return train(args, device, processes)
 
@@ -90,7 +90,9 @@ def train(args, device, processes):
         if not dataset.images_of(split).size:
             raise InputError(f'{args.captions}: has no captions in the split "{split}"')
     feature_type = 'float16' if args.float16_features else 'float32'
-    features = load_shared_features(args.features, device, feature_type, processes)
+    features = load_shared_features(
+        args.features, device, feature_type, processes, args.features_memory
+    )
     processes.compute_on_main(features.check_images, dataset.imgid)
 
     set_seed(args.seed)
@@ -112,8 +114,9 @@ def train(args, device, processes):
         'training_captions': len(dataset.captions_of('train')),
     }
     device_features = send_features(features.array, device, feature_type)
+    is_copied = device_features is not features.array
     del features  # on a GPU, the only copy is there now
-    if device.xp is not numpy:
+    if is_copied:
         processes.free_arrays()
     if processes.is_main:
         remove_leftover_results(args.output)
@@ -159,7 +162,7 @@ def make_model(args, dataset, features, device, processes):
         model = TrainedModel(network, dataset.vocabulary, features.source)
     else:
         model = load_model(args, dataset)
-        model.check_feature_size(feature_size, args.features)
+        model.check_feature_size(feature_size, features.path)
         network = model.network
         network.dropout = args.dropout
         model.feature_source = features.source or model.feature_source
@@ -207,8 +210,7 @@ def load_model(args, dataset):
 def make_trainer(args, dataset, features, model, interruption, processes):
     """Connects data, optimizer and network, and adds what happens during training."""
     device = model.network.device
-    fetch_rows = RowPrefetcher(features) if is_in_host_memory(features) else None
-    converter = make_converter(dataset, features, fetch_rows)
+    converter = make_converter(dataset, features, make_fetcher(features))
     train, val = dataset.captions_of('train'), dataset.captions_of('val')
     if len(train) < processes.size:
         raise InputError(f'{args.captions}: has too few captions for {processes.size} processes')
@@ -251,7 +253,7 @@ def make_trainer(args, dataset, features, model, interruption, processes):
 
 def add_reports(trainer, criterion, dataset, features, model):
     images = dataset.images_of('val')[:N_REPORTED_IMAGES]
-    rows = model.network.device.send(dataset.imgid[images])
+    rows = chainer.backend.get_device_from_array(features).send(dataset.imgid[images])
     trainer.extend(PrintEpoch())
     trainer.extend(PrintCaptions(model, dataset.filename[images], features[rows]))
     trainer.extend(PlotLog('loss', 'loss (nats per token)'))

@@ -19,7 +19,7 @@ from benchmarks.workload import has_torch, measure_sgemm, seconds_of
 from lib.command_line import ArgumentParser, add_device_flags, positive_int, run_main
 from lib.device import select_device
 from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from models.caffe.caffemodel import Caffemodel
 from tests.helpers.caffemodels import write_vgg19
 

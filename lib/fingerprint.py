@@ -2,6 +2,9 @@
 
 import hashlib
 
+# Bytes of an array that are read at a time.
+BLOCK_BYTES = 1 << 24
+
 
 def fingerprint(*parts) -> str:
     """Returns the SHA-256 of arrays and texts, in hexadecimal.
@@ -9,13 +12,18 @@ def fingerprint(*parts) -> str:
     Equal arrays have the same fingerprint, in whatever file or order of memory they are.
 
     Args:
-        parts (tuple of array or str): NumPy arrays, in memory row after row, and texts.
+        parts (tuple of array or str): NumPy arrays, in memory row after row, or what is read like
+            one; and texts.
     """
     digest = hashlib.sha256()
     for part in parts:
-        content = part.encode() if isinstance(part, str) else memoryview(part).cast('B')
-        kind = 'text' if isinstance(part, str) else f'{part.dtype.str} {part.shape}'
         # With the length, so that ("a", "bc") differs from ("ab", "c").
-        digest.update(f'{kind} {len(content)}:'.encode())
-        digest.update(content)
+        if isinstance(part, str):
+            content = part.encode()
+            digest.update(f'text {len(content)}:'.encode() + content)
+            continue
+        digest.update(f'{part.dtype.str} {part.shape} {part.nbytes}:'.encode())
+        n_rows = max(1, BLOCK_BYTES * len(part) // max(1, part.nbytes))
+        for start in range(0, len(part), n_rows):
+            digest.update(memoryview(part[start : start + n_rows]).cast('B'))
     return digest.hexdigest()

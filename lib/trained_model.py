@@ -9,7 +9,7 @@ from chainer.serializers import HDF5Serializer
 from lib.captions.vocabulary import Vocabulary
 from lib.checked_hdf5 import CheckedDeserializer, DamagedError
 from lib.errors import InputError
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from lib.fingerprint import fingerprint
 from lib.hdf5 import read_hdf5, write_hdf5, write_text
 from models.show_and_tell import ShowAndTell, count_values

@@ -5,7 +5,8 @@ import numpy
 import pytest
 from chainer.links.caffe import CaffeFunction
 
-from lib.features.feature_file import FeatureSource, load_features
+from lib.features.feature_file import load_features
+from lib.features.feature_source import FeatureSource
 from lib.features.images import prepare_image, read_image
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_input_error

@@ -12,7 +12,8 @@ from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.decoding.ensemble import Ensemble
-from lib.features.feature_file import FeatureSource, load_features
+from lib.features.feature_file import load_features
+from lib.features.feature_source import FeatureSource
 from lib.trained_model import TrainedModel
 from tests.helpers.samples import dataset, features_of
 from tests.helpers.scripts import ROOT, run_script

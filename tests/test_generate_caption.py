@@ -8,7 +8,7 @@ import pytest
 from chainer.links.caffe import CaffeFunction
 
 from lib.decoding.beam_search import beam_search
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from lib.features.images import prepare_image, read_image
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_input_error

@@ -14,7 +14,7 @@ from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features import gpu_memory
-from lib.features.feature_file import load_features
+from lib.features.feature_file import Features, load_features, save_features
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
 from models.products import Product, batched_product, is_tf32
 from tests.helpers import caffemodels
@@ -117,6 +117,19 @@ def test_training_with_features_in_host_memory_is_the_same(gpu, data, tmp_path):
     assert process.stderr.startswith('note: ')
     assert 'memory of the host' in process.stderr
     assert_same_training(tmp_path / 'host', tmp_path / 'gpu', ['best.h5', 'snapshot.h5'])
+
+
+def test_training_with_features_on_the_disk_is_the_same(gpu, data, tmp_path):
+    flags, paths = '--epoch 2 --standardize --select-by CIDEr', []
+    for number, rows in enumerate(numpy.split(load_features(data / 'feats.mat').array, [20])):
+        paths.append(tmp_path / f'{number}.h5')
+        save_features(paths[-1], Features(rows))
+    assert train(data, tmp_path / 'gpu', flags, device=gpu).returncode == 0
+    stored = '--features-memory 0.0000002', '-i', *paths
+    process = train(data, tmp_path / 'disk', flags, *stored, device=gpu)
+    assert process.returncode == 0, process.stderr
+    assert '6 of the features of 30 images are kept in memory' in process.stderr
+    assert_same_training(tmp_path / 'disk', tmp_path / 'gpu', ['best.h5', 'snapshot.h5'])
 
 
 def test_rows_are_prefetched_from_host_memory(gpu, monkeypatch):

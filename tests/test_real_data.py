@@ -7,7 +7,8 @@ import chainer
 import numpy
 
 from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import FeatureSource, load_features
+from lib.features.feature_file import load_features
+from lib.features.feature_source import FeatureSource
 from lib.features.images import read_image
 from tests.helpers.real_data import real
 from tests.helpers.samples import write_json

@@ -6,7 +6,8 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import BOS, EOS
 from lib.decoding.beam_search import beam_search
 from lib.evaluation.metrics import CaptionScorer
-from lib.features.feature_file import Features, FeatureSource, save_features
+from lib.features.feature_file import Features, save_features
+from lib.features.feature_source import FeatureSource
 from lib.trained_model import TrainedModel
 from lib.training.optimizers import OPTIMIZERS
 from tests.helpers.assertions import assert_input_error

@@ -19,7 +19,7 @@ class Ensemble:
 
     Attributes:
         vocabulary (lib.captions.vocabulary.Vocabulary): The vocabulary of all models.
-        feature_source (lib.features.feature_file.FeatureSource): How the features of all
+        feature_source (lib.features.feature_source.FeatureSource): How the features of all
             models were extracted, None if unknown.
 
     Raises:

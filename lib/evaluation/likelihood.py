@@ -21,11 +21,12 @@ def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> f
     Returns:
         float: Nats per token, ``</S>`` included.
     """
-    send = chainer.backend.get_device_from_array(features).send
+    send_rows = chainer.backend.get_device_from_array(features).send
     total = n_tokens = 0
     for start in range(0, len(indices), batch_size):
         order, inputs, targets, batch_sizes = pack(dataset, indices[start : start + batch_size])
-        batch = features[send(dataset.imgid[dataset.image[order]])]
+        batch = features[send_rows(dataset.imgid[dataset.image[order]])]
+        send = chainer.backend.get_device_from_array(batch).send
         total += _sum_log_probs(model, batch, send(inputs), send(targets), batch_sizes)
         n_tokens += len(targets)
     return total / n_tokens

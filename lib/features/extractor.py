@@ -10,7 +10,7 @@ import numpy
 from google.protobuf.message import DecodeError
 
 from lib.errors import InputError
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from lib.features.images import UnreadableImageError, decoded, prepare_image
 from lib.files import check_input
 from models.caffe.caffemodel import Caffemodel, layers_leading_to
@@ -31,14 +31,14 @@ class FeatureExtractor:
 
     Args:
         path (str): The ``.caffemodel``, in Caffe's old (V1) or new format.
-        source (lib.features.feature_file.FeatureSource): Layer and preparation of the images.
+        source (lib.features.feature_source.FeatureSource): Layer and preparation of the images.
         device (chainer.backend.Device): Where to compute.
         batch_size (int): Images that go through the convolutions at once; by default 4 on a
             CPU and 32 on a GPU. Fully connected layers process all images at once, since
             reading their weights takes longer than multiplying by them.
 
     Attributes:
-        source (lib.features.feature_file.FeatureSource): Layer and preparation of the images.
+        source (lib.features.feature_source.FeatureSource): Layer and preparation of the images.
 
     Raises:
         InputError: If the file is not a caffemodel or does not have the layer.
@@ -74,7 +74,7 @@ class FeatureExtractor:
 
         Args:
             path, device, batch_size: As for the constructor.
-            trained_on (lib.features.feature_file.FeatureSource): How the model's features
+            trained_on (lib.features.feature_source.FeatureSource): How the model's features
                 were extracted; if unknown, Karpathy's are assumed.
             preparation: ``layer``, ``image_size``, ``mean`` and ``resize`` replace those of
                 ``trained_on`` unless they are None.

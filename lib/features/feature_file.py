@@ -1,6 +1,6 @@
 """Image features: Karpathy's ``vgg_feats.mat`` and files like it."""
 
-import json
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import scipy.io
 
 from lib.checked_hdf5 import check_self_contained
 from lib.errors import InputError
+from lib.features.feature_source import FeatureSource
 from lib.files import check_input, open_output
 from lib.hdf5 import read_text_attribute, write_hdf5
 from lib.memory import check_memory
@@ -19,69 +20,8 @@ from lib.memory import check_memory
 # Python's overhead negligible.
 BLOCK = 1 << 22
 MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
-# Pixels; no CNN that is worth having takes larger images.
-MAX_IMAGE_SIZE = 2048
-RESIZE_MODES = 'warp', 'crop'
 # A variable in a MATLAB 5 file is smaller than 2 GB.
 MATLAB_5_LIMIT = 2**31
-
-
-@dataclass
-class FeatureSource:
-    """How features were extracted; those of new images must be extracted the same way.
-
-    Attributes:
-        network (str): File name of the caffemodel.
-        layer (str): The blob whose values are the features.
-        image_size (int): Width and height of the network's input, pixels.
-        mean (list of float): Subtracted from blue, green and red.
-        resize (str): ``'warp'`` or ``'crop'``, see :func:`lib.features.images.prepare_image`.
-
-    Raises:
-        InputError: If no feature can be extracted like that.
-    """
-
-    network: str
-    layer: str
-    image_size: int
-    mean: list[float]
-    resize: str
-
-    def __post_init__(self):
-        for name in 'network', 'layer':
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f'{getattr(self, name)!r} is not a name', option=name)
-        if type(self.image_size) is not int or not 0 < self.image_size <= MAX_IMAGE_SIZE:
-            raise InputError(
-                f'{self.image_size} is not from 1 to {MAX_IMAGE_SIZE}', option='image_size'
-            )
-        if (
-            not isinstance(self.mean, list)
-            or len(self.mean) != 3
-            or not all(type(value) in (int, float) and 0 <= value <= 255 for value in self.mean)
-        ):
-            raise InputError(f'{self.mean}: must be three numbers from 0 to 255', option='mean')
-        if self.resize not in RESIZE_MODES:
-            raise InputError(f'{self.resize} is not warp or crop', option='resize')
-
-    @staticmethod
-    def to_json(source: 'FeatureSource | None') -> str:
-        return json.dumps(source and vars(source))
-
-    @staticmethod
-    def from_json(text: str) -> 'FeatureSource | None':
-        """Converts what :meth:`to_json` returned.
-
-        Raises:
-            ValueError: If it is something else.
-        """
-        fields = json.loads(text)
-        if fields is None:
-            return None
-        try:
-            return FeatureSource(**fields)
-        except (InputError, TypeError) as error:
-            raise ValueError(f'features cannot have been extracted with {fields}') from error
 
 
 @dataclass
@@ -166,20 +106,10 @@ def load_features(path: str, allocate=numpy.empty) -> Features:
         InputError: If the file cannot be read or ``feats`` is not a D x N array of real
             numbers.
     """
-    try:
+    with _errors_of(path):
         check_input(path)
-        if h5py.is_hdf5(path):
-            array, source = _read_matlab_73(path, allocate)
-        else:
-            array, source = _read_matlab_5(path)
-    except OSError as error:
-        reason = error.strerror or 'not a MATLAB file, or cut short'
-        raise InputError(f'{path}: {reason}') from error
-    except InputError:
-        raise
-    except Exception as error:
-        # scipy and zlib raise many kinds of exceptions on damaged files.
-        raise InputError(f'{path}: not a MATLAB file, or damaged ({error})') from error
+        is_hdf5 = h5py.is_hdf5(path)
+        array, source = _read_matlab_73(path, allocate) if is_hdf5 else _read_matlab_5(path)
     return Features(array, source, str(path))
 
 
@@ -203,6 +133,53 @@ def save_features(path: str, features: Features):
     else:
         with open_output(path) as file:
             scipy.io.savemat(file, {'feats': features.array.T, 'feature_source': source})
+
+
+@contextlib.contextmanager
+def open_hdf5_features(path):
+    """Yields ``feats`` of a MATLAB 7.3 file, checked, and how the features were extracted.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        context manager: Gives a pair of an :class:`h5py.Dataset`, (N, D), of integers or floats;
+        and a :class:`FeatureSource` or None.
+
+    Raises:
+        InputError: If the file cannot be read or is of another kind.
+    """
+    with _errors_of(path):
+        check_input(path)
+        if not h5py.is_hdf5(path):
+            raise InputError(
+                f'{path}: is not an HDF5 file; only one of them may be read in parts, or together '
+                'with others'
+            )
+        with h5py.File(path) as file:
+            # Only these: MATLAB's own files may contain references. "in" would follow a link.
+            check_self_contained(path, file, [name for name in file if name == 'feats'])
+            if not isinstance(file.get('feats'), h5py.Dataset):
+                raise _missing_feats(path, file)
+            feats = file['feats']
+            _check_feats(path, feats.shape or (), feats.dtype.name)
+            source = read_text_attribute(file, 'feature_source', 'null')
+            yield feats, FeatureSource.from_json(source)
+
+
+@contextlib.contextmanager
+def _errors_of(path):
+    """Turns all errors in the block into an InputError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or 'not a MATLAB file, or cut short'
+        raise InputError(f'{path}: {reason}') from error
+    except InputError:
+        raise
+    except Exception as error:
+        # scipy and zlib raise many kinds of exceptions on damaged files.
+        raise InputError(f'{path}: not a MATLAB file, or damaged ({error})') from error
 
 
 def check_fits(path, shape):
@@ -255,15 +232,8 @@ def _read_matlab_5(path):
 
 
 def _read_matlab_73(path, allocate):
-    with h5py.File(path) as file:
-        # Only these: MATLAB's own files may contain references. "in" would follow a link.
-        check_self_contained(path, file, [name for name in file if name == 'feats'])
-        if not isinstance(file.get('feats'), h5py.Dataset):
-            raise _missing_feats(path, file)
-        feats = file['feats']
-        _check_feats(path, feats.shape or (), feats.dtype.name)
-        check_memory(_size(feats.shape), path)
-        source = FeatureSource.from_json(read_text_attribute(file, 'feature_source', 'null'))
+    with open_hdf5_features(path) as (feats, source):
+        check_memory(_size(feats.shape), f'must limit {path}, which', 'features_memory')
         array = allocate(feats.shape, 'float32')
         with numpy.errstate(over='ignore'):  # becomes infinite, which is an error where it is used
             feats.read_direct(array)

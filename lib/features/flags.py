@@ -1,7 +1,7 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
-from lib.command_line import positive_int
-from lib.features.feature_file import RESIZE_MODES
+from lib.command_line import non_negative_float, positive_int
+from lib.features.feature_source import RESIZE_MODES
 
 
 def add_data_flags(parser):
@@ -18,9 +18,18 @@ def add_data_flags(parser):
         '-i',
         '--features',
         '--image',
-        default='vgg_feats.mat',
+        nargs='+',
+        default=['vgg_feats.mat'],
         metavar='FILE',
-        help="image features: Karpathy's, or from extract_features.py",
+        help="image features: Karpathy's, or from extract_features.py; the images of several HDF5 "
+        'files are numbered in the order of the files',
+    )
+    parser.add_argument(
+        '--features-memory',
+        type=non_negative_float,
+        metavar='GIB',
+        help='memory that features may take; rows beyond that stay in the files, which have to be '
+        'HDF5, and are read for each batch. Unless given, all features are kept in memory',
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a GPU finds the features: in its own memory or, if they are too large, in the host's."""
+"""Where a GPU finds the features: in its own memory, in the host's, or on the disk."""
 
 import math
 import warnings
@@ -7,6 +7,7 @@ import numpy
 from chainer.backends import cuda
 
 from lib.errors import InputError, InputWarning
+from lib.features.stored_features import StoredFeatures
 
 # Share of a GPU's free memory that features may take; the rest is for training.
 SHARE_OF_MEMORY = 0.7
@@ -76,17 +77,21 @@ def send_features(array, device, feature_type='float32'):
     """Makes features available to a device.
 
     Args:
-        array (array): Features, (N, D), float32, NumPy.
+        array (array or StoredFeatures): Features, (N, D), float32, NumPy.
         device (chainer.backend.Device): Where they are needed.
         feature_type (str): Type in the GPU's memory, ``'float32'`` or ``'float16'``.
 
     Returns:
         array: The same array on a CPU; a copy in the GPU's memory; or, if the array is in
-        page-locked memory (see :func:`make_allocator`), a CuPy array that shares it.
+        page-locked memory (see :func:`make_allocator`), a CuPy array that shares it. Stored
+        features stay where they are, and send their rows.
 
     Raises:
         InputError: If a value exceeds the range of float16.
     """
+    if isinstance(array, StoredFeatures):
+        array.to_device(device)
+        return array
     if device.xp is numpy:
         return array
     if _page_locked(array) is None and not _fits_on_gpu(array.shape, feature_type):
@@ -117,6 +122,23 @@ def _check_range(block, first_imgid):
             '65504, the largest float16',
             option='float16_features',
         )
+
+
+def make_fetcher(features):
+    """Returns what fetches rows of features that are not in the memory of the device.
+
+    Args:
+        features (array or StoredFeatures): What :func:`send_features` returned.
+
+    Returns:
+        callable: Takes the indices of rows, (B,), int32, NumPy, and returns the rows, (B, D), on
+        the device; None if all features are there.
+    """
+    if isinstance(features, StoredFeatures):
+        # On a GPU, rows are copied from page-locked memory, so that the host need not wait and
+        # reads the next ones meanwhile.
+        return features.__getitem__
+    return RowPrefetcher(features) if is_in_host_memory(features) else None
 
 
 def is_in_host_memory(features):

@@ -13,7 +13,7 @@ import numpy
 from PIL import ExifTags, Image, ImageOps
 
 from lib.errors import InputError
-from lib.features.feature_file import RESIZE_MODES
+from lib.features.feature_source import RESIZE_MODES
 from lib.features.memory_budget import MemoryBudget
 from lib.files import check_input
 

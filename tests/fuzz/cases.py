@@ -9,7 +9,8 @@ import shutil
 import signal
 from pathlib import Path
 
-from lib.features.feature_file import Features, FeatureSource, save_features
+from lib.features.feature_file import Features, save_features
+from lib.features.feature_source import FeatureSource
 from tests.fuzz import mutations
 from tests.helpers.caffemodels import Writer
 from tests.helpers.forked import run_forked

@@ -17,7 +17,7 @@ from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import VGG19, FeatureExtractor
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from lib.features.images import UnreadableImageError, read_image
 from lib.trained_model import TrainedModel
 from models.show_and_tell import ShowAndTell

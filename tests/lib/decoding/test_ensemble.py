@@ -5,7 +5,7 @@ import pytest
 from lib.decoding.beam_search import beam_search
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.errors import InputError
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.plain_beam_search import plain_beam_search
 from tests.helpers.samples import random_features, small_model

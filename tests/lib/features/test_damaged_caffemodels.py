@@ -10,7 +10,7 @@ import pytest
 
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from tests.helpers.caffemodels import Writer
 from tests.helpers.samples import write_image, write_json
 from tests.helpers.scripts import run_script

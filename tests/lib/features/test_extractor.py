@@ -11,7 +11,7 @@ from PIL import Image
 from lib.errors import InputError
 from lib.features import images
 from lib.features.extractor import VGG19, FeatureExtractor
-from lib.features.feature_file import FeatureSource
+from lib.features.feature_source import FeatureSource
 from lib.features.images import UnreadableImageError, prepare_image, read_image
 from lib.features.memory_budget import MemoryBudget
 from tests.helpers import caffemodels

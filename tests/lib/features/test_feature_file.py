@@ -4,7 +4,8 @@ import pytest
 import scipy.io
 
 from lib.errors import InputError
-from lib.features.feature_file import Features, FeatureSource, load_features, save_features
+from lib.features.feature_file import Features, load_features, save_features
+from lib.features.feature_source import FeatureSource
 
 FEATURES = numpy.random.RandomState(0).randn(6, 4).astype('float32')
 SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [1.0, 2.0, 3.0], 'warp')

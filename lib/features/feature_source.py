@@ -1,0 +1,68 @@
+"""How features were extracted."""
+
+import json
+from dataclasses import dataclass
+
+from lib.errors import InputError
+
+# Pixels; no CNN that is worth having takes larger images.
+MAX_IMAGE_SIZE = 2048
+RESIZE_MODES = 'warp', 'crop'
+
+
+@dataclass
+class FeatureSource:
+    """How features were extracted; those of new images must be extracted the same way.
+
+    Attributes:
+        network (str): File name of the caffemodel.
+        layer (str): The blob whose values are the features.
+        image_size (int): Width and height of the network's input, pixels.
+        mean (list of float): Subtracted from blue, green and red.
+        resize (str): ``'warp'`` or ``'crop'``, see :func:`lib.features.images.prepare_image`.
+
+    Raises:
+        InputError: If no feature can be extracted like that.
+    """
+
+    network: str
+    layer: str
+    image_size: int
+    mean: list[float]
+    resize: str
+
+    def __post_init__(self):
+        for name in 'network', 'layer':
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f'{getattr(self, name)!r} is not a name', option=name)
+        if type(self.image_size) is not int or not 0 < self.image_size <= MAX_IMAGE_SIZE:
+            raise InputError(
+                f'{self.image_size} is not from 1 to {MAX_IMAGE_SIZE}', option='image_size'
+            )
+        if (
+            not isinstance(self.mean, list)
+            or len(self.mean) != 3
+            or not all(type(value) in (int, float) and 0 <= value <= 255 for value in self.mean)
+        ):
+            raise InputError(f'{self.mean}: must be three numbers from 0 to 255', option='mean')
+        if self.resize not in RESIZE_MODES:
+            raise InputError(f'{self.resize} is not warp or crop', option='resize')
+
+    @staticmethod
+    def to_json(source: 'FeatureSource | None') -> str:
+        return json.dumps(source and vars(source))
+
+    @staticmethod
+    def from_json(text: str) -> 'FeatureSource | None':
+        """Converts what :meth:`to_json` returned.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        fields = json.loads(text)
+        if fields is None:
+            return None
+        try:
+            return FeatureSource(**fields)
+        except (InputError, TypeError) as error:
+            raise ValueError(f'features cannot have been extracted with {fields}') from error
