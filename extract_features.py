@@ -70,7 +70,8 @@ def main():
     args = parse_args()
     if is_special_file(args.output):
         raise InputError(f'--output {args.output}: is not a regular file')
-    images = read_dataset(args.dataset)
+    # All images that have a number, so that the files of several extractions fit together.
+    images = read_dataset(args.dataset, with_empty=True)
     paths = [join_below(args.image_root, image.filename) for image in images]
     processes = connect_processes(args.communicator)
     if processes.is_main:

@@ -8,6 +8,7 @@ from chainer.links.caffe import CaffeFunction
 from lib.features.feature_file import load_features
 from lib.features.feature_source import FeatureSource
 from lib.features.images import prepare_image, read_image
+from lib.features.stored_features import StoredFeatures
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, write_image, write_json
@@ -129,6 +130,19 @@ def test_reads_lists_of_images(folder):
     process = extract(folder, '--dataset', f'train={folder}/list.tsv')
     assert process.returncode == 0, process.stderr
     assert load_features(folder / 'feats.mat').array.shape == (3, 8)
+
+
+def test_files_extracted_one_by_one_follow_one_another(folder):
+    (folder / 'a.tsv').write_text('0.jpg\ta dog\n1.jpg\t...\n')  # the last has no token
+    (folder / 'b.tsv').write_text('2.jpg\ta cat\n0.jpg\ta dog\n')
+    for output, names in ('a', 'a'), ('b', 'b'), ('both', 'ab'):
+        lists = [f'train={folder / name}.tsv' for name in names]
+        process = extract(folder, '--dataset', *lists, '-o', folder / f'{output}.h5')
+        assert process.returncode == 0, process.stderr
+    stored = StoredFeatures([folder / 'a.h5', folder / 'b.h5'])
+    both = load_features(folder / 'both.h5').array
+    assert both.shape == (4, 8)
+    numpy.testing.assert_allclose(stored[:], both, rtol=1e-4)
 
 
 def test_invalid_input_is_rejected(folder):

@@ -12,7 +12,9 @@ from lib.errors import InputError
 from lib.files import check_input
 
 
-def read_dataset(files: list[str], tokenizer: str = 'words') -> list[CaptionedImage]:
+def read_dataset(
+    files: list[str], tokenizer: str = 'words', with_empty: bool = False
+) -> list[CaptionedImage]:
     """Reads one or more files as one data set.
 
     Args:
@@ -27,6 +29,8 @@ def read_dataset(files: list[str], tokenizer: str = 'words') -> list[CaptionedIm
             in the file's name.
         tokenizer (str): See :func:`lib.captions.tokenizer.tokenize`. Words in a
             ``dataset.json`` are used as they are.
+        with_empty (bool): Also return the images whose captions have no token. A
+            ``dataset.json`` numbers its images itself, so it needs none of them.
 
     Returns:
         list of CaptionedImage: The images in the order of the files. ``imgid`` numbers them
@@ -55,8 +59,8 @@ def read_dataset(files: list[str], tokenizer: str = 'words') -> list[CaptionedIm
             imgid = next(imgids)
             captions = [(tokenize(text, tokenizer), text) for text in raw]
             captions = [(tokens, text) for tokens, text in captions if tokens]
-            if captions:
-                tokens, texts = map(list, zip(*captions))
+            if captions or with_empty:
+                tokens, texts = ([pair[k] for pair in captions] for k in range(2))
                 images.append(CaptionedImage(imgid, cocoid, filename, split, tokens, texts))
     if not images:
         raise InputError(f'{", ".join(files)}: no captions found')
