@@ -106,9 +106,9 @@ def main():
 
     device_features = send_features(features.array, device)
     evaluator = Evaluator(ensemble, dataset, args.split, device_features, processes)
-    is_copied = device_features is not features.array
-    del features  # on a GPU, the only copy is there now
-    if is_copied:
+    is_replaced = device_features is not features.array
+    del features  # a GPU may have its own copy now
+    if is_replaced:
         processes.free_arrays()
     print_loss(args.split, evaluator)
     with replace_together():

@@ -27,7 +27,7 @@ from lib.device import set_seed
 from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
-from lib.features.images import find_images
+from lib.features.image_paths import find_images
 from lib.files import replace_together, write_json_list
 from lib.output_checks import check_outputs
 from lib.processes import connect_processes

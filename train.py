@@ -114,9 +114,9 @@ def train(args, device, processes):
         'training_captions': len(dataset.captions_of('train')),
     }
     device_features = send_features(features.array, device, feature_type)
-    is_copied = device_features is not features.array
-    del features  # on a GPU, the only copy is there now
-    if is_copied:
+    is_replaced = device_features is not features.array
+    del features  # a GPU may have its own copy now
+    if is_replaced:
         processes.free_arrays()
     if processes.is_main:
         remove_leftover_results(args.output)
@@ -169,7 +169,7 @@ def make_model(args, dataset, features, device, processes):
     network.loss_reduction, network.label_smoothing = args.loss_reduction, args.label_smoothing
     if args.standardize:
         train_imgids = dataset.imgid[dataset.images_of('train')]
-        mean, inverse_std = features.mean_and_inverse_std(train_imgids)
+        mean, inverse_std = processes.compute_on_main(features.mean_and_inverse_std, train_imgids)
         network.feature_mean[:], network.feature_scale[:] = mean, inverse_std
     return model
 

@@ -1,10 +1,11 @@
 """What a training step would take on several GPUs: arithmetic, not a measurement.
 
-    python -m benchmarks.projection [--captions 100e6 --vocabulary 50000 --batch-size 1024 --disk 7]
+    python -m benchmarks.projection [--batch-size 1024] [--vocabulary 50000] [--disk 7]
 
 Prints a Markdown table. A GPU computes while the host launches its kernels and reads features,
 then gradients are exchanged around a ring: each GPU sends them nearly twice, at the rate of the
-slowest link. ChainerMN exchanges them after the backward pass, so the two times add up.
+slowest link, whose latency is left out. ChainerMN exchanges them after the backward pass, so the
+two times add up.
 """
 
 from benchmarks.workload import CAPTION_LENGTHS, COCO_CAPTIONS, FEATURE_SIZE, Workload
@@ -12,14 +13,14 @@ from lib.command_line import ArgumentParser, positive_float, positive_int, run_m
 from models.show_and_tell import count_values
 
 GPUS = [1, 2, 4, 8, 16, 32, 64]
-# Seconds of short kernels, one after the other, in which most of the GPU idles.
+# Seconds of short kernels, one after the other, in which most of the GPU idles; for 25 time steps.
 RECURRENCE_TIME = 0.5e-3
 
 
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
     for name, kind, default, description in (
-        ('captions', float, COCO_CAPTIONS, 'captions in an epoch'),
+        ('captions', positive_int, COCO_CAPTIONS, 'captions in an epoch'),
         ('vocabulary', positive_int, 8791, 'tokens of the vocabulary'),
         ('batch-size', positive_int, 128, 'captions per step on each GPU'),
         ('tflops', positive_float, 50, 'rate of matrix products of a GPU, TFLOPS'),
@@ -29,6 +30,9 @@ def parse_args():
         ('gpus', positive_int, 8, 'GPUs in a machine'),
     ):
         parser.add_argument(f'--{name}', type=kind, default=default, help=description)
+    parser.add_argument(
+        '--reader', type=positive_float, default=0.8, help='rate of a process that reads, GB/s'
+    )
     parser.add_argument(
         '--disk',
         type=positive_float,
@@ -60,14 +64,14 @@ def step_times(args, n):
     workload = Workload(args.batch_size, args.vocabulary)
     n_tokens = args.batch_size * (mean_length() + 1)
     compute = workload.flops(n_tokens, args.batch_size) / (1e12 * args.tflops) + RECURRENCE_TIME
-    n_sharing = min(n, args.gpus)
-    n_bytes = 4 * FEATURE_SIZE * args.batch_size * n_sharing
-    read = n_bytes / (1e9 * args.disk) if args.disk else 0
+    n_bytes = 4 * FEATURE_SIZE * args.batch_size
+    rate = min(args.reader, args.disk / min(n, args.gpus)) if args.disk else float('inf')
+    host = args.host / 1000 + n_bytes / (1e9 * rate)
     size = workload.size
     gradients = 4 * count_values(FEATURE_SIZE, args.vocabulary, size, size, n_layers=1)
     sent = 2 * (n - 1) / n * gradients
     rate = args.link if n <= args.gpus else min(args.link, args.network)
-    return sent, compute, args.host / 1000 + read, sent / (1e9 * rate)
+    return sent, compute, host, sent / (1e9 * rate)
 
 
 def mean_length():

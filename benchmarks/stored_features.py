@@ -39,6 +39,7 @@ def main():
         for path in paths:
             write_random(path, int(args.size * 2**30) // (4 * FEATURE_SIZE))
         stored, rng = StoredFeatures(paths), numpy.random.RandomState(0)
+        stored.open()
         batches = rng.randint(0, len(stored), (args.batches, BATCH_SIZE))
         print(f'{"":>12}{"ms per batch":>14}{"slowest":>9}{"MB/s":>8}')
         forget(paths)

@@ -128,15 +128,53 @@ class Captioner:
     def _caption_images(self, images, options, on_error):
         n_images = IMAGES_AT_ONCE if self._is_on_cpu else GPU_IMAGES_AT_ONCE
         for indices, features in self._extractor.extract(images, n_images, on_error):
-            source = self._extractor.source
-            self.ensemble.check_feature_size(
-                features.shape[1], f'{source.layer} of {source.network}', option='layer'
-            )
-            n_decoded = self._images_at_once(options)
-            for start in range(0, len(indices), n_decoded):
-                rows = slice(start, start + n_decoded)
-                for index, captions in zip(indices[rows], self._decode(features[rows], options)):
-                    yield images[index], captions
+            for index, captions in zip(indices, self._caption_extracted(features, options)):
+                yield images[index], captions
+
+    def prepare(self, image, max_pixels: int | None = None):
+        """Prepares an image for :meth:`caption_prepared`; several threads may do so at once.
+
+        Args:
+            image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.decoded`.
+            max_pixels (int): As there.
+
+        Returns:
+            array: The input of the CNN, (3, S, S), float32, NumPy.
+
+        Raises:
+            UnreadableImageError: If it is not an image, or too large.
+        """
+        return self._extractor.prepare(image, max_pixels)
+
+    def caption_prepared(self, pixels, options: DecodingOptions) -> list[list[Caption]]:
+        """Captions images that :meth:`prepare` has prepared, which the CNN takes together.
+
+        Args:
+            pixels (list of array): (3, S, S), float32, NumPy.
+            options (lib.decoding.decode.DecodingOptions): How to decode captions.
+
+        Returns:
+            list of list of Caption: For each image its captions, best first.
+        """
+        return list(self._caption_extracted(self._extractor(pixels), options))
+
+    def with_models(self, numbers) -> 'Captioner':
+        """Returns a captioner that uses the same CNN and some of the models.
+
+        Args:
+            numbers (sequence of int): Which, from 0.
+        """
+        return Captioner(Ensemble([self.ensemble.models[n] for n in numbers]), self._extractor)
+
+    def _caption_extracted(self, features, options):
+        """Yields the captions of each image that features were extracted from."""
+        source = self._extractor.source
+        self.ensemble.check_feature_size(
+            features.shape[1], f'{source.layer} of {source.network}', option='layer'
+        )
+        n_decoded = self._images_at_once(options)
+        for start in range(0, len(features), n_decoded):
+            yield from self._decode(features[start : start + n_decoded], options)
 
     def caption_features(
         self, features, options: DecodingOptions, rows=None

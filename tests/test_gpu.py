@@ -128,7 +128,7 @@ def test_training_with_features_on_the_disk_is_the_same(gpu, data, tmp_path):
     stored = '--features-memory 0.0000002', '-i', *paths
     process = train(data, tmp_path / 'disk', flags, *stored, device=gpu)
     assert process.returncode == 0, process.stderr
-    assert '6 of the features of 30 images are kept in memory' in process.stderr
+    assert 'the features of 6 of 30 images are kept in memory' in process.stderr
     assert_same_training(tmp_path / 'disk', tmp_path / 'gpu', ['best.h5', 'snapshot.h5'])
 
 

@@ -53,7 +53,7 @@ def test_training_is_the_same(data, shards, expected, tmp_path, n_bytes):
     process = train_on(shards, data, tmp_path / 'result', *memory)
     assert process.returncode == 0, process.stderr
     n_kept = {0: 0, 500: 15}.get(n_bytes)
-    note = f'note: {n_kept} of the features of 30 images are kept in memory, the others are read'
+    note = f'note: the features of {n_kept} of 30 images are kept in memory, the others are read'
     assert process.stderr == ('' if n_kept is None else f'{note} for each batch\n')
     assert_same_training(tmp_path / 'result', expected, FILES)
 
@@ -110,5 +110,5 @@ def test_too_little_memory_names_the_option(shards, monkeypatch):
         with pytest.raises(InputError, match=message) as raised:
             load(paths)
         assert raised.value.option == 'features_memory'
-    with pytest.warns(InputWarning, match='9 of the features of 30 images'):
+    with pytest.warns(InputWarning, match='features of 9 of 30 images'):
         assert len(load(shards, 300 / 2**30).array) == 30

@@ -35,7 +35,8 @@ class Evaluator:
         ensemble (lib.decoding.ensemble.Ensemble): The models.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
-        features (array): One row per ``imgid``, (N, D), on the models' device.
+        features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
+            (N, D), on the models' device or sent there.
         processes (lib.processes.Processes): Each of them captions a share of the images. All must
             call the methods; the main one scores.
 

@@ -15,7 +15,8 @@ def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> f
         model: As for :func:`lib.decoding.beam_search.beam_search`.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         indices (array): Which captions, (n,), integers.
-        features (array): One row per ``imgid``, (N, D), on the model's device.
+        features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
+            (N, D), on the model's device or sent there.
         batch_size (int): Captions at a time.
 
     Returns:

@@ -135,24 +135,35 @@ class FeatureExtractor:
                 chunks = collections.deque()
                 for start in range(0, len(images), chunk_size):
                     indices = range(start, min(start + chunk_size, len(images)))
-                    chunks.append([(i, pool.submit(self._prepare, images[i])) for i in indices])
+                    chunks.append([(i, pool.submit(self.prepare, images[i])) for i in indices])
                     if len(chunks) > 1:
                         yield chunks.popleft()
                 yield from chunks
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, image):
+    def prepare(self, image, max_pixels=None):
+        """Decodes an image and converts it to the input of the network.
+
+        Args:
+            image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.decoded`.
+            max_pixels (int): As there.
+
+        Returns:
+            array: (3, S, S), float32, NumPy.
+
+        Raises:
+            UnreadableImageError: If it is not an image, or too large.
+        """
         source = self.source
-        with decoded(image, source.image_size) as rgb:
+        with decoded(image, source.image_size, max_pixels) as rgb:
             return prepare_image(rgb, source.image_size, source.mean, source.resize)
 
     def __call__(self, pixels):
         """Computes the features of prepared images.
 
         Args:
-            pixels (sequence of array): Images from
-                :func:`lib.features.images.prepare_image`, (3, S, S), float32.
+            pixels (sequence of array): Images from :meth:`prepare`, (3, S, S), float32.
 
         Returns:
             array: One row per image, (n, D), float32, on the extractor's device. A layer

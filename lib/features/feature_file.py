@@ -29,7 +29,8 @@ class Features:
     """The features of a data set's images.
 
     Attributes:
-        array (array): Row ``n`` holds the features of ``imgid`` ``n``, (N, D), float32.
+        array (array or lib.features.stored_features.StoredFeatures): Row ``n`` holds the features
+            of ``imgid`` ``n``, (N, D), float32.
         source (FeatureSource): How they were extracted, None if unknown.
         path (str): The file they were read from, for error messages.
     """
@@ -153,8 +154,8 @@ def open_hdf5_features(path):
         check_input(path)
         if not h5py.is_hdf5(path):
             raise InputError(
-                f'{path}: is not an HDF5 file; only one of them may be read in parts, or together '
-                'with others'
+                f'{path}: not an HDF5 file; only features in HDF5 can be in several files, or '
+                'partly stay on the disk'
             )
         with h5py.File(path) as file:
             # Only these: MATLAB's own files may contain references. "in" would follow a link.

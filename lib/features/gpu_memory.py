@@ -135,9 +135,8 @@ def make_fetcher(features):
         the device; None if all features are there.
     """
     if isinstance(features, StoredFeatures):
-        # On a GPU, rows are copied from page-locked memory, so that the host need not wait and
-        # reads the next ones meanwhile.
-        return features.__getitem__
+        # CuPy copies rows without a wait, so the host reads the next ones while the GPU computes.
+        return lambda rows: features[rows]
     return RowPrefetcher(features) if is_in_host_memory(features) else None
 
 

@@ -1,16 +1,16 @@
-"""Finding, reading and preparing images."""
+"""Reading and preparing images."""
 
 import contextlib
 import functools
+import io
 import math
 import mmap
 import os
 import re
 import warnings
-from collections.abc import Sequence
 
 import numpy
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from lib.errors import InputError
 from lib.features.feature_source import RESIZE_MODES
@@ -20,11 +20,6 @@ from lib.files import check_input
 # Pillow opens more formats, some of which start a program (EPS) or contain no pixels (HDF5).
 # TGA is last, since its files can only be recognized by not being anything else.
 FORMATS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF', 'TGA'
-# The files of a folder that count as images.
-SUFFIXES = (
-    '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp',
-    '.ppm', '.pgm', '.pbm', '.jp2', '.avif', '.tga',
-)  # fmt: skip
 # Pillow warns of huge images and unusual metadata, which are harmless here. A global filter
 # applies to all threads; catch_warnings() around each image would not.
 warnings.filterwarnings('ignore', module=r'PIL\.')
@@ -55,54 +50,8 @@ class UnreadableImageError(Exception):
     """A file that cannot be decoded, or would be too large then; the message names it."""
 
 
-def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
-    """Collects the paths of images from files, folders and lists.
-
-    Args:
-        paths (list of str): Images, whatever their suffix, and folders, whose files with an
-            image's suffix are taken in alphabetical order.
-        lists (list of str): Text files with such a path on each line.
-
-    Returns:
-        list of str: The paths of the images.
-
-    Raises:
-        InputError: If a list or a folder cannot be read, or no image is found.
-    """
-    paths = [*paths, *(path for list_path in lists for path in _read_list(list_path))]
-    images = []
-    for path in paths:
-        images += _images_in(path) if os.path.isdir(path) else [path]
-    if not images:
-        raise InputError(
-            f'no images in {", ".join(paths or lists)}'
-            if paths or lists
-            else 'no images given: name files, folders or a list of them'
-        )
-    return images
-
-
-def _read_list(path):
-    try:
-        check_input(path)
-        with open(path, encoding='utf-8-sig') as file:
-            return [line.strip() for line in file if line.strip()]
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}', option='list') from error
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not a text file in UTF-8', option='list') from error
-
-
-def _images_in(folder):
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise InputError(f'{folder}: {error.strerror}') from error
-    return [
-        os.path.join(folder, name)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith('.')
-    ]
+class TooLargeImageError(UnreadableImageError):
+    """An image, or its file, that exceeds a limit."""
 
 
 def read_image(path: str, size: int | None = None) -> Image.Image:
@@ -125,7 +74,7 @@ def read_image(path: str, size: int | None = None) -> Image.Image:
 
 
 @contextlib.contextmanager
-def decoded(image, size: int | None = None):
+def decoded(image, size: int | None = None, max_pixels: int | None = None):
     """Decodes an image as a viewer would show it.
 
     EXIF rotation is applied; transparent pixels are composited over white; of an animation the
@@ -133,9 +82,12 @@ def decoded(image, size: int | None = None):
     that decode at once wait for each other rather than exceed :data:`MEMORY`.
 
     Args:
-        image (str or PIL.Image.Image): A file in one of :data:`FORMATS`, or an image of any mode.
+        image (str, PIL.Image.Image or binary file): A file in one of :data:`FORMATS`, its path, or
+            an image of any mode.
         size (int): What the shorter side will be resized to, pixels. An image of more than
             :data:`HUGE_PIXELS` is decoded at a smaller size then.
+        max_pixels (int): Images of more pixels are refused, in addition to those for which
+            :data:`MEMORY` does not suffice.
 
     Yields:
         PIL.Image.Image: An RGB image.
@@ -144,29 +96,30 @@ def decoded(image, size: int | None = None):
         UnreadableImageError: If the image is missing, damaged, too large or not an image.
     """
     with contextlib.ExitStack() as memory:
-        reason = None
+        error = None
         try:
-            rgb = _decode(image, size, memory)
-        except Exception as error:
+            rgb = _decode(image, size, max_pixels, memory)
+        except Exception as original:
             # Pillow's decoders raise many kinds of exceptions on damaged files.
-            reason = _reason(error, image)
-        if reason is not None:
+            error = _unreadable(original, image)
+        if error is not None:
             # Raised here, where the first error is gone: it would keep its half-decoded image.
-            raise UnreadableImageError(reason)
+            raise error
         yield rgb
 
 
-def _decode(image, size, memory):
+def _decode(image, size, max_pixels, memory):
     if isinstance(image, Image.Image):
-        memory.enter_context(MEMORY.reserve(_bytes_to_decode(image)))
+        memory.enter_context(MEMORY.reserve(_bytes_to_decode(image, max_pixels)))
         return _convert(image, size)
-    check_input(image)
-    if os.path.getsize(image) > MAX_FILE_SIZE:
-        raise UnreadableImageError(f'too large: a file of {os.path.getsize(image)} bytes')
+    if isinstance(image, (str, os.PathLike)):
+        check_input(image)
+        if os.path.getsize(image) > MAX_FILE_SIZE:
+            raise TooLargeImageError(f'too large: a file of {os.path.getsize(image)} bytes')
     with Image.open(image, formats=_available_formats()) as file:
         if file.format in ('JPEG', 'MPO'):
             _check_scans(file)
-        memory.enter_context(MEMORY.reserve(_bytes_to_decode(file)))
+        memory.enter_context(MEMORY.reserve(_bytes_to_decode(file, max_pixels)))
         if size is not None and _is_huge(file):
             file.draft(None, (REDUCING_GAP * size, REDUCING_GAP * size))
         return _convert(file, size)
@@ -184,10 +137,14 @@ def _check_scans(file):
     most_scans = MAX_SCANNED_PIXELS // max(1, file.width * file.height)
     if file.fp.seek(0, os.SEEK_END) < 10 * most_scans:  # a scan has at least 10 bytes
         return
-    with mmap.mmap(file.fp.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    if isinstance(file.fp, io.BytesIO):
+        content = file.fp.getbuffer()
+    else:
+        content = mmap.mmap(file.fp.fileno(), 0, access=mmap.ACCESS_READ)
+    with content:
         n_scans = _count_scans(content)
     if n_scans > most_scans:
-        raise UnreadableImageError(
+        raise TooLargeImageError(
             f'too large: {file.width} x {file.height} pixels in {n_scans} scans'
         )
 
@@ -203,28 +160,32 @@ def _count_scans(jpeg):
     return n_scans
 
 
-def _bytes_to_decode(image):
+def _bytes_to_decode(image, max_pixels):
     """Returns how much memory to reserve; raises an error for a size that is refused."""
     width, height = image.size
     n_bytes = width * height * BYTES_PER_PIXEL.get(image.format, OTHER_BYTES_PER_PIXEL)
     if min(width, height) < 1:
         raise UnreadableImageError(f'empty: {width} x {height} pixels')
-    if max(width, height) > MAX_SIDE or n_bytes > MEMORY.size:
-        raise UnreadableImageError(f'too large: {width} x {height} pixels')
+    max_pixels = width * height if max_pixels is None else max_pixels
+    if max(width, height) > MAX_SIDE or n_bytes > MEMORY.size or width * height > max_pixels:
+        raise TooLargeImageError(f'too large: {width} x {height} pixels')
     return n_bytes
 
 
-def _reason(error, image):
-    """Returns the message of an exception, in one line that names the file."""
+def _unreadable(error, image):
+    """Returns an error whose message, one line, says why an image is unreadable and names it."""
+    kind = TooLargeImageError if isinstance(error, TooLargeImageError) else UnreadableImageError
     if isinstance(error, Image.DecompressionBombError):
         # Pillow does not say what the width and height are.
+        kind = TooLargeImageError
         reason = f'too large: more than {2 * Image.MAX_IMAGE_PIXELS} pixels'
+    elif isinstance(error, UnidentifiedImageError) and isinstance(image, io.IOBase):
+        reason = 'not an image, or of an unknown format'  # Pillow would name the object
     else:
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
     reason = ' '.join(reason.split())
-    if isinstance(image, Image.Image) or str(image) in reason:
-        return reason
-    return f'{image}: {reason}'
+    is_named = isinstance(image, (Image.Image, io.IOBase)) or str(image) in reason
+    return kind(reason if is_named else f'{image}: {reason}')
 
 
 def _is_huge(image):

@@ -48,11 +48,11 @@ def load_shared_features(paths, device, feature_type, processes, memory=None) ->
         return _load_once(load, allocate, processes)
     if feature_type == 'float16':
         raise InputError('cannot be used for features on the disk', option='float16_features')
-    stored.check_layout(n_rows)
+    stored.open(n_rows)
     if n_rows:
         stored.keep(_load_once(load, numpy.empty, processes).array)
     warnings.warn(
-        f'{n_rows:,} of the features of {len(stored):,} images are kept in memory, the others are '
+        f'the features of {n_rows:,} of {len(stored):,} images are kept in memory, the others are '
         'read for each batch',
         InputWarning,
         stacklevel=2,

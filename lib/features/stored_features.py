@@ -6,10 +6,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import chainer
+import h5py
 import numpy
 
 from lib.errors import InputError
-from lib.features.feature_file import BLOCK, open_hdf5_features
+from lib.features.feature_file import open_hdf5_features
 from lib.files import errors_naming
 
 # Enough to keep a solid-state drive busy, which answers many requests at once.
@@ -25,37 +26,43 @@ class StoredMatrix:
     Attributes:
         path (str): As above.
         shape (tuple of int): Images and size of the features, (N, D).
-        source (lib.features.feature_file.FeatureSource): How they were extracted, None if unknown.
+        source (lib.features.feature_source.FeatureSource): How they were extracted, None if
+            unknown.
 
     Raises:
         InputError: If the file cannot be read, or is not HDF5.
     """
 
     def __init__(self, path):
-        self.path = str(path)
+        self.path, self._file = str(path), None
         with open_hdf5_features(path) as (feats, self.source):
             self.shape, self._dtype = feats.shape, feats.dtype
-            # None if the file has them in chunks, or not at all.
+            # None if they are stored in chunks, inside a header, or not at all.
             self._offset = feats.id.get_offset()
-            self._file = open(path, 'rb')  # noqa: SIM115
+            if feats.id.get_type() != h5py.h5t.py_create(feats.dtype):
+                self._offset = None  # h5py converts what NumPy has no type for
+            self._identity = _identity(os.stat(path))
 
     def load(self, array):
-        """Reads the first rows, in whatever layout they are stored, into an array (n, D)."""
+        """Reads the first rows, however they are stored, into an array (n, D)."""
         # A value may become infinite, which is an error where it is used.
         with open_hdf5_features(self.path) as (feats, _), numpy.errstate(over='ignore'):
+            self._check_identity(os.stat(self.path))
             feats.read_direct(array, numpy.s_[: len(array)])
 
-    def check_layout(self):
-        """Checks that single rows can be read.
+    def open(self):
+        """Opens the file for :meth:`read`.
 
         Raises:
-            InputError: If they cannot.
+            InputError: If single rows cannot be read from it.
         """
         if self._offset is None:
             raise InputError(
-                f'{self.path}: feats is stored in chunks, so that it has to fit in memory; '
-                'h5repack -l feats:CONTI -f feats:NONE stores it in one piece'
+                f'{self.path}: feats is not stored in one piece, so it has to fit in memory; '
+                'h5repack -l feats:CONTI -f feats:NONE OLD NEW stores it in one'
             )
+        self._file = open(self.path, 'rb')  # noqa: SIM115
+        self._check_identity(os.fstat(self._file.fileno()))
 
     def read(self, first, rows):
         """Reads consecutive rows; several threads may do so at once.
@@ -77,6 +84,14 @@ class StoredMatrix:
             with numpy.errstate(over='ignore'):  # as in load
                 rows[...] = buffer
 
+    def _check_identity(self, stat):
+        if _identity(stat) != self._identity:
+            raise InputError(f'{self.path}: has been replaced meanwhile')
+
+
+def _identity(stat):
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
 
 class StoredFeatures:
     """The features in some HDF5 files, whose rows follow one another.
@@ -91,12 +106,12 @@ class StoredFeatures:
         shape (tuple of int): Images and size of the features, (N, D).
         nbytes (int): The memory that all features would take.
         path (str): The files, for error messages.
-        source (lib.features.feature_file.FeatureSource): How the features were extracted, None if
-            unknown.
+        source (lib.features.feature_source.FeatureSource): How the features were extracted, None
+            if unknown.
 
     Raises:
-        InputError: If a file cannot be read, is not HDF5, or differs from the others in the size
-            of its features or in how they were extracted.
+        InputError: If a file cannot be read, is not HDF5, is given twice, or differs from the
+            others in the size of its features or in how they were extracted.
     """
 
     dtype, ndim = numpy.dtype('float32'), 2
@@ -104,6 +119,9 @@ class StoredFeatures:
     def __init__(self, paths):
         self._matrices = [StoredMatrix(path) for path in paths]
         first = self._matrices[0]
+        for path in paths:
+            if paths.count(path) > 1:
+                raise InputError(f'{path}: is given twice')
         for matrix in self._matrices[1:]:
             if matrix.shape[1] != first.shape[1]:
                 raise InputError(
@@ -144,15 +162,15 @@ class StoredFeatures:
         """Takes the first rows from an array that :meth:`load` returned, no longer from a file."""
         self._in_memory = array
 
-    def check_layout(self, n_rows=0):
-        """Checks that all rows after the first ``n_rows`` can be read one by one.
+    def open(self, n_rows=0):
+        """Prepares to read all rows after the first ``n_rows`` from the files.
 
         Raises:
-            InputError: If they cannot.
+            InputError: If they cannot be read one by one.
         """
         for matrix, end in zip(self._matrices, self._bounds[1:]):
             if end > n_rows:
-                matrix.check_layout()
+                matrix.open()
 
     def to_device(self, device):
         """Sends the rows to a device from now on."""
@@ -173,37 +191,27 @@ class StoredFeatures:
         if isinstance(rows, slice):
             rows = numpy.arange(*rows.indices(len(self)))
         result = numpy.empty((len(rows), self.shape[1]), self.dtype)
-        self.read_into(rows, result)
-        return self._device.send(result)
-
-    def read_into(self, rows, result):
-        """Reads rows into an array.
-
-        Args:
-            rows (array): Their indices, (n,), NumPy.
-            result (array): Where to, (n, D), float32, NumPy.
-        """
         is_in_memory = rows < len(self._in_memory)
         result[is_in_memory] = self._in_memory[rows[is_in_memory]]
         requests = self._requests(rows, numpy.flatnonzero(~is_in_memory), result)
         shares = [requests[thread::N_THREADS] for thread in range(min(N_THREADS, len(requests)))]
         for _ in self._threads.map(_read_all, shares):
             pass  # raises what a thread has raised
+        return self._device.send(result)
 
     def _requests(self, rows, places, result):
         """Returns what to read of which file and where to: consecutive rows together.
 
         Args:
-            rows, result: As for :meth:`read_into`.
-            places (array): Which of the rows to read, rising, (m,).
+            rows (array): The indices of all rows, (n,), NumPy.
+            places (array): Which of them to read, rising, (m,).
+            result (array): Where to, (n, D), float32, NumPy.
         """
         if not len(places):
             return []
         rows = rows[places]
         files = numpy.searchsorted(self._bounds, rows, 'right') - 1
         is_new = (numpy.diff(rows) != 1) | (numpy.diff(places) != 1) | (numpy.diff(files) != 0)
-        # In parts, so that several threads share a long run of rows.
-        is_new |= numpy.arange(1, len(rows)) % max(1, BLOCK // self.shape[1]) == 0
         bounds = [0, *(numpy.flatnonzero(is_new) + 1).tolist(), len(rows)]
         return [
             (

@@ -93,7 +93,8 @@ class ScoreCaptions(training.Extension):
     Args:
         model (lib.trained_model.TrainedModel): The model in training.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
-        features (array): One row per ``imgid``, (N, D), on the model's device.
+        features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
+            (N, D), on the model's device or sent there.
         processes (lib.processes.Processes): Each of them captions a share of the images.
     """
 

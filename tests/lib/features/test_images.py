@@ -1,12 +1,9 @@
-import errno
-import os
-
 import numpy
 import pytest
 from PIL import Image
 
 from lib.errors import InputError
-from lib.features.images import UnreadableImageError, find_images, prepare_image, read_image
+from lib.features.images import UnreadableImageError, prepare_image, read_image
 from tests.helpers.samples import write_image
 from tests.helpers.scripts import run_python
 
@@ -104,53 +101,6 @@ print(read_image(sys.argv[1]).size)
     process = run_python(code, tmp_path / 'image.jpg')
     assert process.returncode == 0, process.stderr
     assert (process.stdout, process.stderr) == ('(60, 40)\n', '')
-
-
-def test_finds_images_in_files_folders_and_lists_in_order(tmp_path):
-    for name in 'b.JPG', 'a.png', '.hidden.jpg', 'best.h5', 'paper.pdf':
-        (tmp_path / name).touch()
-    (tmp_path / 'notes.txt').write_text(f'\n{tmp_path}/odd.name \n\n')
-    assert find_images(['x.jpg', str(tmp_path)], [str(tmp_path / 'notes.txt')]) == [
-        'x.jpg',
-        f'{tmp_path}/a.png',
-        f'{tmp_path}/b.JPG',
-        f'{tmp_path}/odd.name',
-    ]
-
-
-def test_finding_no_images_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=str(tmp_path)):
-        find_images([str(tmp_path)], [])
-    with pytest.raises(InputError, match='list'):
-        find_images([], [])
-
-
-def test_an_empty_list_is_named(tmp_path):
-    for content in b'', b'\n \n', b'\xef\xbb\xbf':
-        (tmp_path / 'empty.txt').write_bytes(content)
-        with pytest.raises(InputError, match='no images in .*empty.txt'):
-            find_images([], [str(tmp_path / 'empty.txt')])
-
-
-def test_lists_may_begin_with_a_byte_order_mark_and_hold_any_line(tmp_path):
-    (tmp_path / 'list.txt').write_text('\ufeffa.jpg\r\nb\0c.jpg\n' + 'x' * 5000, encoding='utf-8')
-    assert find_images([], [str(tmp_path / 'list.txt')]) == ['a.jpg', 'b\0c.jpg', 'x' * 5000]
-
-
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
-    def listdir(path):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-
-    monkeypatch.setattr(os, 'listdir', listdir)  # root may read any folder
-    with pytest.raises(InputError, match=f'{tmp_path}: Permission denied'):
-        find_images([str(tmp_path)])
-
-
-def test_a_list_that_is_not_utf_8_is_rejected(tmp_path):
-    (tmp_path / 'list').write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(InputError, match='UTF-8') as info:
-        find_images([], [str(tmp_path / 'list')])
-    assert info.value.option == 'list'
 
 
 def test_prepared_images_are_blue_green_red_minus_the_mean():

@@ -28,23 +28,18 @@ def shards(tmp_path_factory):
 
 
 def keep(stored, n_rows):
+    stored.open(n_rows)
     stored.keep(stored.load(n_rows))
     return stored
 
 
-@given(
-    n_rows=st.integers(0, 12),
-    rows=st.lists(st.integers(0, 11), max_size=30),
-    values_at_once=st.sampled_from([1, 2 * SIZE, 1000]),
-)
-def test_any_rows_are_those_of_an_array(shards, n_rows, rows, values_at_once):
+@given(n_rows=st.integers(0, 12), rows=st.lists(st.integers(0, 11), max_size=30))
+def test_any_rows_are_those_of_an_array(shards, n_rows, rows):
     rows = numpy.array(rows, 'int32')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('lib.features.stored_features.BLOCK', values_at_once)
-        stored = keep(StoredFeatures(shards), n_rows)
-        numpy.testing.assert_array_equal(stored[rows], FEATURES[rows])
-        assert stored[rows].dtype == 'float32'
-        numpy.testing.assert_array_equal(stored[2:9], FEATURES[2:9])
+    stored = keep(StoredFeatures(shards), n_rows)
+    numpy.testing.assert_array_equal(stored[rows], FEATURES[rows])
+    assert stored[rows].dtype == 'float32'
+    numpy.testing.assert_array_equal(stored[2:9], FEATURES[2:9])
 
 
 def test_looks_like_an_array(shards):
@@ -58,7 +53,7 @@ def test_looks_like_an_array(shards):
 
 def test_what_is_computed_from_features_is_the_same(shards):
     imgids = numpy.array([0, 3, 4, 5, 9])
-    stored, expected = Features(StoredFeatures(shards)), Features(FEATURES)
+    stored, expected = Features(keep(StoredFeatures(shards), 2)), Features(FEATURES)
     stored.check_images(imgids)
     for actual, array in zip(
         stored.mean_and_inverse_std(imgids), expected.mean_and_inverse_std(imgids)
@@ -70,16 +65,14 @@ def test_what_is_computed_from_features_is_the_same(shards):
 def test_rows_of_any_type_are_converted(tmp_path, dtype):
     values = (10 * FEATURES).astype(dtype)
     write_matlab_73(tmp_path / 'feats.mat', values.T)  # its header moves the values
-    numpy.testing.assert_array_equal(
-        StoredFeatures([tmp_path / 'feats.mat'])[::], values.astype('f4')
-    )
+    stored = keep(StoredFeatures([tmp_path / 'feats.mat']), 3)
+    numpy.testing.assert_array_equal(stored[:], values.astype('f4'))
 
 
 def test_values_that_are_too_large_become_infinite(tmp_path):
     write_matlab_73(tmp_path / 'feats.mat', numpy.full((SIZE, 3), 1e300))
-    stored = StoredFeatures([tmp_path / 'feats.mat'])
+    stored = keep(StoredFeatures([tmp_path / 'feats.mat']), 1)
     assert numpy.isposinf(stored[:]).all()
-    assert numpy.isposinf(stored.load(2)).all()
 
 
 def test_features_in_chunks_have_to_be_in_memory(tmp_path):
@@ -87,9 +80,22 @@ def test_features_in_chunks_have_to_be_in_memory(tmp_path):
         file.create_dataset('feats', data=FEATURES, chunks=True, compression='gzip')
     stored = StoredFeatures([tmp_path / 'feats.h5'])
     numpy.testing.assert_array_equal(stored.load(12), FEATURES)
-    stored.check_layout(12)
-    with pytest.raises(InputError, match='feats.h5: feats is stored in chunks.*h5repack'):
-        stored.check_layout(11)
+    stored.open(12)
+    with pytest.raises(InputError, match='feats.h5: feats is not stored in one piece.*h5repack'):
+        stored.open(11)
+
+
+def test_features_of_a_type_that_numpy_lacks_have_to_be_in_memory(tmp_path):
+    bfloat16 = h5py.h5t.IEEE_F32LE.copy()
+    bfloat16.set_fields(15, 7, 8, 0, 7)
+    bfloat16.set_size(2)
+    bfloat16.set_ebias(127)
+    with h5py.File(tmp_path / 'feats.h5', 'w') as file:
+        file.create_dataset('feats', data=numpy.ones((3, 4), 'f4'), dtype=h5py.Datatype(bfloat16))
+    stored = StoredFeatures([tmp_path / 'feats.h5'])
+    numpy.testing.assert_array_equal(stored.load(3), 1)
+    with pytest.raises(InputError, match='not stored in one piece'):
+        stored.open()
 
 
 def write_other_size(path):
@@ -126,10 +132,25 @@ def test_files_that_do_not_belong_together_are_rejected(shards, tmp_path, write,
         StoredFeatures([*shards, tmp_path / 'other.h5'])
 
 
-def test_a_file_that_has_been_cut_short_meanwhile_is_an_error(shards, tmp_path):
+def test_a_file_that_has_been_replaced_meanwhile_is_an_error(shards, tmp_path):
     path = tmp_path / 'feats.h5'
     path.write_bytes(shards[2].read_bytes())
     stored = StoredFeatures([path])
+    save_features(path, Features(FEATURES[:7] + 1, SOURCE))
+    for use in stored.open, lambda: stored.load(3):
+        with pytest.raises(InputError, match='feats.h5: has been replaced'):
+            use()
+
+
+def test_a_file_that_is_given_twice_is_rejected(shards):
+    with pytest.raises(InputError, match='0.h5: is given twice'):
+        StoredFeatures([shards[0], *shards])
+
+
+def test_a_file_that_has_been_cut_short_meanwhile_is_an_error(shards, tmp_path):
+    path = tmp_path / 'feats.h5'
+    path.write_bytes(shards[2].read_bytes())
+    stored = keep(StoredFeatures([path]), 0)
     with open(path, 'r+b') as file:
         file.truncate(100)
     with pytest.raises(InputError, match='feats.h5: has been cut short'):
