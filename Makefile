@@ -11,12 +11,13 @@ BIN = $(VENV)/bin
 REQUIREMENTS = requirements$(if $(CUDA),-cuda$(CUDA)).txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-gpu test-mpi fuzz lint format setup clean
+.PHONY: help demo serve test test-gpu test-mpi fuzz lint format setup clean
 
 help:
 	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy,'
 	@echo '              MPI=1 Open MPI'
 	@echo 'make demo     train on drawn scenes and caption new ones, 4 minutes on two cores'
+	@echo 'make serve    caption images in the browser, with what make demo has trained'
 	@echo 'make test     run the tests, 4 minutes on two cores'
 	@echo 'make test-gpu run the tests that compute on a GPU, on the first one'
 	@echo 'make test-mpi run the tests of several processes, which make test skips without MPI'
@@ -28,6 +29,9 @@ help:
 
 demo: setup
 	PYTHON=$(BIN)/python sh data/demo.sh
+
+serve: setup
+	$(BIN)/python serve.py -m demo/result/best.h5 -i demo/scenes.caffemodel --samples demo/scenes/test
 
 # One process per core, so matrix products get one thread each.
 test: setup $(VENV)/.requirements-dev.txt
@@ -51,7 +55,7 @@ format: setup $(VENV)/.requirements-dev.txt
 	$(BIN)/python -m ruff check --select I --fix .
 	$(BIN)/python -m ruff format .
 
-setup: $(VENV)/.$(REQUIREMENTS) $(if $(MPI),$(VENV)/.requirements-mpi.txt)
+setup: $(VENV)/.$(REQUIREMENTS) $(VENV)/.requirements-web.txt $(if $(MPI),$(VENV)/.requirements-mpi.txt)
 
 clean:
 	rm -rf $(VENV) demo

@@ -18,6 +18,7 @@ REQUIRED = {
     'train.py': '',
     'generate_caption.py': '-m best.h5 -i net.caffemodel dog.jpg',
     'evaluate.py': '-m best.h5',
+    'serve.py': '-m best.h5 -i net.caffemodel',
 }
 
 # Flag, value and the flags that are the same: the short one, and names from before version 1.0.
@@ -51,6 +52,7 @@ ALIASES = {
         ('--select-by', 'CIDEr', ['--best-by']),
     ],
     'generate_caption.py': [GPU, MODEL, CNN, ('--list', 'l.txt', ['-l']), *DECODING],
+    'serve.py': [GPU, MODEL, CNN],
     'evaluate.py': [
         GPU,
         MODEL,

@@ -19,7 +19,7 @@ LEVELS = [
     {'trained_model'},
     {'decoding'},
     {'captioner'},
-    {'evaluation'},
+    {'evaluation', 'serving'},
     {'training'},
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}

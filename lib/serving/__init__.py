@@ -1,0 +1,1 @@
+"""The web application: a page and a JSON API that caption images."""

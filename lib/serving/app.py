@@ -1,0 +1,240 @@
+"""The web application, for any WSGI server."""
+
+import io
+import os
+import threading
+from dataclasses import dataclass
+
+import flask
+from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, ServiceUnavailable
+
+from lib.errors import InputError
+from lib.features.images import TooLargeImageError, UnreadableImageError
+from lib.serving.parameters import MAX_BEAM_WIDTH, MAX_TOP, SEARCHES, parse_parameters
+from lib.version import VERSION
+
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
+# Seconds after which a client may try again.
+RETRY_AFTER = 2
+# Characters of a file's name that are repeated in the answer.
+MAX_NAME = 255
+# A page from here, with its own styles, scripts and images, and nothing else.
+HEADERS = {
+    'Content-Security-Policy': (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    'X-Content-Type-Options': 'nosniff',
+    'X-Frame-Options': 'DENY',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Permissions-Policy': 'camera=(), geolocation=(), microphone=()',
+    'Cache-Control': 'no-cache',
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may contain, and how many there may be.
+
+    Attributes:
+        image_bytes (int): Bytes of an image's file.
+        image_pixels (int): Pixels of an image.
+        images (int): Images in a request.
+        requests (int): Requests that are being answered at the same time.
+    """
+
+    image_bytes: int = 20_000_000
+    image_pixels: int = 100_000_000
+    images: int = 16
+    requests: int = 32
+
+    @property
+    def request_bytes(self):
+        """Bytes of a whole request: of four of the largest images, and some for the form."""
+        return 4 * self.image_bytes + 1_000_000
+
+
+class InMemoryRequest(flask.Request):
+    """A request whose files stay in memory: Werkzeug would write them to the disk."""
+
+    def _get_file_stream(self, *_, **__):
+        return io.BytesIO()
+
+
+class RequestCounter:
+    """Counts the requests that are being answered, and refuses too many.
+
+    Args:
+        limit (int): How many there may be.
+    """
+
+    def __init__(self, limit):
+        self._limit, self._count, self._changed = limit, 0, threading.Condition()
+
+    @property
+    def count(self):
+        """How many there are."""
+        return self._count
+
+    def enter(self):
+        """Counts a request; returns whether it may be answered."""
+        with self._changed:
+            is_allowed = self._count < self._limit
+            self._count += is_allowed
+            return is_allowed
+
+    def leave(self):
+        """Takes back a request that was allowed."""
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def drain(self, timeout):
+        """Allows no more requests, and waits for up to some seconds until there are none."""
+        with self._changed:
+            self._limit = 0
+            self._changed.wait_for(lambda: not self._count, timeout)
+
+
+def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask:
+    """Returns the application.
+
+    Args:
+        worker (lib.serving.worker.CaptionWorker): What captions images.
+        limits (Limits): What clients may ask for.
+        samples (sequence of lib.serving.samples.Sample): Images to offer on the page.
+        trusted_hosts (list of str): The names under which it is reached; by default any.
+
+    Returns:
+        flask.Flask: The application; ``extensions['requests']`` is its :class:`RequestCounter`.
+    """
+    limits = limits or Limits()
+    app = flask.Flask('show_and_tell', static_folder=None)
+    app.request_class = InMemoryRequest
+    app.config.update(MAX_CONTENT_LENGTH=limits.request_bytes, TRUSTED_HOSTS=trusted_hosts)
+    app.json.sort_keys = False
+    requests = app.extensions['requests'] = RequestCounter(limits.requests)
+    models = worker.captioner.ensemble.models
+    settings = {
+        'version': VERSION,
+        'models': [model.path.replace('\\', '/').rpartition('/')[2] for model in models],
+        'searches': SEARCHES,
+        'limits': {
+            'beam_width': MAX_BEAM_WIDTH,
+            'top': MAX_TOP,
+            **{name: getattr(limits, name) for name in ('image_bytes', 'image_pixels', 'images')},
+        },
+        'samples': len(samples),
+    }
+
+    @app.get('/')
+    def page():
+        return send_page_file('index.html')
+
+    @app.get('/page/<name>')
+    def page_file(name):
+        return send_page_file(name)
+
+    @app.get('/samples/<int:number>')
+    def sample(number):
+        if number >= len(samples):
+            flask.abort(404)
+        return flask.Response(samples[number].content, mimetype=samples[number].mimetype)
+
+    @app.get('/health')
+    def health():
+        return {'status': 'ok', 'requests': requests.count, **settings}
+
+    @app.post('/captions')
+    def captions():
+        check_origin(flask.request)
+        if not requests.enter():
+            raise ServiceUnavailable('too many requests; try again', retry_after=RETRY_AFTER)
+        try:
+            return answer(worker, flask.request, limits)
+        finally:
+            requests.leave()
+
+    @app.errorhandler(HTTPException)
+    def report(error):
+        response = error.get_response()
+        response.data = flask.json.dumps({'error': error.description})
+        response.mimetype = 'application/json'
+        return response
+
+    @app.errorhandler(InputError)
+    def report_input_error(error):
+        return {'error': str(error)}, 400
+
+    @app.after_request
+    def add_headers(response):
+        response.headers.update(HEADERS)
+        return response
+
+    return app
+
+
+def send_page_file(name):
+    """Returns a file of the page."""
+    return flask.send_from_directory(PAGE, name)
+
+
+def check_origin(request):
+    """Refuses what the page of another site sends."""
+    if request.headers.get('Sec-Fetch-Site', 'none') not in ('same-origin', 'none'):
+        raise Forbidden('the pages of other sites may not send images')
+
+
+def answer(worker, request, limits):
+    """Captions the images of a request.
+
+    Args:
+        worker (lib.serving.worker.CaptionWorker): What captions images.
+        request (flask.Request): The request.
+        limits (Limits): What it may contain.
+
+    Returns:
+        tuple: JSON values and the status: 200 if an image was captioned, 413 if one is too large,
+        otherwise 422.
+
+    Raises:
+        InputError: If a parameter is wrong or there are no images.
+        HTTPException: If there are too many images.
+    """
+    if request.mimetype != 'multipart/form-data':
+        raise InputError('send images as a form, such as with curl -F image=@dog.jpg')
+    files = [file for _, file in request.files.items(multi=True) if file.filename]
+    models, options = parse_parameters(request.form, len(worker.captioner.ensemble.models))
+    if not files:
+        raise InputError('there are no images in the form; curl -F image=@dog.jpg sends one')
+    if len(files) > limits.images:
+        raise RequestEntityTooLarge(f'{len(files)} images exceed {limits.images} in a request')
+    pending = [submit(worker, file, models, options, limits) for file in files]
+    images, status = [], 422
+    for file, result in zip(files, pending):
+        image = {'image': file.filename[:MAX_NAME]}
+        if isinstance(result, UnreadableImageError):
+            image['error'] = str(result)
+            status = 413 if isinstance(result, TooLargeImageError) and status == 422 else status
+        else:
+            image['captions'] = [caption.to_json() for caption in result.result()]
+            status = 200
+        images.append(image)
+    return {'images': images}, status
+
+
+def submit(worker, file, models, options, limits):
+    """Returns the future captions of an uploaded image, or why it is unreadable."""
+    content = file.stream
+    n_bytes = content.getbuffer().nbytes
+    if n_bytes > limits.image_bytes:
+        return TooLargeImageError(
+            f'too large: {n_bytes:,} bytes; at most {limits.image_bytes:,} are accepted'
+        )
+    try:
+        pixels = worker.captioner.prepare(content, limits.image_pixels)
+    except UnreadableImageError as error:
+        return error
+    return worker.submit(pixels, models, options)

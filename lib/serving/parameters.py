@@ -1,0 +1,78 @@
+"""The parameters of a request, which say how to caption its images."""
+
+from lib.decoding.decode import DecodingOptions
+from lib.errors import InputError
+
+# Wider beams are better left to the scripts.
+MAX_BEAM_WIDTH, MAX_TOP = 100, 20
+# Samples of minimum Bayes risk: a third of the time that 300 take, and nearly as good.
+MBR_SAMPLES = 100
+# Groups of diverse beam search, if the beam can be divided into so many.
+BEAM_GROUPS = 5
+SEARCHES = 'beam', 'diverse', 'mbr', 'sample'
+NAMES = 'beam_width', 'top', 'search', 'models'
+
+
+def parse_parameters(form, n_models: int):
+    """Parses the parameters of a request.
+
+    Args:
+        form (werkzeug.datastructures.MultiDict): The fields of the form, texts:
+
+            * ``beam_width``: from 1 to :data:`MAX_BEAM_WIDTH`, by default 20;
+            * ``top``: how many captions, from 1 to :data:`MAX_TOP` and to the beam width, by
+              default 5;
+            * ``search``: one of :data:`SEARCHES`, by default ``beam``;
+            * ``models``: numbers of models, from 1, separated by commas; by default all.
+
+        n_models (int): How many models there are.
+
+    Returns:
+        tuple: The numbers of the models, from 0, and the
+        :class:`lib.decoding.decode.DecodingOptions`.
+
+    Raises:
+        InputError: If a parameter is unknown or invalid.
+    """
+    for name, texts in form.lists():
+        if name not in NAMES:
+            raise InputError('is unknown; the parameters are ' + ', '.join(NAMES), option=name)
+        if len(texts) > 1:
+            raise InputError('is given twice', option=name)
+    search = form.get('search', 'beam')
+    beam_width = _integer(form, 'beam_width', MAX_BEAM_WIDTH) or DecodingOptions.beam_width
+    options = {'beam_width': beam_width, 'top': _integer(form, 'top', MAX_TOP)}
+    if search == 'diverse':
+        options['beam_groups'] = _number_of_groups(beam_width)
+    elif search == 'mbr':
+        options['mbr_samples'] = MBR_SAMPLES
+    elif search == 'sample':
+        options['sample'] = True
+    elif search != 'beam':
+        raise InputError(f'{search!r} is not one of {", ".join(SEARCHES)}', option='search')
+    return _models(form.get('models', ''), n_models), DecodingOptions(**options)
+
+
+def _integer(form, name, largest):
+    """Returns the value of a parameter, None if it is missing or empty."""
+    text = form.get(name, '')
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= largest):
+        raise InputError(f'{text!r} is not an integer from 1 to {largest}', option=name)
+    return int(text)
+
+
+def _number_of_groups(beam_width):
+    """Returns a divisor of the beam width: the largest up to :data:`BEAM_GROUPS`, but not 1."""
+    divisors = [n for n in range(2, BEAM_GROUPS + 1) if beam_width % n == 0]
+    return max(divisors, default=beam_width)
+
+
+def _models(text, n_models):
+    if not text:
+        return tuple(range(n_models))
+    numbers = text.split(',')
+    if not set(numbers) <= {str(n) for n in range(1, n_models + 1)}:
+        raise InputError(f'{text!r} are not numbers from 1 to {n_models}', option='models')
+    return tuple(sorted({int(number) - 1 for number in numbers}))

@@ -1,0 +1,240 @@
+"""The page of the server, in a headless browser."""
+
+import re
+import shutil
+
+import pytest
+
+from tests.helpers.samples import write_image
+from tests.helpers.server import ServedFolder, serving
+
+pytest.importorskip('flask', reason='requirements-web.txt')
+playwright = pytest.importorskip('playwright.sync_api', reason='requirements-dev.txt')
+
+BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason='no Chromium is installed')
+DESK = {'viewport': {'width': 1280, 'height': 900}}
+PHONE = {'viewport': {'width': 390, 'height': 844}, 'has_touch': True, 'is_mobile': True}
+# Gives the page an event with files, as the browser does when they are dropped or pasted.
+SEND_FILES = """([kind, property, names]) => {
+    const transfer = new DataTransfer();
+    for (const name of names) transfer.items.add(new File(['not an image'], name));
+    const event = new Event(kind, {bubbles: true, cancelable: true});
+    Object.defineProperty(event, property, {value: transfer});
+    document.body.dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = ServedFolder(tmp_path_factory.mktemp('page'))
+    (folder.path / 'samples').mkdir()
+    for seed in range(2):
+        write_image(folder.path / 'samples' / f'{seed}.jpg', seed)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def server(folder):
+    limits = '--max-image-bytes', 300_000
+    with serving(*folder.arguments, '--samples', folder.path / 'samples', *limits) as server:
+        yield server
+
+
+@pytest.fixture(scope='module')
+def browser():
+    flags = {'executable_path': BROWSER, 'args': ['--no-sandbox']}
+    with playwright.sync_playwright() as driver, driver.chromium.launch(**flags) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(server, browser):
+    """Opens the page; it must neither report errors nor request anything from elsewhere."""
+    problems, pages = [], []
+
+    def open_page(**options):
+        page = browser.new_context(**(options or DESK)).new_page()
+        pages.append(page)
+        page.on('pageerror', lambda error: problems.append(str(error)))
+        page.on('console', lambda message: problems.append(message.text))
+        url = f'http://127.0.0.1:{server.port}/'
+        page.on('request', lambda request: check_url(request.url, url))
+        page.goto(url)
+        return page
+
+    def check_url(url, expected):
+        if not url.startswith((expected, f'blob:{expected}')):
+            problems.append(url)
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    # The browser's own messages about statuses that tests provoke.
+    assert [text for text in problems if not text.startswith('Failed to load resource')] == []
+
+
+def card(page, name):
+    return page.locator('.card').filter(has=page.get_by_role('heading', name=name))
+
+
+def wait_until_done(page):
+    playwright.expect(page.get_by_role('status')).to_have_text(re.compile('^Done'))
+
+
+def captions_of(page, name):
+    """Returns the captions on an image's card, without their probabilities."""
+    texts = card(page, name).get_by_role('listitem').all_inner_texts()
+    return [text.split('\n')[0] for text in texts]
+
+
+@pytest.mark.parametrize('size', [DESK, PHONE, {**DESK, 'color_scheme': 'dark'}])
+def test_images_become_cards_with_their_captions(folder, open_page, tmp_path, size):
+    expected, page = folder.captions(), open_page(**size)
+    page.get_by_label('Choose images').set_input_files(folder.images[:5])
+    wait_until_done(page)
+    assert page.get_by_role('status').inner_text() == 'Done: 5 images'
+    headings = page.locator('.card').get_by_role('heading').all_inner_texts()
+    assert headings == [path.name for path in folder.images[:5]]
+    for path in folder.images[:5]:
+        texts = [caption['caption'] or '(empty)' for caption in expected[path.name]['captions']]
+        assert captions_of(page, path.name) == texts
+    page.screenshot(path=tmp_path / 'page.png', full_page=True)
+    # Nothing is wider than the screen.
+    width = page.evaluate('document.documentElement.scrollWidth')
+    assert width <= size['viewport']['width']
+    is_phone = size is PHONE
+    assert page.get_by_label('Take a photograph').count() == 1
+    assert page.locator('#camera').is_visible() == is_phone
+
+
+def test_a_single_caption_is_read_out(folder, open_page):
+    page = open_page()
+    page.get_by_label('Choose images').set_input_files(folder.images[0])
+    wait_until_done(page)
+    best = folder.captions()['0.jpg']['captions'][0]['caption']
+    assert page.get_by_role('status').inner_text().strip() == f'Done: 0.jpg: {best}'.strip()
+    assert card(page, '0.jpg').locator('img').get_attribute('alt') == best
+
+
+def test_everything_can_be_reached_with_the_keyboard(open_page):
+    page = open_page()
+    page.get_by_role('button', name='Caption sample 2').wait_for()
+    reached = []
+    for _ in range(12):
+        page.keyboard.press('Tab')
+        reached.append(
+            page.evaluate(
+                'document.activeElement.id || document.activeElement.name || '
+                'document.activeElement.firstElementChild?.alt'
+            )
+        )
+    assert reached[:8] == [
+        'choose', 'Caption sample 1', 'Caption sample 2', 'search', 'beam_width', 'top',
+        'models', 'models',
+    ]  # fmt: skip
+    page.get_by_role('button', name='Caption sample 2').focus()
+    page.keyboard.press('Enter')
+    wait_until_done(page)
+    assert len(captions_of(page, 'sample 2')) == 5
+    # There is something to do with them now.
+    for name in 'Caption again', 'Remove all':
+        assert page.get_by_role('button', name=name).is_enabled()
+
+
+@pytest.mark.parametrize('kind, attribute', [('drop', 'dataTransfer'), ('paste', 'clipboardData')])
+def test_files_can_be_dropped_and_pasted(open_page, kind, attribute):
+    page = open_page()
+    page.evaluate(SEND_FILES, [kind, attribute, ['a.jpg', 'b.jpg']])
+    wait_until_done(page)
+    for name in 'a.jpg', 'b.jpg':
+        error = 'Not captioned: not an image, or of an unknown format.'
+        playwright.expect(card(page, name).locator('.error')).to_have_text(error)
+
+
+def test_a_dropped_file_never_replaces_the_page(open_page):
+    page = open_page()
+    for kind in 'dragover', 'drop':
+        assert page.evaluate(SEND_FILES, [kind, 'dataTransfer', []])
+
+
+def test_options_change_the_captions(folder, open_page):
+    page = open_page()
+    page.get_by_label('Choose images').set_input_files(folder.images[0])
+    wait_until_done(page)
+    for changes, flags in (
+        ({'Beam width': '3'}, ['--beam-width', 3, '--top', 3]),
+        ({'Beam width': '20', 'Captions': '7'}, ['--top', 7]),
+        ({'Search': 'Diverse beam search'}, ['--top', 7, '--beam-groups', 5]),
+    ):
+        for label, value in changes.items():
+            field = page.get_by_label(label, exact=True)
+            field.select_option(value) if label == 'Search' else field.fill(value)
+        page.get_by_role('button', name='Caption again').click()
+        expected = folder.captions(*flags)['0.jpg']['captions']
+        playwright.expect(card(page, '0.jpg').get_by_role('listitem')).to_have_count(len(expected))
+        wait_until_done(page)
+        texts = [caption['caption'] or '(empty)' for caption in expected]
+        assert captions_of(page, '0.jpg') == texts
+    for search in 'Minimum Bayes risk', 'Sampling':
+        page.get_by_label('Search').select_option(search)
+        page.get_by_role('button', name='Caption again').click()
+        wait_until_done(page)
+        assert len(captions_of(page, '0.jpg')) == 7
+    page.get_by_role('button', name='Remove all').click()
+    assert page.locator('.card').count() == 0
+
+
+def test_models_can_be_left_out(folder, open_page):
+    page = open_page()
+    page.get_by_label('2: b.h5').uncheck()
+    page.get_by_label('Choose images').set_input_files(folder.images[0])
+    wait_until_done(page)
+    expected = folder.captions('-m', folder.models[0])['0.jpg']['captions']
+    assert captions_of(page, '0.jpg') == [caption['caption'] or '(empty)' for caption in expected]
+
+
+def test_hostile_names_are_shown_as_they_are(open_page):
+    page, name = open_page(), '<img src=x onerror="document.title=1">.jpg'
+    page.evaluate(SEND_FILES, ['drop', 'dataTransfer', [name]])
+    wait_until_done(page)
+    assert page.locator('.card h2').inner_text() == name
+    assert page.title() == 'Show and Tell'
+
+
+def test_files_that_are_too_large_are_not_sent(open_page, tmp_path):
+    page = open_page()
+    page.on('request', lambda request: pytest.fail('sent') if request.method == 'POST' else None)
+    (tmp_path / 'large.jpg').write_bytes(bytes(300_001))
+    page.get_by_label('Choose images').set_input_files(tmp_path / 'large.jpg')
+    wait_until_done(page)
+    error = card(page, 'large.jpg').locator('.error').inner_text()
+    assert error == 'Too large: this server takes images of up to 0.3 MB.'
+
+
+def test_a_busy_server_is_asked_again(folder, open_page):
+    page, statuses = open_page(), []
+
+    def refuse_twice(route):
+        statuses.append(503)
+        if len(statuses) < 3:
+            route.fulfill(status=503, headers={'Retry-After': '0.1'}, json={'error': 'busy'})
+        else:
+            route.continue_()
+
+    page.route('**/captions', refuse_twice)
+    page.get_by_label('Choose images').set_input_files(folder.images[0])
+    wait_until_done(page)
+    assert len(statuses) == 3
+    assert len(captions_of(page, '0.jpg')) == 5
+
+
+def test_a_server_that_is_gone_is_named(folder, open_page):
+    page = open_page()
+    page.route('**/captions', lambda route: route.abort())
+    page.get_by_label('Choose images').set_input_files(folder.images[0])
+    wait_until_done(page)
+    error = card(page, '0.jpg').locator('.error').inner_text()
+    assert error == 'The server does not answer. Is it still running?'
