@@ -17,7 +17,6 @@ from lib.command_line import (
     add_device_flags,
     add_seed_flag,
     escape_control_characters,
-    positive_int,
     print_unreadable,
     run_main,
 )
@@ -29,6 +28,7 @@ from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import find_images
 from lib.files import replace_together, write_json_list
+from lib.flag_types import positive_int
 from lib.output_checks import check_outputs
 from lib.processes import connect_processes
 

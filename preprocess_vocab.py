@@ -10,15 +10,9 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import parse_split, read_dataset
 from lib.captions.tokenizer import SEPARATORS
 from lib.captions.vocabulary import SPECIAL_TOKENS
-from lib.command_line import (
-    ArgumentParser,
-    add_seed_flag,
-    non_negative_int,
-    positive_int,
-    print_line,
-    run_main,
-)
+from lib.command_line import ArgumentParser, add_seed_flag, print_line, run_main
 from lib.errors import InputError
+from lib.flag_types import non_negative_int, positive_int
 from lib.output_checks import check_outputs
 
 

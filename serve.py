@@ -12,12 +12,13 @@ from PIL import Image
 from waitress.channel import HTTPChannel
 
 from lib.captioner import Captioner
-from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
 from lib.decoding.decode import DecodingOptions
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.features.flags import add_extraction_flags, extraction_options
+from lib.flag_types import positive_int
 from lib.serving.app import Limits, make_app
 from lib.serving.samples import load_samples
 from lib.serving.worker import CaptionWorker

@@ -28,7 +28,6 @@ from lib.errors import InputError
 from lib.features.gpu_memory import make_fetcher, send_features
 from lib.features.shared_features import load_shared_features
 from lib.fingerprint import fingerprint
-from lib.memory import check_memory
 from lib.processes import connect_processes
 from lib.trained_model import TrainedModel
 from lib.training import flags
@@ -36,7 +35,7 @@ from lib.training.best_epoch import CRITERIA, SaveBest, ScoreCaptions, StopTrigg
 from lib.training.divergence import CheckLoss
 from lib.training.epoch_log import EpochLog, add_perplexity
 from lib.training.interruption import Interruption
-from lib.training.optimizers import OPTIMIZERS
+from lib.training.memory_needed import check_training_memory
 from lib.training.output_folder import (
     SNAPSHOT,
     check_folder,
@@ -49,7 +48,7 @@ from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar
 from lib.training.run_record import record_run
 from lib.training.schedules import ScheduledSampling
 from lib.training.snapshot import RandomState, Snapshot, load_snapshot
-from models.show_and_tell import ShowAndTell, count_values
+from models.show_and_tell import ShowAndTell
 
 N_REPORTED_IMAGES = 4
 
@@ -157,7 +156,11 @@ def make_model(args, dataset, features, device, processes):
             'hidden_size': args.hidden or 512,
             'n_layers': args.layers or 1,
         }
-        check_size(args, sizes, dataset, device, processes.local_size)
+        if device.xp is numpy:  # CuPy raises an error of its own, and nothing else is harmed
+            lengths = dataset.lengths[dataset.captions_of('train')]
+            check_training_memory(
+                sizes, args.optimizer, args.batch_size, lengths, processes.local_size
+            )
         network = ShowAndTell(**sizes, dropout=args.dropout)
         model = TrainedModel(network, dataset.vocabulary, features.source)
     else:
@@ -172,23 +175,6 @@ def make_model(args, dataset, features, device, processes):
         mean, inverse_std = processes.compute_on_main(features.mean_and_inverse_std, train_imgids)
         network.feature_mean[:], network.feature_scale[:] = mean, inverse_std
     return model
-
-
-def check_size(args, sizes, dataset, device, n_processes):
-    """Checks that a network can be trained in memory, before any is allocated for it."""
-    if device.xp is not numpy:
-        return  # CuPy raises an error of its own, and nothing else is harmed
-    lengths = dataset.lengths[dataset.captions_of('train')]
-    # What is kept of each token for the backward pass, at least: input, gates and states.
-    n_kept = sizes['embed_size'] + 6 * sizes['hidden_size'] * sizes['n_layers']
-    n_tokens = min(args.batch_size, len(lengths)) * lengths.mean()
-    n_arrays = 2 + OPTIMIZERS[args.optimizer].n_states  # values, gradients, states
-    n_values = n_arrays * count_values(**sizes) + int(n_tokens * n_kept)
-    check_memory(
-        n_processes * n_values * numpy.dtype('float32').itemsize,
-        f'training with --hidden {sizes["hidden_size"]}, --embed {sizes["embed_size"]}, --layers '
-        f'{sizes["n_layers"]} and --batch-size {args.batch_size}',
-    )
 
 
 def load_model(args, dataset):

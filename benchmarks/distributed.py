@@ -18,7 +18,8 @@ import time
 import numpy
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths
-from lib.command_line import ArgumentParser, positive_int, run_main
+from lib.command_line import ArgumentParser, run_main
+from lib.flag_types import positive_int
 from lib.processes import connect_processes
 from lib.training.optimizers import make_optimizer
 from models.show_and_tell import ShowAndTell

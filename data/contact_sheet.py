@@ -5,10 +5,11 @@ import textwrap
 
 import matplotlib.figure
 
-from lib.command_line import ArgumentParser, positive_int, run_main
+from lib.command_line import ArgumentParser, run_main
 from lib.errors import InputError
 from lib.features.images import read_image
 from lib.files import open_output
+from lib.flag_types import positive_int
 
 CHARACTERS_PER_LINE = 24
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from lib.command_line import ArgumentParser, add_seed_flag, positive_int, run_main
+from lib.command_line import ArgumentParser, add_seed_flag, run_main
 from lib.files import write_json
+from lib.flag_types import positive_int
 
 IMAGE_SIZE = 96
 COLORS = {

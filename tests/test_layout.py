@@ -13,7 +13,7 @@ from tests.helpers.scripts import ROOT, run_python
 LEVELS = [
     {'errors', 'chainer_compat', 'startup', 'version', 'processes'},
     {'files', 'locks', 'output_checks', 'hdf5', 'checked_hdf5'},
-    {'memory', 'fingerprint', 'command_line', 'device'},
+    {'memory', 'fingerprint', 'command_line', 'flag_types', 'device'},
     {'captions'},
     {'features'},
     {'trained_model'},
@@ -106,7 +106,7 @@ def test_nothing_imports_scripts_benchmarks_data_or_tests(name):
 
 @pytest.mark.parametrize('name', LIB)
 def test_only_flags_and_command_line_know_argparse(name):
-    if name == 'lib.command_line' or name.endswith('.flags'):
+    if name in ('lib.command_line', 'lib.flag_types') or name.endswith('.flags'):
         return
     # Names of variables, of parameters and keyword arguments, and of attributes.
     names = {

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from lib.command_line import non_negative_float, non_negative_int, positive_float, positive_int
 from lib.decoding.decode import DecodingOptions
+from lib.flag_types import non_negative_float, non_negative_int, positive_float, positive_int
 
 
 def add_models_flag(parser):

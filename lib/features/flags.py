@@ -1,7 +1,7 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
-from lib.command_line import non_negative_float, positive_int
 from lib.features.feature_source import RESIZE_MODES
+from lib.flag_types import non_negative_float, positive_int
 
 
 def add_data_flags(parser):

@@ -1,6 +1,7 @@
 """The flags of ``train.py``."""
 
-from lib.command_line import (
+from lib.features.flags import add_data_flags
+from lib.flag_types import (
     decay_factor,
     fraction,
     layer_count,
@@ -9,7 +10,6 @@ from lib.command_line import (
     positive_float,
     positive_int,
 )
-from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
 from lib.training.output_folder import SNAPSHOT

@@ -15,7 +15,8 @@ import lib  # noqa: F401  patches Chainer
 # isort: split
 import tqdm
 
-from lib.command_line import ArgumentParser, non_negative_int, positive_int, seed_int
+from lib.command_line import ArgumentParser
+from lib.flag_types import non_negative_int, positive_int, seed_int
 from tests.fuzz import cases, kills
 
 

@@ -6,20 +6,17 @@ import warnings
 
 import pytest
 
-from lib.command_line import (
-    ArgumentParser,
-    add_device_flags,
-    add_seed_flag,
+from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
+from lib.device import select_device
+from lib.errors import InputError
+from lib.flag_types import (
     fraction,
     non_negative_float,
     non_negative_int,
     positive_float,
     positive_int,
-    run_main,
     seed_int,
 )
-from lib.device import select_device
-from lib.errors import InputError
 from tests.helpers.scripts import run_python
 
 
