@@ -4,6 +4,7 @@ import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 
 # isort: split
 import ipaddress
+import socket
 import threading
 import time
 
@@ -25,8 +26,13 @@ from lib.serving.worker import CaptionWorker
 
 # Threads beyond those of requests that are captioned: for the page, and to refuse requests.
 MORE_THREADS = 4
-# Connections beyond the requests that are answered: their clients are still sending.
-MORE_CONNECTIONS = 32
+# Connections beyond those of the requests that are answered: of clients that are still sending, or
+# that keep a connection open, as browsers do.
+MORE_CONNECTIONS = 96
+# Seconds without a request or data after which a connection is closed.
+IDLE_TIME = 15
+# Requests at the same time: each has a thread.
+MAX_REQUESTS = 256
 # Seconds to finish what is running when the server is told to stop.
 DRAIN_TIME = 60
 
@@ -51,13 +57,13 @@ def parse_args():
     )
     defaults = Limits()
     for flag, default, description in (
-        ('--max-image-bytes', defaults.image_bytes, 'size of an image file'),
+        ('--max-image-bytes', defaults.image_bytes, 'bytes of an image file'),
         ('--max-image-pixels', defaults.image_pixels, 'pixels of an image'),
         ('--max-images', defaults.images, 'images in a request'),
         ('--max-requests', defaults.requests, 'requests that are answered at the same time'),
     ):
         group.add_argument(
-            flag, type=positive_int, default=default, metavar='N', help=f'largest {description}'
+            flag, type=positive_int, default=default, metavar='N', help=f'most {description}'
         )
     add_extraction_flags(
         parser,
@@ -71,6 +77,8 @@ def main():
     args = parse_args()
     if not 0 <= args.port < 2**16:
         raise InputError(f'--port {args.port}: is not from 0 to 65535')
+    if args.max_requests > MAX_REQUESTS:
+        raise InputError(f'--max-requests {args.max_requests}: is more than {MAX_REQUESTS}')
     samples = load_samples(args.samples) if args.samples else []
     captioner = Captioner.load(
         args.model, args.cnn, args.gpu, args.tf32, **extraction_options(args)
@@ -90,15 +98,13 @@ def try_out(captioner):
 
 
 def trusted_hosts(host):
-    """Returns under which names a server on this machine alone is reached, otherwise None.
-
-    The page of another site may let its own name mean 127.0.0.1.
-    """
+    """Returns under which names a server for this machine alone is reached, otherwise None."""
     try:
-        is_local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = host == 'localhost'
-    return ['localhost', '127.0.0.1', '[::1]', host] if is_local else None
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise InputError(f'--host {host}: {error.strerror or error}') from error
+    is_local = all(ipaddress.ip_address(address).is_loopback for address in addresses)
+    return {'localhost', '127.0.0.1', '::1', host.lower(), *addresses} if is_local else None
 
 
 def serve(app, host, port, limits):
@@ -112,6 +118,9 @@ def serve(app, host, port, limits):
             port=port,
             threads=limits.requests + MORE_THREADS,
             connection_limit=limits.requests + MORE_CONNECTIONS,
+            channel_timeout=IDLE_TIME,
+            cleanup_interval=IDLE_TIME // 3,
+            asyncore_use_poll=True,  # select() fails with more than a thousand files
             max_request_body_size=limits.request_bytes,
             # What is larger would be written to the disk.
             inbuf_overflow=limits.request_bytes + 1,
@@ -127,6 +136,7 @@ def serve(app, host, port, limits):
         for name, number in addresses_of(server):
             print(f'serving at http://{name}:{number}', flush=True)
         thread.join()
+        raise RuntimeError('the thread of the connections has ended')
     except (KeyboardInterrupt, SystemExit):
         app.extensions['requests'].drain(DRAIN_TIME)
         wait_until_sent(sockets)

@@ -30,6 +30,8 @@ MAX_SIDE = 100_000
 MAX_FILE_SIZE = 1_000_000_000
 # Pixels that a JPEG may decode, over all of its scans: some seconds. Usual ones have ten scans.
 MAX_SCANNED_PIXELS = 10_000_000_000
+# Scans of the largest image where there is a limit on pixels.
+MAX_SCANS = 20
 # Neither stuffed zeros nor restarts, which are in the middle of scans.
 JPEG_MARKER = re.compile(rb'\xff[\xc0-\xcf\xd9-\xfe]')
 # Images of more pixels are decoded at a smaller size, but this many times that which is needed:
@@ -117,9 +119,10 @@ def _decode(image, size, max_pixels, memory):
         if os.path.getsize(image) > MAX_FILE_SIZE:
             raise TooLargeImageError(f'too large: a file of {os.path.getsize(image)} bytes')
     with Image.open(image, formats=_available_formats()) as file:
+        n_bytes = _bytes_to_decode(file, max_pixels)
         if file.format in ('JPEG', 'MPO'):
-            _check_scans(file)
-        memory.enter_context(MEMORY.reserve(_bytes_to_decode(file, max_pixels)))
+            _check_scans(file, max_pixels)
+        memory.enter_context(MEMORY.reserve(n_bytes))
         if size is not None and _is_huge(file):
             file.draft(None, (REDUCING_GAP * size, REDUCING_GAP * size))
         return _convert(file, size)
@@ -132,9 +135,12 @@ def _available_formats():
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_scans(file):
+def _check_scans(file, max_pixels):
     """Refuses a small JPEG file that takes minutes, since each scan covers the whole image."""
-    most_scans = MAX_SCANNED_PIXELS // max(1, file.width * file.height)
+    most_pixels = MAX_SCANNED_PIXELS
+    if max_pixels is not None:
+        most_pixels = min(most_pixels, MAX_SCANS * max_pixels)
+    most_scans = most_pixels // max(1, file.width * file.height)
     if file.fp.seek(0, os.SEEK_END) < 10 * most_scans:  # a scan has at least 10 bytes
         return
     if isinstance(file.fp, io.BytesIO):

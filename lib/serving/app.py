@@ -3,10 +3,18 @@
 import io
 import os
 import threading
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import flask
-from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, ServiceUnavailable
+from werkzeug.exceptions import (
+    BadRequest,
+    Forbidden,
+    HTTPException,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+)  # fmt: skip
 
 from lib.errors import InputError
 from lib.features.images import TooLargeImageError, UnreadableImageError
@@ -52,8 +60,8 @@ class Limits:
 
     @property
     def request_bytes(self):
-        """Bytes of a whole request: of four of the largest images, and some for the form."""
-        return 4 * self.image_bytes + 1_000_000
+        """Bytes of a whole request: of two of the largest images, and some for the form."""
+        return 2 * self.image_bytes + 1_000_000
 
 
 class InMemoryRequest(flask.Request):
@@ -77,6 +85,11 @@ class RequestCounter:
     def count(self):
         """How many there are."""
         return self._count
+
+    @property
+    def is_draining(self):
+        """Whether no more requests are allowed."""
+        return not self._limit
 
     def enter(self):
         """Counts a request; returns whether it may be answered."""
@@ -105,7 +118,7 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
         worker (lib.serving.worker.CaptionWorker): What captions images.
         limits (Limits): What clients may ask for.
         samples (sequence of lib.serving.samples.Sample): Images to offer on the page.
-        trusted_hosts (list of str): The names under which it is reached; by default any.
+        trusted_hosts (set of str): The names under which it is reached; by default any.
 
     Returns:
         flask.Flask: The application; ``extensions['requests']`` is its :class:`RequestCounter`.
@@ -113,7 +126,7 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     limits = limits or Limits()
     app = flask.Flask('show_and_tell', static_folder=None)
     app.request_class = InMemoryRequest
-    app.config.update(MAX_CONTENT_LENGTH=limits.request_bytes, TRUSTED_HOSTS=trusted_hosts)
+    app.config['MAX_CONTENT_LENGTH'] = limits.request_bytes
     app.json.sort_keys = False
     requests = app.extensions['requests'] = RequestCounter(limits.requests)
     models = worker.captioner.ensemble.models
@@ -128,6 +141,13 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
         },
         'samples': len(samples),
     }
+
+    @app.before_request
+    def check_host():
+        # The page of another site may have let its own name mean this machine.
+        host = address_of(f'//{flask.request.host}').hostname
+        if trusted_hosts is not None and host not in trusted_hosts:
+            raise BadRequest(f'this server is not known as {host}')
 
     @app.get('/')
     def page():
@@ -151,7 +171,10 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     def captions():
         check_origin(flask.request)
         if not requests.enter():
-            raise ServiceUnavailable('too many requests; try again', retry_after=RETRY_AFTER)
+            reason = 'too many requests; try again'
+            if requests.is_draining:
+                reason = 'the server is shutting down'
+            raise ServiceUnavailable(reason, retry_after=RETRY_AFTER)
         try:
             return answer(worker, flask.request, limits)
         finally:
@@ -181,10 +204,22 @@ def send_page_file(name):
     return flask.send_from_directory(PAGE, name)
 
 
+def address_of(url):
+    """Returns the parts of a URL in a request."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise BadRequest(f'{url!r} is not an address') from error
+
+
 def check_origin(request):
     """Refuses what the page of another site sends."""
-    if request.headers.get('Sec-Fetch-Site', 'none') not in ('same-origin', 'none'):
-        raise Forbidden('the pages of other sites may not send images')
+    site, origin = request.headers.get('Sec-Fetch-Site'), request.headers.get('Origin')
+    is_own = site in ('same-origin', 'none')
+    if site is None:  # an old browser, an address without https, or no browser
+        is_own = origin is None or address_of(origin).netloc == request.host
+    if not is_own:
+        raise Forbidden("requests from other sites' pages are refused")
 
 
 def answer(worker, request, limits):
@@ -212,6 +247,7 @@ def answer(worker, request, limits):
     if len(files) > limits.images:
         raise RequestEntityTooLarge(f'{len(files)} images exceed {limits.images} in a request')
     pending = [submit(worker, file, models, options, limits) for file in files]
+    wait([result for result in pending if isinstance(result, Future)])
     images, status = [], 422
     for file, result in zip(files, pending):
         image = {'image': file.filename[:MAX_NAME]}
@@ -219,6 +255,8 @@ def answer(worker, request, limits):
             image['error'] = str(result)
             status = 413 if isinstance(result, TooLargeImageError) and status == 422 else status
         else:
+            if isinstance(result.exception(), InputError):  # of the model, not of the client
+                raise RuntimeError(str(result.exception()))
             image['captions'] = [caption.to_json() for caption in result.result()]
             status = 200
         images.append(image)

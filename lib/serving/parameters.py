@@ -74,5 +74,5 @@ def _models(text, n_models):
         return tuple(range(n_models))
     numbers = text.split(',')
     if not set(numbers) <= {str(n) for n in range(1, n_models + 1)}:
-        raise InputError(f'{text!r} are not numbers from 1 to {n_models}', option='models')
+        raise InputError(f'{text!r} is not a list of numbers from 1 to {n_models}', option='models')
     return tuple(sorted({int(number) - 1 for number in numbers}))

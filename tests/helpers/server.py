@@ -56,18 +56,18 @@ class Server:
     def __init__(self, process, port):
         self.process, self.port = process, port
 
-    def connect(self):
-        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=120)
+    def connect(self, host='127.0.0.1'):
+        return http.client.HTTPConnection(host, self.port, timeout=120)
 
-    def request(self, method, path, body=None, headers=()):
+    def request(self, method, path, body=None, headers=(), host='127.0.0.1'):
         """Sends a request; returns the response, read, and its body."""
-        with contextlib.closing(self.connect()) as connection:
+        with contextlib.closing(self.connect(host)) as connection:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             return response, response.read()
 
-    def get(self, path, **headers):
-        return self.request('GET', path, headers=headers)
+    def get(self, path, host='127.0.0.1', **headers):
+        return self.request('GET', path, headers=headers, host=host)
 
     def health(self):
         return json.loads(self.get('/health')[1])

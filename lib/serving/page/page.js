@@ -3,16 +3,17 @@
 // Each image is a request of its own, so that its card appears as soon as its captions are there;
 // the server captions those that wait together.
 const REQUESTS_AT_ONCE = 4;
-const TRIES = 10;
+const TRIES = 30;
 
 const $ = (id) => document.getElementById(id);
 const options = $('options');
-// The images on the page: the file, its card, and the number of the last time it was captioned.
+const fields = options.elements;
+// The images on the page: the file, its card and preview, and the job that captions it, if any.
 const images = [];
-const waiting = [];
-let settings = null;
+// Jobs that have not begun: the image, the form's values, and what aborts the job.
+const queue = [];
 let running = 0;
-// Of those that were asked for since all were done.
+// Of the jobs since all were done; those that were aborted do not count.
 let total = 0;
 let done = 0;
 // What has become of the last one, for screen readers if there was no other.
@@ -22,22 +23,38 @@ function element(name, text = '', properties = {}) {
   return Object.assign(document.createElement(name), {textContent: text}, properties);
 }
 
+function errorText(message) {
+  return element('p', message, {className: 'error'});
+}
+
 function formatProbability(logProb) {
   const probability = Math.exp(logProb);
   if (probability < 1e-4) return probability.toExponential(0);
   return `${Number((100 * probability).toPrecision(2))} %`;
 }
 
+// Only if it differs, or screen readers would read it again.
+function setStatus(text) {
+  if ($('status').textContent !== text) $('status').textContent = text;
+}
+
+async function fetchSettings() {
+  const response = await fetch('/health');
+  if (!response.ok) throw new Error('The server refuses this page.');
+  return response.json();
+}
+
 async function start() {
   $('camera').hidden = !navigator.maxTouchPoints;
+  let settings;
   try {
-    settings = await (await fetch('/health')).json();
+    settings = await fetchSettings();
   } catch {
-    $('status').textContent = 'The server does not answer; reload the page to try again.';
-    return;
+    setStatus('The server does not answer; reload the page to try again.');
+    return null;
   }
-  options.elements.beam_width.max = settings.limits.beam_width;
-  options.elements.top.max = settings.limits.top;
+  fields.beam_width.max = settings.limits.beam_width;
+  fields.top.dataset.max = settings.limits.top;
   if (settings.models.length > 1) {
     settings.models.forEach((name, index) => {
       const label = element('label');
@@ -50,15 +67,25 @@ async function start() {
     $('models').hidden = false;
   }
   for (let number = 0; number < settings.samples; number++) addSample(number);
+  setLimits();
+  return settings;
 }
+
+const ready = start();
 
 function addSample(number) {
   const url = `/samples/${number}`;
   const button = element('button', '', {type: 'button'});
   button.append(element('img', '', {src: url, alt: `Caption sample ${number + 1}`}));
   button.addEventListener('click', async () => {
-    const blob = await (await fetch(url)).blob();
-    addImages([new File([blob], `sample ${number + 1}`, {type: blob.type})]);
+    try {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error();
+      const blob = await response.blob();
+      addImages([new File([blob], `sample ${number + 1}`, {type: blob.type})]);
+    } catch {
+      setStatus('The server does not answer. Is it still running?');
+    }
   });
   const item = element('li');
   item.append(button);
@@ -68,31 +95,44 @@ function addSample(number) {
 
 function addImages(files) {
   const added = [...files].map((file) => {
-    const image = {file, card: element('li', '', {className: 'card'}), turn: 0};
+    const card = element('li', '', {className: 'card'});
     const preview = element('img', '', {src: URL.createObjectURL(file), alt: ''});
     preview.addEventListener('error', () => { preview.hidden = true; });
-    image.card.append(preview, element('h2', file.name), element('div'));
-    return image;
+    card.append(preview, element('h2', file.name), element('p', 'Not captioned yet'));
+    return {file, card, preview, job: null};
   });
   images.push(...added);
   $('cards').prepend(...added.map((image) => image.card));
-  added.forEach(caption);
+  caption(added);
 }
 
-function caption(image) {
+function caption(chosen) {
+  $('again').disabled = $('clear').disabled = !images.length;
   if (!options.reportValidity()) {
-    show(image, element('p', 'Correct the options, then choose "Caption again".'));
+    setStatus('Correct the options, then choose "Caption again".');
     return;
   }
-  image.turn += 1;
-  waiting.push({image, turn: image.turn, parameters: parameters()});
-  total += 1;
-  image.card.setAttribute('aria-busy', 'true');
-  show(image, element('p', 'Waiting …'));
+  for (const image of chosen) {
+    abort(image);
+    image.job = {image, values: formValues(), controller: new AbortController()};
+    queue.push(image.job);
+    total += 1;
+    image.card.setAttribute('aria-busy', 'true');
+    show(image, element('p', 'Waiting …'));
+  }
   runNext();
 }
 
-function parameters() {
+function abort(image) {
+  const {job} = image;
+  if (!job) return;
+  job.controller.abort();
+  if (queue.includes(job)) queue.splice(queue.indexOf(job), 1);
+  image.job = null;
+  total -= 1;
+}
+
+function formValues() {
   const values = new FormData(options);
   const models = values.getAll('models');
   if (models.length) values.set('models', models.join(','));
@@ -100,11 +140,10 @@ function parameters() {
 }
 
 function runNext() {
-  while (running < REQUESTS_AT_ONCE && waiting.length) {
+  while (running < REQUESTS_AT_ONCE && queue.length) {
     running += 1;
-    run(waiting.shift()).finally(() => {
+    run(queue.shift()).finally(() => {
       running -= 1;
-      done += 1;
       runNext();
     });
   }
@@ -116,40 +155,45 @@ function report() {
   $('bar').hidden = isDone;
   $('bar').max = Math.max(1, total);
   $('bar').value = done;
-  $('again').disabled = $('clear').disabled = !images.length;
   if (!total) return;
-  $('status').textContent = isDone
-    ? `Done: ${total === 1 ? outcome : `${total} images`}`
-    : `Captioned ${done} of ${total} …`;
-  if (isDone) total = done = 0;
+  if (!isDone) {
+    setStatus(`Captioned ${done} of ${total} …`);
+    return;
+  }
+  setStatus(`Done: ${total === 1 ? outcome : `${total} images`}`);
+  total = done = 0;
 }
 
-async function run({image, turn, parameters: values}) {
-  const isCurrent = () => image.turn === turn;
-  if (!isCurrent()) return;
+async function run({image, values, controller}) {
   show(image, element('p', 'Captioning …'));
   let content, summary;
   try {
-    const captions = await send(image.file, values);
+    const captions = await send(image.file, values, controller.signal);
     content = captionList(captions);
-    summary = captions[0].caption;
+    summary = captions[0].caption || '(empty)';
   } catch (error) {
-    content = element('p', error.message, {className: 'error'});
+    content = errorText(error.message);
     summary = error.message;
   }
-  if (!isCurrent()) return;
-  outcome = `${image.file.name}: ${summary}`;
-  image.card.firstElementChild.alt = summary;
+  if (controller.signal.aborted) return;
+  image.job = null;
   image.card.removeAttribute('aria-busy');
   show(image, content);
+  outcome = `${image.file.name}: ${summary}`;
+  done += 1;
 }
 
-async function send(file, values) {
-  await ready;
+async function send(file, values, signal) {
+  const settings = await ready;
   if (!settings) throw new Error('The server does not answer. Is it still running?');
   if (file.size > settings.limits.image_bytes) {
     const megabytes = Math.floor(settings.limits.image_bytes / 1e5) / 10;
     throw new Error(`Too large: this server takes images of up to ${megabytes} MB.`);
+  }
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error('This file cannot be read.');
   }
   const form = new FormData();
   for (const [name, value] of values) form.append(name, value);
@@ -157,13 +201,12 @@ async function send(file, values) {
   for (let attempt = 1; ; attempt++) {
     let response;
     try {
-      response = await fetch('/captions', {method: 'POST', body: form});
+      response = await fetch('/captions', {method: 'POST', body: form, signal});
     } catch {
       throw new Error('The server does not answer. Is it still running?');
     }
     if (response.status === 503 && attempt < TRIES) {
-      const seconds = Number(response.headers.get('Retry-After')) || 2;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+      await sleep(Number(response.headers.get('Retry-After')) || 2, signal);
       continue;
     }
     let answer;
@@ -173,9 +216,16 @@ async function send(file, values) {
       throw new Error(`The server refused the image (status ${response.status}).`);
     }
     const result = answer.images?.[0] ?? answer;
-    if (result.error) throw new Error(`Not captioned: ${result.error}.`);
+    if (result.error) throw new Error(`Not captioned: ${result.error.replace(/\.$/, '')}.`);
     return result.captions;
   }
+}
+
+function sleep(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal.addEventListener('abort', () => reject(new Error('aborted')));
+  });
 }
 
 function captionList(captions) {
@@ -192,26 +242,35 @@ function show(image, content) {
   image.card.lastElementChild.replaceWith(content);
 }
 
+// A beam yields no more captions than it is wide, and there must be a model.
+function setLimits() {
+  const isSampling = fields.search.value === 'sample';
+  fields.beam_width.disabled = isSampling;
+  const most = Number(fields.top.dataset.max);
+  const width = Number(fields.beam_width.value);
+  fields.top.max = isSampling || !width ? most : Math.min(most, width);
+  const boxes = [...document.querySelectorAll('#models input')];
+  const isChosen = !boxes.length || boxes.some((box) => box.checked);
+  boxes[0]?.setCustomValidity(isChosen ? '' : 'Choose at least one model.');
+}
+
+options.addEventListener('input', setLimits);
+
 options.addEventListener('submit', (event) => {
   event.preventDefault();
-  images.forEach(caption);
-});
-
-// A beam yields no more captions than it is wide.
-options.addEventListener('change', () => {
-  const {search, beam_width: width, top} = options.elements;
-  width.disabled = search.value === 'sample';
-  const most = Number(width.value);
-  if (!width.disabled && most >= 1 && Number(top.value) > most) top.value = most;
+  caption(images);
 });
 
 $('clear').addEventListener('click', () => {
   for (const image of images.splice(0)) {
-    image.turn += 1;
-    URL.revokeObjectURL(image.card.querySelector('img').src);
+    abort(image);
+    URL.revokeObjectURL(image.preview.src);
     image.card.remove();
   }
+  total = done = 0;
   report();
+  setStatus('Removed all images');
+  $('again').disabled = $('clear').disabled = true;
   $('choose').focus();
 });
 
@@ -237,7 +296,5 @@ addEventListener('dragleave', (event) => {
 addEventListener('drop', (event) => {
   event.preventDefault();
   $('drop').classList.remove('over');
-  addImages(event.dataTransfer.files);
+  if (event.dataTransfer.files.length) addImages(event.dataTransfer.files);
 });
-
-const ready = start();
