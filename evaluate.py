@@ -12,6 +12,7 @@ import warnings
 
 import numpy
 
+from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.command_line import (
@@ -23,6 +24,7 @@ from lib.command_line import (
 )
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
+from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device, set_seed
 from lib.errors import InputError, InputWarning
 from lib.evaluation.evaluator import Evaluator
@@ -87,7 +89,8 @@ def main():
         raise InputError(f'--json {args.json}: several beam widths need several files')
     processes = connect_processes(args.communicator)
     if processes.is_main:
-        check_outputs(outputs_of(args), [*args.model, args.captions, *args.features])
+        inputs = [*args.model, args.captions, *args.features, args.index]
+        check_outputs(outputs_of(args), [path for path in inputs if path])
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     ensemble = load_ensemble(args, device)
@@ -105,7 +108,8 @@ def main():
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     device_features = send_features(features.array, device)
-    evaluator = Evaluator(ensemble, dataset, args.split, device_features, processes)
+    captioner = Captioner(ensemble, index=load_index(args, dataset, device))
+    evaluator = Evaluator(captioner, dataset, args.split, device_features, processes)
     is_replaced = device_features is not features.array
     del features  # a GPU may have its own copy now
     if is_replaced:
@@ -178,6 +182,15 @@ def load_ensemble(args, device):
     model = average_weights(args.model)
     model.network.to_device(device)
     return Ensemble([model])
+
+
+def load_index(args, dataset, device):
+    """Returns the index for --mbr-neighbors, None if there is none."""
+    if not args.index:
+        return None
+    index = NeighborIndex.load(args.index, device)
+    index.check_no_overlap(dataset, dataset.images_of(args.split))
+    return index
 
 
 def check_tokenizer(args, ensemble, dataset):

@@ -82,10 +82,15 @@ def main():
     processes = connect_processes(args.communicator)
     paths = processes.compute_on_main(find_images, args.images, args.list)
     if processes.is_main:
-        outputs = [path for path in (args.json, args.html) if path]
-        check_outputs(outputs, [*args.model, args.cnn, *args.list, *paths])
+        outputs, inputs = [args.json, args.html], [*args.model, args.cnn, args.index, *args.list]
+        check_outputs(*([path for path in names if path] for names in (outputs, inputs + paths)))
     captioner = Captioner.load(
-        args.model, args.cnn, processes.local_gpu(args.gpu), args.tf32, **extraction_options(args)
+        args.model,
+        args.cnn,
+        processes.local_gpu(args.gpu),
+        args.tf32,
+        args.index,
+        **extraction_options(args),
     )
     set_seed(args.seed, processes.rank)
     results = caption_together(processes, captioner, paths, options)

@@ -14,6 +14,7 @@ from PIL import Image
 from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions, decode
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import FeatureExtractor
@@ -34,6 +35,11 @@ class Captioner:
         ensemble (lib.decoding.ensemble.Ensemble): The models.
         extractor (lib.features.extractor.FeatureExtractor): What extracts the features of
             images; None if all images come as precomputed features.
+        index (lib.decoding.neighbors.NeighborIndex): Where ``mbr_neighbors`` are chosen from, on
+            the device of the models.
+
+    Raises:
+        InputError: If the index does not fit the models.
 
     Attributes:
         ensemble (lib.decoding.ensemble.Ensemble): The models.
@@ -48,12 +54,25 @@ class Captioner:
         True
     """
 
-    def __init__(self, ensemble: Ensemble, extractor: FeatureExtractor | None = None):
-        self.ensemble, self._extractor = ensemble, extractor
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        extractor: FeatureExtractor | None = None,
+        index: NeighborIndex | None = None,
+    ):
+        self.ensemble, self._extractor, self._index = ensemble, extractor, index
+        if index is not None:
+            index.check_fits(ensemble)
 
     @classmethod
     def load(
-        cls, paths, cnn: str | None = None, gpu: int = -1, tf32: bool = False, **extraction
+        cls,
+        paths,
+        cnn: str | None = None,
+        gpu: int = -1,
+        tf32: bool = False,
+        index: str | None = None,
+        **extraction,
     ) -> 'Captioner':
         """Loads trained models and the network that extracts their features.
 
@@ -63,6 +82,7 @@ class Captioner:
             cnn (str): The caffemodel; not needed for precomputed features.
             gpu (int): CUDA device number, -1 for the CPU.
             tf32 (bool): See :func:`lib.device.select_device`.
+            index (str): An index that ``index_captions.py`` wrote, for ``mbr_neighbors``.
             extraction: ``layer``, ``image_size``, ``mean``, ``resize`` and ``batch_size``, see
                 :meth:`lib.features.extractor.FeatureExtractor.load`. By default features are
                 extracted as those that the models were trained on.
@@ -77,11 +97,13 @@ class Captioner:
         if isinstance(paths, (str, os.PathLike)):
             paths = [paths]
         ensemble = Ensemble.load(paths, device)
+        if index is not None:
+            index = NeighborIndex.load(index, device)
         if cnn is None:
-            return cls(ensemble)
+            return cls(ensemble, index=index)
         extractor = FeatureExtractor.load(cnn, device, ensemble.feature_source, **extraction)
         _warn_of_differences(extractor.source, ensemble.feature_source)
-        return cls(ensemble, extractor)
+        return cls(ensemble, extractor, index)
 
     def __call__(self, images, **options) -> list[list[Caption]]:
         """Captions images.
@@ -164,7 +186,8 @@ class Captioner:
         Args:
             numbers (sequence of int): Which, from 0.
         """
-        return Captioner(Ensemble([self.ensemble.models[n] for n in numbers]), self._extractor)
+        models = [self.ensemble.models[n] for n in numbers]
+        return Captioner(Ensemble(models), self._extractor, self._index)
 
     def _caption_extracted(self, features, options):
         """Yields the captions of each image that features were extracted from."""
@@ -219,9 +242,13 @@ class Captioner:
         return self.ensemble.device.xp is numpy
 
     def _decode(self, features, options):
-        to_text = self.ensemble.vocabulary.decode
+        to_text, references = self.ensemble.vocabulary.decode, None
+        if options.mbr_neighbors:
+            if self._index is None:
+                raise InputError('needs an index of captions', option='mbr_neighbors')
+            references = self._index.references(features, options.mbr_neighbors)
         with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
-            decoded = decode(self.ensemble, features, options)
+            decoded = decode(self.ensemble, features, options, references)
         for caption in itertools.chain(*decoded):
             if not math.isfinite(caption.log_prob):
                 if options.min_length and options.no_repeat_ngram:

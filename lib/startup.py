@@ -10,7 +10,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143, signal.SIGUSR1: 143}
 SCRIPTS = (
     'preprocess_vocab.py', 'extract_features.py', 'train.py', 'generate_caption.py', 'evaluate.py',
-    'serve.py',
+    'serve.py', 'index_captions.py',
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ REQUIRED = {
     'generate_caption.py': '-m best.h5 -i net.caffemodel dog.jpg',
     'evaluate.py': '-m best.h5',
     'serve.py': '-m best.h5 -i net.caffemodel',
+    'index_captions.py': '',
 }
 
 # Flag, value and the flags that are the same: the short one, and names from before version 1.0.
@@ -53,6 +54,7 @@ ALIASES = {
     ],
     'generate_caption.py': [GPU, MODEL, CNN, ('--list', 'l.txt', ['-l']), *DECODING],
     'serve.py': [GPU, MODEL, CNN],
+    'index_captions.py': [CAPTIONS, FEATURES, OUTPUT],
     'evaluate.py': [
         GPU,
         MODEL,

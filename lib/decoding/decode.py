@@ -26,6 +26,7 @@ LIMITS = {
     'beam_groups': (1, 100),
     'diversity_penalty': (0, 1000),
     'mbr_samples': (0, 10_000),
+    'mbr_neighbors': (0, 10_000),
     'temperature': (0.001, 1000),
 }
 
@@ -51,6 +52,8 @@ class DecodingOptions:
         diversity_penalty (float): Its penalty, in nats.
         mbr_samples (int): More than 0 reranks the beam by minimum Bayes risk against this
             many samples, see :func:`lib.decoding.minimum_bayes_risk.mbr_rerank`.
+        mbr_neighbors (int): More than 0 reranks the beam by minimum Bayes risk against the captions
+            of this many similar images of an index, see :mod:`lib.decoding.neighbors`.
         sample (bool): Draw captions at random instead of searching.
         temperature (float): Temperature at which captions are drawn.
 
@@ -67,6 +70,7 @@ class DecodingOptions:
     beam_groups: int = 1
     diversity_penalty: float = 0.5
     mbr_samples: int = 0
+    mbr_neighbors: int = 0
     sample: bool = False
     temperature: float = 1.0
 
@@ -96,8 +100,9 @@ class DecodingOptions:
             )
         if self.sample and self.beam_groups > 1:
             raise InputError('cannot be combined with sampling', option='beam_groups')
-        if self.sample and self.mbr_samples:
-            raise InputError('cannot be combined with sampling', option='mbr_samples')
+        for name in 'mbr_samples', 'mbr_neighbors':
+            if self.sample and getattr(self, name):
+                raise InputError('cannot be combined with sampling', option=name)
 
     @property
     def constraints(self):
@@ -110,13 +115,15 @@ class DecodingOptions:
         return constraints
 
 
-def decode(model, features, options: DecodingOptions) -> list[list[Caption]]:
+def decode(model, features, options: DecodingOptions, references=None) -> list[list[Caption]]:
     """Captions images.
 
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.
         features (array): Image features, (B, D), float.
         options (DecodingOptions): How to decode them.
+        references (list of lib.decoding.neighbors.References): With ``mbr_neighbors``, captions of
+            images that are similar to each image.
 
     Returns:
         list of list of Caption: For each image its captions, best first.
@@ -130,9 +137,10 @@ def decode(model, features, options: DecodingOptions) -> list[list[Caption]]:
             options.max_length,
             options.constraints,
         )
+    reranks = options.mbr_samples or options.mbr_neighbors
     search = {
         'beam_width': options.beam_width,
-        'top': options.beam_width if options.mbr_samples else options.top,
+        'top': options.beam_width if reranks else options.top,
         'max_length': options.max_length,
         'length_normalization': options.length_normalization,
         'constraints': options.constraints,
@@ -143,8 +151,14 @@ def decode(model, features, options: DecodingOptions) -> list[list[Caption]]:
         )
     else:
         captions = beam_search(model, features, **search)
-    if options.mbr_samples:
+    if reranks:
         captions = mbr_rerank(
-            model, features, captions, options.mbr_samples, options.temperature, options.max_length
+            model,
+            features,
+            captions,
+            options.mbr_samples,
+            options.temperature,
+            options.max_length,
+            references,
         )
     return [best[: options.top] for best in captions]

@@ -92,6 +92,19 @@ def add_decoding_flags(parser, several_beam_widths=False):
         'ranks by probability',
     )
     group.add_argument(
+        '--mbr-neighbors',
+        type=non_negative_int,
+        default=DecodingOptions.mbr_neighbors,
+        metavar='K',
+        help='rerank the beam by minimum Bayes risk against the captions of the K most similar '
+        'images of --index, such as 100, and against samples alike if there are any; 0 does not',
+    )
+    group.add_argument(
+        '--index',
+        metavar='FILE',
+        help='images to choose neighbors from, and their captions, from index_captions.py',
+    )
+    group.add_argument(
         '--sample', action='store_true', help='draw captions at random instead of searching'
     )
     group.add_argument(

@@ -1,7 +1,6 @@
 """Minimum Bayes risk: the caption that other probable captions resemble most."""
 
-import math
-from collections import Counter, defaultdict
+import itertools
 
 import numpy
 from scipy import sparse
@@ -26,39 +25,48 @@ def mbr_rerank(
     n_samples: int,
     temperature: float = 1.0,
     max_length: int = 60,
+    references: list | None = None,
 ) -> list[list[Caption]]:
-    """Ranks captions by their expected CIDEr-D against captions drawn from the model.
+    """Ranks captions by their expected CIDEr-D against what people might write.
 
     This is minimum Bayes risk decoding (Kumar and Byrne, *Minimum Bayes-Risk Decoding for
-    Statistical Machine Translation*, 2004) with CIDEr-D as the gain: the model's samples
-    stand for what people would write.
+    Statistical Machine Translation*, 2004) with CIDEr-D as the gain. Captions drawn from the model
+    stand for what people would write, or captions of similar images (Devlin et al., *Exploring
+    Nearest Neighbor Approaches for Image Captioning*, arXiv:1505.04467), or both alike.
 
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.
         features (array): Image features, (B, D), float.
         captions (list of list of Caption): The captions of each image to rank.
-        n_samples (int): Captions to draw for each image.
+        n_samples (int): Captions to draw for each image; 0 draws none.
         temperature, max_length: As for :func:`lib.decoding.sampling.sample`.
+        references (list of lib.decoding.neighbors.References): Captions of images that are similar
+            to each image; None if there are none.
 
     Returns:
         list of list of Caption: The same captions, highest expectation first; captions with
         equal expectations stay in order.
     """
-    reranked, n_images = [], max(1, SAMPLES_AT_ONCE // n_samples)
+    reranked, n_images = [], max(1, SAMPLES_AT_ONCE // max(1, n_samples))
     for start in range(0, len(captions), n_images):
         block = slice(start, start + n_images)
-        samples = sample(model, features[block], n_samples, temperature, max_length)
-        for candidates, references in zip(captions[block], samples):
-            expectations = expected_cider(
-                [caption.tokens for caption in candidates],
-                [caption.tokens for caption in references],
-            )
+        samples = [()] * len(captions[block])
+        if n_samples:
+            samples = sample(model, features[block], n_samples, temperature, max_length)
+        for image, (candidates, drawn) in enumerate(zip(captions[block], samples), start):
+            tokens, expectations = [caption.tokens for caption in candidates], 0
+            if drawn:
+                expectations += expected_cider(tokens, [caption.tokens for caption in drawn])
+            if references is not None:
+                expectations += expected_cider(tokens, *references[image])
             order = numpy.argsort(-expectations, kind='stable')
             reranked.append([candidates[index] for index in order])
     return reranked
 
 
-def expected_cider(candidates: list[list[int]], references: list[list[int]]) -> numpy.ndarray:
+def expected_cider(
+    candidates: list[list[int]], references: list[list[int]], weights=None
+) -> numpy.ndarray:
     """Returns the mean CIDEr-D of captions against references, in [0, 1].
 
     CIDEr-D (Vedantam et al., *CIDEr*, CVPR 2015) weighs n-grams by how rare they are among
@@ -70,50 +78,69 @@ def expected_cider(candidates: list[list[int]], references: list[list[int]]) -> 
         candidates (list of list of int): Captions, as tokens of a vocabulary that is sorted
             by frequency.
         references (list of list of int): What to compare them with, at least one.
+        weights (array): Their weights in the mean; by default all are equal.
 
     Returns:
         array: One value per candidate, (n,), float64.
     """
-    column_of = defaultdict(lambda: len(column_of))
-    candidate_rows = [_tfidf_row(tokens, column_of) for tokens in candidates]
-    # CIDEr-D multiplies the smaller of both counts with the reference's count.
-    reference_rows = [_tfidf_row(tokens, column_of, times_count=True) for tokens in references]
-    candidate_matrix = _sparse_matrix(candidate_rows, len(column_of))
-    reference_matrix = _sparse_matrix(reference_rows, len(column_of))
-    similarities = (candidate_matrix @ reference_matrix.T).toarray() / MAX_N
+    captions = [*candidates, *references]
+    lengths = numpy.array([len(tokens) for tokens in captions])
+    tokens = numpy.fromiter(itertools.chain(*captions), 'int64', lengths.sum())
+    similarities = sum(
+        _ngram_similarities(tokens, lengths, len(candidates), n) for n in range(1, MAX_N + 1)
+    )
     length_differences = numpy.subtract.outer(
-        [len(tokens) for tokens in candidates], [len(tokens) for tokens in references]
+        lengths[: len(candidates)], lengths[len(candidates) :]
     )
     penalties = numpy.exp(-((length_differences / LENGTH_DEVIATION) ** 2) / 2)
-    return (similarities * penalties).mean(axis=1)
+    return numpy.average(similarities / MAX_N * penalties, axis=1, weights=weights)
 
 
-def _tfidf_row(tokens, column_of, times_count=False):
-    """Returns the columns and values of a caption's n-grams, normalized for each n.
+def _ngram_similarities(tokens, lengths, n_candidates, n):
+    """Returns the cosines of the tf-idf vectors of n-grams, with clipped counts.
 
-    A column stands for the first, second, ... occurrence of an n-gram in a caption, so that
-    the number of columns two captions share is the smaller of both counts.
+    Args:
+        tokens (array): Those of all captions, candidates first, one after the other.
+        lengths (array): The number of tokens of each caption.
+        n_candidates (int): How many of the captions are candidates.
+        n (int): Tokens of an n-gram.
+
+    Returns:
+        array: (candidates, references), float64.
     """
-    columns, values = [], []
-    for n in range(1, MAX_N + 1):
-        counts = Counter(tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1))
-        weight_of = {ngram: sum(map(_rarity, ngram)) for ngram in counts}
-        norm = math.sqrt(sum((count * weight_of[ngram]) ** 2 for ngram, count in counts.items()))
-        for ngram, count in counts.items():
-            if norm and UNK not in ngram:
-                value = weight_of[ngram] / norm * (count if times_count else 1)
-                columns += [column_of[ngram, occurrence] for occurrence in range(count)]
-                values += [value] * count
-    return columns, values
+    shape = n_candidates, len(lengths) - n_candidates
+    n_ngrams = numpy.maximum(lengths - n + 1, 0)
+    caption = numpy.repeat(numpy.arange(len(lengths)), n_ngrams)
+    if not len(caption):
+        return numpy.zeros(shape)
+    ends = numpy.cumsum(n_ngrams)
+    start = numpy.arange(len(caption)) + numpy.repeat(
+        numpy.cumsum(lengths) - lengths - (ends - n_ngrams), n_ngrams
+    )
+    ngrams = tokens[start[:, None] + numpy.arange(n)]
+    keys = ngrams @ (int(tokens.max()) + 1) ** numpy.arange(n)
+    # Equal n-grams of a caption stand together, so that they can be counted.
+    order = numpy.lexsort((keys, caption))
+    ngrams, keys, caption = ngrams[order], keys[order], caption[order]
+    is_first = numpy.append(True, (keys[1:] != keys[:-1]) | (caption[1:] != caption[:-1]))
+    first = numpy.flatnonzero(is_first)
+    count = numpy.diff(numpy.append(first, len(keys)))
+    occurrence = numpy.arange(len(keys)) - numpy.repeat(first, count)
+    count = numpy.repeat(count, count)
+    # CIDEr-D multiplies the smaller of both counts with the reference's count. So a column stands
+    # for the first, second, ... occurrence of an n-gram in a caption.
+    weight = _rarity(ngrams).sum(axis=1)
+    norm = numpy.sqrt(numpy.bincount(caption, count * weight**2, len(lengths)))[caption]
+    value = numpy.divide(weight, norm, out=numpy.zeros(len(keys)), where=norm > 0)
+    value[(ngrams == UNK).any(axis=1)] = 0
+    value[caption >= n_candidates] *= count[caption >= n_candidates]
+    _, number = numpy.unique(keys, return_inverse=True)
+    column = number * (occurrence.max() + 1) + occurrence
+    matrix = sparse.csr_matrix((value, (caption, column)), (len(lengths), column.max() + 1))
+    return (matrix[:n_candidates] @ matrix[n_candidates:].T).toarray()
 
 
-def _rarity(token):
-    """The logarithm of a token's rank; 0 for the most frequent one."""
-    return math.log(UNK_RANK if token == UNK else max(1, token - UNK))
-
-
-def _sparse_matrix(rows, n_columns):
-    columns = [column for row, _ in rows for column in row]
-    values = [value for _, row in rows for value in row]
-    ends = numpy.cumsum([0, *(len(row) for row, _ in rows)])
-    return sparse.csr_matrix((values, columns, ends), (len(rows), n_columns))
+def _rarity(tokens):
+    """Returns the logarithms of tokens' ranks; 0 for the most frequent one."""
+    ranks = numpy.maximum(1, tokens - UNK)
+    return numpy.log(numpy.where(tokens == UNK, UNK_RANK, ranks))

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import chainer
 
-from lib.captioner import Captioner
 from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions
@@ -29,10 +28,10 @@ class Evaluation(NamedTuple):
 
 
 class Evaluator:
-    """Evaluates an ensemble on the images of a split.
+    """Evaluates models on the images of a split.
 
     Args:
-        ensemble (lib.decoding.ensemble.Ensemble): The models.
+        captioner (lib.captioner.Captioner): The models.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
         features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
@@ -48,9 +47,9 @@ class Evaluator:
         InputError: If pycocoevalcap is not installed.
     """
 
-    def __init__(self, ensemble, dataset, split, features, processes):
-        self._ensemble, self._dataset, self._split = ensemble, dataset, split
-        self._features, self._captioner = features, Captioner(ensemble)
+    def __init__(self, captioner, dataset, split, features, processes):
+        self._captioner, self._ensemble = captioner, captioner.ensemble
+        self._dataset, self._split, self._features = dataset, split, features
         self._processes = processes
         self.images = dataset.images_of(split)
         device = chainer.backend.get_device_from_array(features)

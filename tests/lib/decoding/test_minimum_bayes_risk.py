@@ -49,6 +49,21 @@ def test_expected_cider_equals_the_mean_of_plain_cider(candidates, references):
     assert expected_cider(candidates, references) == pytest.approx(expected)
 
 
+@given(CAPTIONS, st.integers(1, 3))
+def test_weights_stand_for_repeated_references(captions, n_times):
+    references = [[3, 4, 5, 3], [6, 4]]
+    repeated = expected_cider(captions, [references[0]] * n_times + references[1:])
+    weights = numpy.array([n_times, 1]) / (n_times + 1)
+    assert expected_cider(captions, references, weights) == pytest.approx(repeated)
+
+
+def test_tokens_of_huge_vocabularies_are_told_apart():
+    tokens = [[100_000 + n] * 4 for n in range(3)]
+    scores = expected_cider(tokens, tokens[:1])
+    assert scores[0] == pytest.approx(1)
+    assert (scores[1:] == 0).all()
+
+
 def test_rare_tokens_weigh_more_and_unk_matches_nothing():
     frequent, rare = 4, 2000
     candidates = [[frequent, 5, 6, 7], [rare, 8, 9, 10], [UNK], [rare, UNK], [rare]]

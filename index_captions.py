@@ -1,0 +1,50 @@
+"""Makes an index of training images and their captions, for --mbr-neighbors."""
+
+import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+
+# isort: split
+import os
+
+import chainer
+
+from lib.captions.dataset import CaptionDataset
+from lib.command_line import ArgumentParser, print_line, run_main
+from lib.decoding.neighbors import NeighborIndex
+from lib.errors import InputError
+from lib.features.flags import add_data_flags
+from lib.features.shared_features import load_shared_features
+from lib.output_checks import check_outputs
+from lib.processes import Processes
+
+
+def parse_args():
+    parser = ArgumentParser(__doc__)
+    add_data_flags(parser)
+    parser.add_argument('-o', '--output', default='index.h5', metavar='FILE', help='file to write')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    check_outputs([args.output], [args.captions, *args.features])
+    dataset = CaptionDataset.load(args.captions)
+    images = dataset.images_of('train')
+    if not images.size:
+        raise InputError(f'{args.captions}: has no captions in the split "train"')
+    cpu = chainer.get_device('@numpy')
+    features = load_shared_features(
+        args.features, cpu, 'float32', Processes(), args.features_memory
+    )
+    features.check_images(dataset.imgid[images])
+    index = NeighborIndex.from_dataset(dataset, features)
+    index.save(args.output)
+    size = os.path.getsize(args.output) / 1e6
+    print_line(
+        f'wrote {args.output}: {len(images):,} images, {len(index.offsets) - 1:,} captions, '
+        f'{size:.1f} MB'
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

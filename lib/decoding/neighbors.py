@@ -1,0 +1,239 @@
+"""An index of training images, whose captions stand for what people would write of an image."""
+
+import itertools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import chainer
+import numpy
+
+from lib.captions.vocabulary import UNK, Vocabulary
+from lib.checked_hdf5 import DamagedError
+from lib.decoding.neighbor_space import NeighborSpace
+from lib.errors import InputError
+from lib.features.feature_source import FeatureSource
+from lib.hdf5 import read_hdf5, write_hdf5, write_text
+
+# How fast the weight of neighbors falls with their similarity: by a factor of e for 1 / SHARPNESS.
+SHARPNESS = 15
+# Vectors that are multiplied at once, which bounds the memory of their copy in float32.
+BLOCK = 1 << 15
+
+
+class References(NamedTuple):
+    """Captions that an image's captions are compared with.
+
+    Attributes:
+        captions (list of list of int): Their tokens.
+        weights (array): Their weights, which sum to 1, (n,), float64.
+    """
+
+    captions: list[list[int]]
+    weights: numpy.ndarray
+
+
+@dataclass
+class NeighborIndex:
+    """Images of a training set, which can be searched by features, and their captions.
+
+    Attributes:
+        vocabulary (Vocabulary): The vocabulary of the captions.
+        feature_source (FeatureSource): How the features were extracted, None if unknown.
+        space (NeighborSpace): Maps features to vectors.
+        vectors (array): Of each image, (n, d), float16, NumPy or CuPy.
+        tokens, offsets (array): Caption ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``, as in
+            :class:`lib.captions.dataset.CaptionDataset`.
+        first_caption (array): Image ``k`` has the captions from ``first_caption[k]`` to
+            ``first_caption[k + 1]``, (n + 1,).
+        imgid (array): The ``imgid`` of each image, (n,), int32.
+        dataset (str): Fingerprint of the data set that these are the ``imgid`` of.
+        path (str): The file it was read from, for error messages.
+    """
+
+    vocabulary: Vocabulary
+    feature_source: FeatureSource | None
+    space: NeighborSpace
+    vectors: numpy.ndarray
+    tokens: numpy.ndarray
+    offsets: numpy.ndarray
+    first_caption: numpy.ndarray
+    imgid: numpy.ndarray
+    dataset: str
+    path: str = 'the index'
+
+    @classmethod
+    def from_dataset(cls, dataset, features) -> 'NeighborIndex':
+        """Makes an index of the training images of a data set.
+
+        Args:
+            dataset (lib.captions.dataset.CaptionDataset): The data set.
+            features (lib.features.feature_file.Features): Its features.
+        """
+        images = dataset.images_of('train')
+        captions = dataset.captions_of('train')
+        captions = captions[numpy.argsort(dataset.image[captions], kind='stable')]
+        token_lists = [dataset.tokens_of(caption) for caption in captions]
+        n_captions = numpy.bincount(dataset.image[captions], minlength=len(dataset.imgid))[images]
+        first_caption = numpy.cumsum([0, *n_captions])
+        by_image = [
+            [tokens.tolist() for tokens in token_lists[start:stop]]
+            for start, stop in itertools.pairwise(first_caption)
+        ]
+        imgids = dataset.imgid[images]
+        space = NeighborSpace.fit(features, imgids, by_image)
+        blocks = numpy.array_split(imgids, -(-len(imgids) // 1024))
+        return cls(
+            vocabulary=dataset.vocabulary,
+            feature_source=features.source,
+            space=space,
+            vectors=numpy.concatenate(
+                [space(features.array[rows]).astype('float16') for rows in blocks]
+            ),
+            tokens=numpy.concatenate(token_lists),
+            offsets=numpy.cumsum([0, *map(len, token_lists)]),
+            first_caption=first_caption,
+            imgid=imgids,
+            dataset=dataset.fingerprint(),
+        )
+
+    def check_fits(self, ensemble):
+        """Checks that the index has the vocabulary and the features of models.
+
+        Args:
+            ensemble (lib.decoding.ensemble.Ensemble): The models.
+
+        Raises:
+            InputError: If it does not.
+        """
+        if self.vocabulary != ensemble.vocabulary:
+            raise InputError(
+                f'{self.path}: has another vocabulary than {ensemble.models[0].path}; make an '
+                'index of the captions that it was trained on'
+            )
+        ensemble.check_feature_size(len(self.space.mean), self.path, option='index')
+        sources = self.feature_source, ensemble.feature_source
+        if None not in sources and sources[0] != sources[1]:
+            raise InputError(
+                f'{self.path}: was made of features that were extracted in another way than those '
+                f'of {ensemble.models[0].path}'
+            )
+
+    def check_no_overlap(self, dataset, images):
+        """Checks that images to evaluate are not in the index with their own captions.
+
+        Args:
+            dataset (lib.captions.dataset.CaptionDataset): The data set.
+            images (array): Indices of its images.
+
+        Raises:
+            InputError: If they are.
+        """
+        imgids = numpy.intersect1d(self.imgid, dataset.imgid[images])
+        if len(imgids) and self.dataset == dataset.fingerprint():
+            raise InputError(
+                f'{self.path}: contains the captions of {len(imgids)} of the images to evaluate'
+            )
+
+    def references(self, features, n_neighbors: int) -> list[References]:
+        """Finds images that are described like some others, and returns their captions.
+
+        Args:
+            features (array): Features of images, (B, D), on the device of the index.
+            n_neighbors (int): Images to find for each.
+
+        Returns:
+            list of References: One for each image. The weight of a neighbor falls exponentially
+            with its similarity.
+        """
+        images, similarities = self.search(features, n_neighbors)
+        weights = numpy.exp(SHARPNESS * (similarities - similarities[:, :1]).astype('float64'))
+        return [self._references(row, weight) for row, weight in zip(images, weights)]
+
+    def search(self, features, n_neighbors):
+        """Finds the nearest images.
+
+        Args:
+            features (array): As for :meth:`references`.
+            n_neighbors (int): Images to find for each.
+
+        Returns:
+            tuple of arrays: Which images, (B, n), int64, nearest first, and their similarities,
+            float32; NumPy.
+        """
+        queries = self.space(features)
+        xp = chainer.backend.get_array_module(queries)
+        similarities = xp.concatenate(
+            [
+                queries @ self.vectors[start : start + BLOCK].astype('float32').T
+                for start in range(0, len(self.vectors), BLOCK)
+            ],
+            axis=1,
+        )
+        n_neighbors = min(n_neighbors, len(self.vectors))
+        nearest = xp.argpartition(-similarities, n_neighbors - 1, axis=1)[:, :n_neighbors]
+        similarities = xp.take_along_axis(similarities, nearest, axis=1)
+        to_cpu = chainer.get_device('@numpy').send
+        nearest, similarities = to_cpu(nearest), to_cpu(similarities)
+        order = numpy.argsort(-similarities, axis=1, kind='stable')
+        return (
+            numpy.take_along_axis(nearest, order, axis=1),
+            numpy.take_along_axis(similarities, order, axis=1),
+        )
+
+    def _references(self, images, image_weights):
+        captions, weights = [], []
+        for image, weight in zip(images, image_weights):
+            numbers = range(self.first_caption[image], self.first_caption[image + 1])
+            for number in numbers:
+                start, stop = self.offsets[number : number + 2]
+                captions.append(self.tokens[start:stop].tolist())
+                weights.append(weight / len(numbers))
+        return References(captions, numpy.array(weights) / sum(weights))
+
+    def save(self, path: str):
+        """Writes the index."""
+        with write_hdf5(path, 'index') as file:
+            self.vocabulary.write_to(file)
+            write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
+            write_text(file, 'dataset', self.dataset)
+            for name in 'mean', 'inverse_std', 'components', 'topics':
+                file[name] = getattr(self.space, name)
+            for name in 'vectors', 'tokens', 'offsets', 'first_caption', 'imgid':
+                file[name] = getattr(self, name)
+
+    @classmethod
+    def load(cls, path: str, device) -> 'NeighborIndex':
+        """Reads an index.
+
+        Args:
+            path (str): A file written by :meth:`save`.
+            device (chainer.backend.Device): Where to search.
+
+        Raises:
+            InputError: If the file was not written by :meth:`save`, or damaged.
+        """
+        with read_hdf5(path, 'index', written_by='index_captions.py') as file:
+            vocabulary = Vocabulary.read_from(file)
+            space = NeighborSpace(
+                file.array('mean', 'float32', ('features',)),
+                file.array('inverse_std', 'float32', ('features',)),
+                file.array('components', 'float32', ('features', 'components')),
+                file.array('topics', 'float32', ('components', 'topics')),
+            )
+            index = cls(
+                vocabulary=vocabulary,
+                feature_source=FeatureSource.from_json(file.text('feature_source')),
+                space=space,
+                vectors=file.array('vectors', 'float16', ('images', space.size)),
+                tokens=file.array('tokens', 'int32', ('tokens',), UNK, len(vocabulary)),
+                offsets=file.offsets('offsets', 'captions', 'tokens'),
+                first_caption=file.offsets('first_caption', 'images', 'captions'),
+                imgid=file.array('imgid', 'int32', ('images',), 0),
+                dataset=file.text('dataset'),
+                path=str(path),
+            )
+            if not len(index.imgid) or not numpy.diff(index.first_caption).all():
+                raise DamagedError('an image has no captions')
+        index.vectors = device.send(index.vectors)
+        index.space.to_device(device)
+        return index

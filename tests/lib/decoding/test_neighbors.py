@@ -1,0 +1,159 @@
+"""The index of training images and their captions."""
+
+import chainer
+import numpy
+import pytest
+
+from lib.captions.dataset import CaptionDataset
+from lib.captions.karpathy import parse_karpathy
+from lib.decoding.ensemble import Ensemble
+from lib.decoding.neighbor_space import NeighborSpace
+from lib.decoding.neighbors import SHARPNESS, NeighborIndex
+from lib.errors import InputError
+from lib.features.feature_file import Features
+from lib.features.feature_source import FeatureSource
+from tests.helpers.samples import dataset, features_of, small_model
+
+CPU = chainer.get_device('@numpy')
+SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [1.0, 2.0, 3.0], 'warp')
+to_cpu = CPU.send
+
+
+def make_dataset(n_images=60):
+    content = dataset(n_images)
+    images = parse_karpathy('dataset.json', content)
+    return CaptionDataset.from_images(images, min_count=1), features_of(content)
+
+
+@pytest.fixture(scope='module')
+def data():
+    return make_dataset()
+
+
+@pytest.fixture(scope='module')
+def index(data):
+    return NeighborIndex.from_dataset(data[0], Features(data[1], SOURCE))
+
+
+def assert_same_index(actual, expected):
+    for name in 'vectors', 'tokens', 'offsets', 'first_caption', 'imgid':
+        numpy.testing.assert_array_equal(to_cpu(getattr(actual, name)), getattr(expected, name))
+    for name, array in vars(expected.space).items():
+        numpy.testing.assert_array_equal(to_cpu(getattr(actual.space, name)), array)
+    for name in 'vocabulary', 'feature_source', 'dataset':
+        assert getattr(actual, name) == getattr(expected, name)
+
+
+def test_contains_the_training_images_with_their_captions(data, index):
+    captions, _ = data
+    images = captions.images_of('train')
+    numpy.testing.assert_array_equal(index.imgid, captions.imgid[images])
+    for number, image in enumerate(images):
+        (references,) = (index._references([number], [1.0]),)
+        expected = [
+            captions.tokens_of(caption).tolist()
+            for caption in numpy.flatnonzero(captions.image == image)
+        ]
+        assert references.captions == expected
+        assert references.weights == pytest.approx([1 / len(expected)] * len(expected))
+
+
+def test_finds_what_a_plain_search_finds(device, data, index, tmp_path, monkeypatch):
+    monkeypatch.setattr('lib.decoding.neighbors.BLOCK', 7)
+    index.save(tmp_path / 'index.h5')
+    loaded = NeighborIndex.load(tmp_path / 'index.h5', device)
+    assert_same_index(loaded, index)
+    features = data[1][:5]
+    vectors = index.space(features)
+    numpy.testing.assert_allclose(numpy.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    similarities = vectors @ index.vectors.astype('float32').T
+    images, actual = loaded.search(device.send(features), 4)
+    for row in range(5):
+        expected = numpy.sort(similarities[row])[::-1][:4]
+        numpy.testing.assert_allclose(actual[row], expected, atol=1e-5)
+        numpy.testing.assert_allclose(similarities[row][images[row]], expected, atol=1e-5)
+
+
+def test_nearer_neighbors_weigh_more(data, index):
+    features = data[1][[3]]
+    images, similarities = index.search(features, 6)
+    (references,) = index.references(features, 6)
+    assert sum(references.weights) == pytest.approx(1)
+    n_captions = numpy.diff(index.first_caption)[images[0]]
+    starts = numpy.cumsum([0, *n_captions[:-1]])
+    weights = references.weights[starts] * n_captions
+    expected = numpy.exp(SHARPNESS * (similarities[0] - similarities[0, 0]))
+    numpy.testing.assert_allclose(weights / weights[0], expected, rtol=1e-5)
+
+
+def test_more_neighbors_than_images_are_all(data, index):
+    (references,) = index.references(data[1][[3]], 10_000)
+    assert len(references.captions) == index.first_caption[-1]
+
+
+def test_neighbors_are_described_alike(data, index):
+    """The features of the test data say which subject an image shows."""
+    captions, features = data
+
+    def subject_of(tokens):
+        return captions.vocabulary.decode(tokens).split()[-1]
+
+    images = captions.images_of('val')
+    n_right = 0
+    for image in images:
+        (references,) = index.references(features[captions.imgid[[image]]], 1)
+        # The last caption of each is "there is a SUBJECT".
+        own = captions.tokens_of(numpy.flatnonzero(captions.image == image)[-1]).tolist()
+        n_right += subject_of(references.captions[-1]) == subject_of(own)
+    assert n_right > 0.8 * len(images)
+
+
+def test_features_without_variation_are_no_error(data):
+    captions, features = data
+    constant = numpy.ones_like(features)
+    constant[0, 0] = 2
+    index = NeighborIndex.from_dataset(captions, Features(constant))
+    assert numpy.isfinite(index.vectors).all()
+    (references,) = index.references(constant[:1], 3)
+    assert numpy.isfinite(references.weights).all()
+
+
+def test_many_captions_are_embedded_alike_by_both_methods(monkeypatch):
+    captions, features = make_dataset(400)
+    spaces = []
+    for n_topics in 5, 6:
+        monkeypatch.setattr('lib.decoding.neighbor_space.N_TOPICS', n_topics)
+        index = NeighborIndex.from_dataset(captions, Features(features))
+        spaces.append(index.space.topics)
+    # The strongest first or last: the columns are the same but for order and sign.
+    products = abs(numpy.corrcoef(spaces[0].T, spaces[1].T)[:5, 5:])
+    assert (products.max(axis=1) > 0.999).all()
+
+
+def test_an_index_must_fit_the_models(data, index):
+    captions, _ = data
+    words = captions.vocabulary.tokens[3:]
+    index.check_fits(Ensemble([small_model(8, words)]))
+    index.check_fits(Ensemble([small_model(8, words, source=SOURCE)]))
+    other = FeatureSource('net.caffemodel', 'fc6', 224, [1.0, 2.0, 3.0], 'warp')
+    for model, message in (
+        (small_model(8), 'another vocabulary'),
+        (small_model(9, words), 'size 8'),
+        (small_model(8, words, source=other), 'extracted in another way'),
+    ):
+        with pytest.raises(InputError, match=message):
+            index.check_fits(Ensemble([model]))
+
+
+def test_images_must_not_be_evaluated_with_their_own_captions(data, index):
+    captions, _ = data
+    index.check_no_overlap(captions, captions.images_of('val'))
+    with pytest.raises(InputError, match='captions of 36 of the images'):
+        index.check_no_overlap(captions, captions.images_of('train'))
+    other, _ = make_dataset(61)  # its numbers stand for other images
+    index.check_no_overlap(other, other.images_of('train'))
+
+
+def test_space_has_the_size_it_says(index, data):
+    assert isinstance(index.space, NeighborSpace)
+    assert index.space(data[1]).shape == (60, index.space.size)
