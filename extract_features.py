@@ -90,7 +90,7 @@ def main():
     )
     cnn_stat = os.stat(args.cnn)
     settings = {
-        **vars(extractor.source),
+        **extractor.source.to_dict(),
         'cnn': [cnn_stat.st_size, cnn_stat.st_mtime],
         'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
     }

@@ -83,7 +83,8 @@ class Captioner:
             gpu (int): CUDA device number, -1 for the CPU.
             tf32 (bool): See :func:`lib.device.select_device`.
             index (str): An index that ``index_captions.py`` wrote, for ``mbr_neighbors``.
-            extraction: ``layer``, ``image_size``, ``mean``, ``resize`` and ``batch_size``, see
+            extraction: ``layer``, ``image_size``, ``mean``, ``resize``, ``pool``, ``augment`` and
+                ``batch_size``, see
                 :meth:`lib.features.extractor.FeatureExtractor.load`. By default features are
                 extracted as those that the models were trained on.
 

@@ -132,6 +132,21 @@ def test_reads_lists_of_images(folder):
     assert load_features(folder / 'feats.mat').array.shape == (3, 8)
 
 
+def test_several_layers_are_concatenated_pooled_and_averaged_with_the_mirror_image(folder):
+    layers = 'pool5/7x7_s1', 'inception_5b/output'
+    process = extract(folder, '--layer', *layers, '--pool', 'average', '--augment', 'flip')
+    assert process.returncode == 0, process.stderr
+    features = load_features(folder / 'feats.mat')
+    assert features.source.layer == 'pool5/7x7_s1+inception_5b/output'
+    assert (features.source.pool, features.source.augment) == ('average', 'flip')
+    assert features.array.shape == (2 * N_IMAGES, 16)
+    # pool5 is the average of inception_5b.
+    numpy.testing.assert_allclose(
+        features.array[IMGIDS, :8], features.array[IMGIDS, 8:], rtol=1e-3, atol=1e-4
+    )
+    assert_input_error(extract(folder, '--layer', 'pool5/7x7_s1', 'fc7'), '--layer fc7')
+
+
 def test_files_extracted_one_by_one_follow_one_another(folder):
     (folder / 'a.tsv').write_text('0.jpg\ta dog\n1.jpg\t...\n')  # the last has no token
     (folder / 'b.tsv').write_text('2.jpg\ta cat\n0.jpg\ta dog\n')
@@ -140,6 +155,7 @@ def test_files_extracted_one_by_one_follow_one_another(folder):
         process = extract(folder, '--dataset', *lists, '-o', folder / f'{output}.h5')
         assert process.returncode == 0, process.stderr
     stored = StoredFeatures([folder / 'a.h5', folder / 'b.h5'])
+    stored.open()
     both = load_features(folder / 'both.h5').array
     assert both.shape == (4, 8)
     numpy.testing.assert_allclose(stored[:], both, rtol=1e-4)

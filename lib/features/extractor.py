@@ -10,7 +10,7 @@ import numpy
 from google.protobuf.message import DecodeError
 
 from lib.errors import InputError
-from lib.features.feature_source import FeatureSource
+from lib.features.feature_source import LAYER_SEPARATOR, FeatureSource
 from lib.features.images import UnreadableImageError, decoded, prepare_image
 from lib.files import check_input
 from models.caffe.caffemodel import Caffemodel, layers_leading_to
@@ -51,19 +51,25 @@ class FeatureExtractor:
         self._network.to_device(device)
         layers = self._network.layers
         blobs = [blob for _, _, tops in layers for blob in tops]
+        self._outputs = [source.layer]
         if source.layer not in blobs:
-            raise InputError(
-                f'{source.layer}: {path} has no such layer, only '
-                f'{", ".join(dict.fromkeys(blobs)) or "none"}',
-                option='layer',
-            )
-        needed = layers_leading_to([source.layer], layers)
+            self._outputs = source.layer.split(LAYER_SEPARATOR)
+        for layer in self._outputs:
+            if layer not in blobs:
+                raise InputError(
+                    f'{layer}: {path} has no such layer, only '
+                    f'{", ".join(dict.fromkeys(blobs)) or "none"}',
+                    option='layer',
+                )
+        needed = layers_leading_to(self._outputs, layers)
         _check_supported(path, self._network, needed)
         self._input = _input_of(path, source.layer, needed, layers)
-        before, after = _split_before_fully_connected(self._network, needed)
-        self._bottleneck = source.layer
+        before, after = needed, []
+        self._bottleneck = self._outputs
+        if len(self._outputs) == 1:
+            before, after = _split_before_fully_connected(self._network, needed)
         if after:
-            _, (self._bottleneck, *_), _ = after[0]
+            _, self._bottleneck, _ = after[0]
         self._names = {name for name, _, _ in layers}
         self._skipped_before = self._names - {name for name, _, _ in before}
         self._skipped_after = self._names - {name for name, _, _ in after}
@@ -76,8 +82,8 @@ class FeatureExtractor:
             path, device, batch_size: As for the constructor.
             trained_on (lib.features.feature_source.FeatureSource): How the model's features
                 were extracted; if unknown, Karpathy's are assumed.
-            preparation: ``layer``, ``image_size``, ``mean`` and ``resize`` replace those of
-                ``trained_on`` unless they are None.
+            preparation: ``layer``, ``image_size``, ``mean``, ``resize``, ``pool`` and ``augment``
+                replace those of ``trained_on`` unless they are None.
 
         Returns:
             FeatureExtractor: The extractor.
@@ -167,45 +173,66 @@ class FeatureExtractor:
 
         Returns:
             array: One row per image, (n, D), float32, on the extractor's device. A layer
-            with height and width is flattened.
+            with height and width is flattened, unless it is pooled.
 
         Raises:
             InputError: If the network does not take images of this size, or computes no finite
                 features.
         """
         try:
-            starts = range(0, len(pixels), self._batch_size)
-            batches = (numpy.stack(pixels[start : start + self._batch_size]) for start in starts)
-            features = self._device.xp.concatenate(
-                [
-                    self._run(self._input, batch, self._bottleneck, self._skipped_before)
-                    for batch in batches
-                ]
-            )
-            features = self._run(self._bottleneck, features, self.source.layer, self._skipped_after)
+            features = self._compute(pixels)
+            if self.source.augment == 'flip':
+                features = (features + self._compute([image[:, :, ::-1] for image in pixels])) / 2
         except LayerError as error:
             raise InputError(
                 f'{self.source.image_size}: {self.source.network} takes images of another '
                 f'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227), or is damaged: {error}',
                 option='image_size',
             ) from error
-        if len(features) != len(pixels):
-            raise InputError(f'{self._path}: layer {self.source.layer!r} mixes images')
         if not self._device.xp.isfinite(features).all():
             raise InputError(f'{self._path}: the features are NaN or infinite')
-        return features.reshape(len(pixels), -1)
+        return features
 
-    def _run(self, from_blob, array, to_blob, skipped):
+    def _compute(self, pixels):
+        """Returns the features of prepared images, (n, D)."""
+        batches = (
+            numpy.stack(pixels[start : start + self._batch_size])
+            for start in range(0, len(pixels), self._batch_size)
+        )
+        # For each blob, the arrays of all batches.
+        blobs = zip(
+            *(
+                self._run(self._input, batch, self._bottleneck, self._skipped_before)
+                for batch in batches
+            )
+        )
+        blobs = [self._device.xp.concatenate(arrays) for arrays in blobs]
+        if len(blobs) == 1:
+            blobs = self._run(self._bottleneck[0], blobs[0], self._outputs, self._skipped_after)
+        return self._device.xp.concatenate(
+            [self._to_rows(blob, len(pixels)) for blob in blobs], axis=1
+        )
+
+    def _to_rows(self, blob, n_images):
+        if len(blob) != n_images:
+            raise InputError(f'{self._path}: layer {self.source.layer!r} mixes images')
+        if blob.ndim == 4 and self.source.pool != 'none':
+            blob = (
+                blob.mean(axis=(2, 3)) if self.source.pool == 'average' else blob.max(axis=(2, 3))
+            )
+        return blob.reshape(n_images, -1)
+
+    def _run(self, from_blob, array, to_blobs, skipped):
         array = self._device.send(array)
         if skipped == self._names:
-            return array  # the network begins with a fully connected layer, or has none
+            return [array]  # the network begins with a fully connected layer, or has none
         with (
             chainer.using_config('train', False),
             chainer.no_backprop_mode(),
             numpy.errstate(all='ignore'),  # features that are not finite are rejected
         ):
-            (output,) = self._network(inputs={from_blob: array}, outputs=[to_blob], disable=skipped)
-        return output.array
+            outputs = self._network(inputs={from_blob: array}, outputs=to_blobs, disable=skipped)
+        return [output.array for output in outputs]
 
 
 def _load_network(path):

@@ -8,6 +8,10 @@ from lib.errors import InputError
 # Pixels; no CNN that is worth having takes larger images.
 MAX_IMAGE_SIZE = 2048
 RESIZE_MODES = 'warp', 'crop'
+POOLING_MODES = 'none', 'average', 'max'
+AUGMENTATIONS = 'none', 'flip'
+# Between the names of several layers.
+LAYER_SEPARATOR = '+'
 
 
 @dataclass
@@ -16,10 +20,14 @@ class FeatureSource:
 
     Attributes:
         network (str): File name of the caffemodel.
-        layer (str): The blob whose values are the features.
+        layer (str): The blob whose values are the features; or several, such as
+            ``'pool10+fire9/concat'``, whose values are concatenated.
         image_size (int): Width and height of the network's input, pixels.
         mean (list of float): Subtracted from blue, green and red.
         resize (str): ``'warp'`` or ``'crop'``, see :func:`lib.features.images.prepare_image`.
+        pool (str): What becomes of blobs with height and width: their ``'average'`` or ``'max'``,
+            or all of their values (``'none'``).
+        augment (str): ``'flip'`` averages the features of the image and of its mirror image.
 
     Raises:
         InputError: If no feature can be extracted like that.
@@ -30,6 +38,8 @@ class FeatureSource:
     image_size: int
     mean: list[float]
     resize: str
+    pool: str = 'none'
+    augment: str = 'none'
 
     def __post_init__(self):
         for name in 'network', 'layer':
@@ -45,12 +55,23 @@ class FeatureSource:
             or not all(type(value) in (int, float) and 0 <= value <= 255 for value in self.mean)
         ):
             raise InputError(f'{self.mean}: must be three numbers from 0 to 255', option='mean')
-        if self.resize not in RESIZE_MODES:
-            raise InputError(f'{self.resize} is not warp or crop', option='resize')
+        for name, choices in (
+            ('resize', RESIZE_MODES),
+            ('pool', POOLING_MODES),
+            ('augment', AUGMENTATIONS),
+        ):
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f'{getattr(self, name)} is not {" or ".join(choices)}', option=name
+                )
+
+    def to_dict(self):
+        """Returns what describes it, as JSON values; as before there were pooling and flips."""
+        return {name: value for name, value in vars(self).items() if value != 'none'}
 
     @staticmethod
     def to_json(source: 'FeatureSource | None') -> str:
-        return json.dumps(source and vars(source))
+        return json.dumps(source and source.to_dict())
 
     @staticmethod
     def from_json(text: str) -> 'FeatureSource | None':

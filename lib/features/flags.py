@@ -1,6 +1,6 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
-from lib.features.feature_source import RESIZE_MODES
+from lib.features.feature_source import AUGMENTATIONS, LAYER_SEPARATOR, POOLING_MODES, RESIZE_MODES
 from lib.flag_types import non_negative_float, positive_int
 
 
@@ -50,7 +50,10 @@ def add_extraction_flags(parser, defaults):
         help='caffemodel, such as VGG_ILSVRC_19_layers.caffemodel',
     )
     group.add_argument(
-        '--layer', metavar='NAME', help='blob whose values are the features, such as fc7'
+        '--layer',
+        nargs='+',
+        metavar='NAME',
+        help='blob whose values are the features, such as fc7; several are concatenated',
     )
     group.add_argument(
         '--image-size',
@@ -72,6 +75,17 @@ def add_extraction_flags(parser, defaults):
         'the center',
     )
     group.add_argument(
+        '--pool',
+        choices=POOLING_MODES,
+        help='take the average or the maximum of blobs with height and width; none takes all of '
+        'their values',
+    )
+    group.add_argument(
+        '--augment',
+        choices=AUGMENTATIONS,
+        help='flip: average the features of the image and its mirror image',
+    )
+    group.add_argument(
         '--batch-size',
         type=positive_int,
         metavar='N',
@@ -82,5 +96,6 @@ def add_extraction_flags(parser, defaults):
 
 def extraction_options(args):
     """Returns the flags as keywords of :meth:`lib.features.extractor.FeatureExtractor.load`."""
-    names = 'layer', 'image_size', 'mean', 'resize', 'batch_size'
-    return {name: getattr(args, name) for name in names}
+    names = 'image_size', 'mean', 'resize', 'pool', 'augment', 'batch_size'
+    options = {name: getattr(args, name) for name in names}
+    return {'layer': args.layer and LAYER_SEPARATOR.join(args.layer), **options}

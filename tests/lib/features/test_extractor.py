@@ -83,6 +83,40 @@ def test_googlenet_pool5_is_flattened(device, tmp_path):
     assert (features[0] != features[1]).any()
 
 
+def pooled(blob, pool):
+    reduce = {'average': numpy.mean, 'max': numpy.max, 'none': lambda array, axis: array}[pool]
+    return (reduce(blob, axis=(2, 3)) if blob.ndim == 4 else blob).reshape(len(blob), -1)
+
+
+@pytest.mark.parametrize('pool', ['none', 'average', 'max'])
+@pytest.mark.parametrize('augment', ['none', 'flip'])
+@pytest.mark.parametrize('layers', [['pool5'], ['fc7'], ['pool4', 'fc7', 'pool5'], ['fc6', 'fc7']])
+def test_layers_are_pooled_concatenated_and_averaged_over_flips(
+    device, vgg19, layers, pool, augment
+):
+    source = dataclasses.replace(SOURCE, layer='+'.join(layers), pool=pool, augment=augment)
+    images = random_images(3)
+    features = extract(FeatureExtractor(vgg19, source, device, 2), images)
+    pixels = numpy.stack([prepare_image(image, 224, SOURCE.mean) for image in images])
+    network, expected = CaffeFunction(str(vgg19)), []
+    for batch in (pixels, pixels[:, :, :, ::-1])[: 1 + (augment == 'flip')]:
+        with chainer.using_config('train', False):
+            blobs = network(inputs={'data': numpy.ascontiguousarray(batch)}, outputs=layers)
+        expected.append(numpy.hstack([pooled(blob.array, pool) for blob in blobs]))
+    numpy.testing.assert_allclose(features, numpy.mean(expected, axis=0), rtol=1e-3, atol=1e-4)
+
+
+def test_sources_of_old_files_neither_pool_nor_augment():
+    text = FeatureSource.to_json(SOURCE)
+    assert 'pool' not in text
+    assert FeatureSource.from_json(text) == SOURCE
+    source = dataclasses.replace(SOURCE, pool='max', augment='flip')
+    assert FeatureSource.from_json(FeatureSource.to_json(source)) == source
+    with pytest.raises(InputError, match='sum is not none or average or max') as raised:
+        dataclasses.replace(SOURCE, pool='sum')
+    assert raised.value.option == 'pool'
+
+
 def count_calls(forwards):
     """Makes layers count their calls, by name; returns the counter."""
     calls = collections.Counter()
