@@ -4,6 +4,7 @@ PYTHON ?= python3
 CUDA ?=
 # 1 adds mpi4py and Open MPI, for several processes: make MPI=1 setup
 MPI ?=
+PORT ?= 8090
 GPU_RUN ?=
 TESTS ?= tests
 VENV = .venv
@@ -17,7 +18,8 @@ help:
 	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy,'
 	@echo '              MPI=1 Open MPI'
 	@echo 'make demo     train on drawn scenes and caption new ones, 4 minutes on two cores'
-	@echo 'make serve    caption images in the browser, with what make demo has trained'
+	@echo 'make serve    caption images in the browser, with what make demo has trained;'
+	@echo '              PORT=8090 names the port'
 	@echo 'make test     run the tests, 4 minutes on two cores'
 	@echo 'make test-gpu run the tests that compute on a GPU, on the first one'
 	@echo 'make test-mpi run the tests of several processes, which make test skips without MPI'
@@ -31,7 +33,8 @@ demo: setup
 	PYTHON=$(BIN)/python sh data/demo.sh
 
 serve: setup
-	$(BIN)/python serve.py -m demo/result/best.h5 -i demo/scenes.caffemodel --samples demo/scenes/test
+	@[ -e demo/result/best.h5 ] || { echo 'error: run make demo first'; exit 1; }
+	$(BIN)/python serve.py -m demo/result/best.h5 -i demo/scenes.caffemodel --samples demo/scenes/test --port $(PORT)
 
 # One process per core, so matrix products get one thread each.
 test: setup $(VENV)/.requirements-dev.txt

@@ -3,6 +3,8 @@
 set -eu
 PYTHON=${PYTHON:-python}
 OUT=demo
+# The networks are small: threads that wait for each other would take most of the time.
+export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"
 
 step() {
     echo

@@ -278,7 +278,7 @@ def test_files_that_are_too_large_are_not_sent(open_page, tmp_path):
     page.get_by_label('Choose images').set_input_files(tmp_path / 'large.jpg')
     wait_until_done(page)
     error = card(page, 'large.jpg').locator('.error').inner_text()
-    assert error == 'Too large: this server takes images of up to 0.3 MB.'
+    assert error == 'Too large: this server takes images of up to 300 kB.'
 
 
 def test_a_busy_server_is_asked_again(folder, open_page):

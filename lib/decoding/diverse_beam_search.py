@@ -82,11 +82,15 @@ class HammingDiversity:
 
 
 def _take_in_turn(captions_of_groups, top):
-    """Takes ``top`` captions from the groups in turn and sorts them by log-probability."""
-    captions = [
-        caption
-        for turn in itertools.zip_longest(*captions_of_groups)
-        for caption in turn
-        if caption is not None
-    ]
+    """Takes ``top`` captions from the groups in turn and sorts them by log-probability.
+
+    What several groups have found counts once, unless there are too few captions.
+    """
+    distinct, repeated = {}, []
+    for caption in itertools.chain(*itertools.zip_longest(*captions_of_groups)):
+        if caption is not None:
+            first = distinct.setdefault(tuple(caption.tokens), caption)
+            if first is not caption:
+                repeated.append(caption)
+    captions = [*distinct.values(), *repeated]
     return sorted(captions[:top], key=lambda caption: -caption.log_prob)

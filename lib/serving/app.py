@@ -132,7 +132,7 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     models = worker.captioner.ensemble.models
     settings = {
         'version': VERSION,
-        'models': [model.path.replace('\\', '/').rpartition('/')[2] for model in models],
+        'models': names_of([model.path for model in models]),
         'searches': SEARCHES,
         'limits': {
             'beam_width': MAX_BEAM_WIDTH,
@@ -197,6 +197,16 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
         return response
 
     return app
+
+
+def names_of(paths):
+    """Returns as much of the end of each path as tells them apart."""
+    parts = [os.path.normpath(path).split(os.sep) for path in paths]
+    for n in range(1, max(map(len, parts)) + 1):
+        names = ['/'.join(part[-n:]) for part in parts]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
 
 
 def send_page_file(name):

@@ -39,7 +39,7 @@ def parse_parameters(form, n_models: int):
             raise InputError('is unknown; the parameters are ' + ', '.join(NAMES), option=name)
         if len(texts) > 1:
             raise InputError('is given twice', option=name)
-    search = form.get('search', 'beam')
+    search = form.get('search') or 'beam'
     beam_width = _integer(form, 'beam_width', MAX_BEAM_WIDTH) or DecodingOptions.beam_width
     options = {'beam_width': beam_width, 'top': _integer(form, 'top', MAX_TOP)}
     if search == 'diverse':
@@ -74,5 +74,8 @@ def _models(text, n_models):
         return tuple(range(n_models))
     numbers = text.split(',')
     if not set(numbers) <= {str(n) for n in range(1, n_models + 1)}:
-        raise InputError(f'{text!r} is not a list of numbers from 1 to {n_models}', option='models')
+        raise InputError(
+            f'{text!r} is not a list of numbers of models, of which there are {n_models}',
+            option='models',
+        )
     return tuple(sorted({int(number) - 1 for number in numbers}))

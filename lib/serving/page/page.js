@@ -16,6 +16,7 @@ let running = 0;
 // Of the jobs since all were done; those that were aborted do not count.
 let total = 0;
 let done = 0;
+let failed = 0;
 // What has become of the last one, for screen readers if there was no other.
 let outcome = '';
 
@@ -29,8 +30,8 @@ function errorText(message) {
 
 function formatProbability(logProb) {
   const probability = Math.exp(logProb);
-  if (probability < 1e-4) return probability.toExponential(0);
-  return `${Number((100 * probability).toPrecision(2))} %`;
+  const percent = 100 * probability;
+  return `${percent < 0.001 ? percent.toExponential(0) : Number(percent.toPrecision(2))} %`;
 }
 
 // Only if it differs, or screen readers would read it again.
@@ -54,7 +55,7 @@ async function start() {
     return null;
   }
   fields.beam_width.max = settings.limits.beam_width;
-  fields.top.dataset.max = settings.limits.top;
+  fields.top.max = settings.limits.top;
   if (settings.models.length > 1) {
     settings.models.forEach((name, index) => {
       const label = element('label');
@@ -104,10 +105,12 @@ function addImages(files) {
   images.push(...added);
   $('cards').prepend(...added.map((image) => image.card));
   caption(added);
+  // On a phone the cards are below the screen.
+  added[0]?.card.scrollIntoView({block: 'nearest'});
 }
 
 function caption(chosen) {
-  $('again').disabled = $('clear').disabled = !images.length;
+  $('again').disabled = $('clear').disabled = $('note').hidden = !images.length;
   if (!options.reportValidity()) {
     setStatus('Correct the options, then choose "Caption again".');
     return;
@@ -160,13 +163,15 @@ function report() {
     setStatus(`Captioned ${done} of ${total} …`);
     return;
   }
-  setStatus(`Done: ${total === 1 ? outcome : `${total} images`}`);
-  total = done = 0;
+  const summary = `${total} images${failed ? `, ${failed} of them not captioned` : ''}`;
+  setStatus(`Done: ${total === 1 ? outcome : summary}`);
+  total = done = failed = 0;
 }
 
 async function run({image, values, controller}) {
   show(image, element('p', 'Captioning …'));
   let content, summary;
+  let isFailed = false;
   try {
     const captions = await send(image.file, values, controller.signal);
     content = captionList(captions);
@@ -174,6 +179,7 @@ async function run({image, values, controller}) {
   } catch (error) {
     content = errorText(error.message);
     summary = error.message;
+    isFailed = true;
   }
   if (controller.signal.aborted) return;
   image.job = null;
@@ -181,14 +187,16 @@ async function run({image, values, controller}) {
   show(image, content);
   outcome = `${image.file.name}: ${summary}`;
   done += 1;
+  failed += isFailed;
 }
 
 async function send(file, values, signal) {
   const settings = await ready;
   if (!settings) throw new Error('The server does not answer. Is it still running?');
   if (file.size > settings.limits.image_bytes) {
-    const megabytes = Math.floor(settings.limits.image_bytes / 1e5) / 10;
-    throw new Error(`Too large: this server takes images of up to ${megabytes} MB.`);
+    const kilobytes = Math.floor(settings.limits.image_bytes / 1000);
+    const most = kilobytes < 1000 ? `${kilobytes} kB` : `${Math.floor(kilobytes / 100) / 10} MB`;
+    throw new Error(`Too large: this server takes images of up to ${most}.`);
   }
   try {
     await file.slice(0, 1).arrayBuffer();
@@ -229,10 +237,10 @@ function sleep(seconds, signal) {
 }
 
 function captionList(captions) {
-  const list = element('ol');
+  const list = element('ol', '', {ariaLabel: 'Captions and their probabilities'});
   for (const {caption: text, log_prob: logProb} of captions) {
     const item = element('li', text || '(empty)');
-    item.append(element('span', formatProbability(logProb), {title: 'probability of the caption'}));
+    item.append(element('span', formatProbability(logProb)));
     list.append(item);
   }
   return list;
@@ -246,9 +254,10 @@ function show(image, content) {
 function setLimits() {
   const isSampling = fields.search.value === 'sample';
   fields.beam_width.disabled = isSampling;
-  const most = Number(fields.top.dataset.max);
   const width = Number(fields.beam_width.value);
-  fields.top.max = isSampling || !width ? most : Math.min(most, width);
+  const isTooMany = !isSampling && width && Number(fields.top.value) > width;
+  fields.top.setCustomValidity(
+    isTooMany ? `A beam of width ${width} gives at most ${width} captions.` : '');
   const boxes = [...document.querySelectorAll('#models input')];
   const isChosen = !boxes.length || boxes.some((box) => box.checked);
   boxes[0]?.setCustomValidity(isChosen ? '' : 'Choose at least one model.');
@@ -267,10 +276,10 @@ $('clear').addEventListener('click', () => {
     URL.revokeObjectURL(image.preview.src);
     image.card.remove();
   }
-  total = done = 0;
+  total = done = failed = 0;
   report();
   setStatus('Removed all images');
-  $('again').disabled = $('clear').disabled = true;
+  $('again').disabled = $('clear').disabled = $('note').hidden = true;
   $('choose').focus();
 });
 

@@ -65,7 +65,7 @@ def test_every_option_reaches_beam_search(network, features, option, value, argu
     [
         *SEARCH_OPTIONS,
         ('beam_groups', 3, {'beam_groups': 3}),
-        ('diversity_penalty', 0.0, {'diversity_penalty': 0.0}),
+        ('diversity_penalty', 3.0, {'diversity_penalty': 3.0}),
     ],
 )
 def test_every_option_reaches_diverse_beam_search(network, features, option, value, arguments):

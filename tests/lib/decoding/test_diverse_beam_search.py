@@ -54,6 +54,16 @@ def test_equals_plain_diverse_beam_search(device, seed):
         )
 
 
+def test_no_caption_is_returned_twice_if_there_are_enough():
+    network, features = small_model().network, random_features(8)
+    options = {'beam_groups': 5, 'diversity_penalty': 0, 'beam_width': 20, 'max_length': 9}
+    for captions in diverse_beam_search(network, features, top=4, **options):
+        # Without a penalty, all groups find the same four captions.
+        assert len({tuple(caption.tokens) for caption in captions}) == 4
+    for captions in diverse_beam_search(network, features, top=20, **options):
+        assert len(captions) == 20
+
+
 def test_one_group_equals_beam_search(device):
     network, features = small_model().network.to_device(device), device.send(random_features(4))
     results = diverse_beam_search(network, features, 1, 1.0, beam_width=3, top=3, max_length=9)
