@@ -78,6 +78,12 @@ def parse_args():
         metavar='FOLDER',
         help='folder that contains the images for --html; without it the page shows none',
     )
+    parser.add_argument(
+        '--index-features',
+        nargs='+',
+        metavar='FILE',
+        help="image features that --index was made of; unless given, the models'",
+    )
     add_seed_flag(parser, '--sample and --mbr-samples')
     add_decoding_flags(parser, several_beam_widths=True)
     return parser.parse_args()
@@ -90,6 +96,7 @@ def main():
     processes = connect_processes(args.communicator)
     if processes.is_main:
         inputs = [*args.model, args.captions, *args.features, args.index]
+        inputs += args.index_features or []
         check_outputs(outputs_of(args), [path for path in inputs if path])
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
@@ -108,8 +115,11 @@ def main():
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     device_features = send_features(features.array, device)
-    captioner = Captioner(ensemble, index=load_index(args, dataset, device))
-    evaluator = Evaluator(captioner, dataset, args.split, device_features, processes)
+    index, index_features = load_index(args, dataset, features, device, processes)
+    captioner = Captioner(ensemble, index=index)
+    evaluator = Evaluator(
+        captioner, dataset, args.split, device_features, processes, index_features
+    )
     is_replaced = device_features is not features.array
     del features  # a GPU may have its own copy now
     if is_replaced:
@@ -184,13 +194,21 @@ def load_ensemble(args, device):
     return Ensemble([model])
 
 
-def load_index(args, dataset, device):
-    """Returns the index for --mbr-neighbors, None if there is none."""
+def load_index(args, dataset, features, device, processes):
+    """Returns the index for --mbr-neighbors and the features to search it by, if any."""
     if not args.index:
-        return None
-    index = NeighborIndex.load(args.index, device)
-    index.check_no_overlap(dataset, dataset.images_of(args.split))
-    return index
+        return None, None
+    index, images = NeighborIndex.load(args.index, device), dataset.images_of(args.split)
+    index.check_no_overlap(dataset, images)
+    if not args.index_features:
+        index.check_source(features.source, features.path)
+        return index, None
+    features = load_shared_features(
+        args.index_features, device, 'float32', processes, args.features_memory
+    )
+    processes.compute_on_main(features.check_images, dataset.imgid[images])
+    index.check_source(features.source, features.path)
+    return index, send_features(features.array, device)
 
 
 def check_tokenizer(args, ensemble, dataset):

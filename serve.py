@@ -41,6 +41,12 @@ def parse_args():
     parser = ArgumentParser(__doc__)
     add_device_flags(parser)
     add_models_flag(parser)
+    parser.add_argument(
+        '--index',
+        metavar='FILE',
+        help='from index_captions.py: minimum Bayes risk uses the captions of similar images '
+        'instead of samples',
+    )
     add_seed_flag(parser, 'sampling and minimum Bayes risk')
     group = parser.add_argument_group('server')
     group.add_argument(
@@ -81,7 +87,7 @@ def main():
         raise InputError(f'--max-requests {args.max_requests}: is more than {MAX_REQUESTS}')
     samples = load_samples(args.samples) if args.samples else []
     captioner = Captioner.load(
-        args.model, args.cnn, args.gpu, args.tf32, **extraction_options(args)
+        args.model, args.cnn, args.gpu, args.tf32, args.index, **extraction_options(args)
     )
     set_seed(args.seed)
     try_out(captioner)
@@ -94,7 +100,8 @@ def main():
 def try_out(captioner):
     """Captions an image, so that files that do not fit together are found out now."""
     pixels = captioner.prepare(Image.new('RGB', (64, 64), 'gray'))
-    captioner.caption_prepared([pixels], DecodingOptions(beam_width=2))
+    n_neighbors = 1 if captioner.has_index else 0
+    captioner.caption_prepared([pixels], DecodingOptions(beam_width=2, mbr_neighbors=n_neighbors))
 
 
 def trusted_hosts(host):

@@ -37,6 +37,8 @@ class Captioner:
             images; None if all images come as precomputed features.
         index (lib.decoding.neighbors.NeighborIndex): Where ``mbr_neighbors`` are chosen from, on
             the device of the models.
+        index_extractor (lib.features.extractor.FeatureExtractor): What extracts the features that
+            the index is searched by; None if they are those of the models.
 
     Raises:
         InputError: If the index does not fit the models.
@@ -59,10 +61,12 @@ class Captioner:
         ensemble: Ensemble,
         extractor: FeatureExtractor | None = None,
         index: NeighborIndex | None = None,
+        index_extractor: FeatureExtractor | None = None,
     ):
-        self.ensemble, self._extractor, self._index = ensemble, extractor, index
+        self.ensemble, self._extractor = ensemble, extractor
+        self._index, self._index_extractor = index, index_extractor
         if index is not None:
-            index.check_fits(ensemble)
+            index.check_vocabulary(ensemble)
 
     @classmethod
     def load(
@@ -104,7 +108,12 @@ class Captioner:
             return cls(ensemble, index=index)
         extractor = FeatureExtractor.load(cnn, device, ensemble.feature_source, **extraction)
         _warn_of_differences(extractor.source, ensemble.feature_source)
-        return cls(ensemble, extractor, index)
+        index_extractor = None
+        if index is not None and index.feature_source not in (None, extractor.source):
+            batch_size = extraction.get('batch_size')
+            index_extractor = FeatureExtractor.load(cnn, device, index.feature_source, batch_size)
+            _warn_of_differences(index_extractor.source, index.feature_source)
+        return cls(ensemble, extractor, index, index_extractor)
 
     def __call__(self, images, **options) -> list[list[Caption]]:
         """Captions images.
@@ -151,7 +160,13 @@ class Captioner:
     def _caption_images(self, images, options, on_error):
         n_images = IMAGES_AT_ONCE if self._is_on_cpu else GPU_IMAGES_AT_ONCE
         for indices, features in self._extractor.extract(images, n_images, on_error):
-            for index, captions in zip(indices, self._caption_extracted(features, options)):
+            queries = None
+            if self._index_extractor is not None and options.mbr_neighbors:
+                chunk = [images[index] for index in indices]
+                ((_, queries),) = self._index_extractor.extract(chunk, len(chunk))
+            for index, captions in zip(
+                indices, self._caption_extracted(features, options, queries)
+            ):
                 yield images[index], captions
 
     def prepare(self, image, max_pixels: int | None = None):
@@ -162,24 +177,30 @@ class Captioner:
             max_pixels (int): As there.
 
         Returns:
-            array: The input of the CNN, (3, S, S), float32, NumPy.
+            list of array: The inputs of the CNN for the models and, if that is another, for the
+            index, (3, S, S), float32, NumPy.
 
         Raises:
             UnreadableImageError: If it is not an image, or too large.
         """
-        return self._extractor.prepare(image, max_pixels)
+        extractors = filter(None, (self._extractor, self._index_extractor))
+        return [extractor.prepare(image, max_pixels) for extractor in extractors]
 
-    def caption_prepared(self, pixels, options: DecodingOptions) -> list[list[Caption]]:
+    def caption_prepared(self, prepared, options: DecodingOptions) -> list[list[Caption]]:
         """Captions images that :meth:`prepare` has prepared, which the CNN takes together.
 
         Args:
-            pixels (list of array): (3, S, S), float32, NumPy.
+            prepared (list of list of array): What it has returned for each image.
             options (lib.decoding.decode.DecodingOptions): How to decode captions.
 
         Returns:
             list of list of Caption: For each image its captions, best first.
         """
-        return list(self._caption_extracted(self._extractor(pixels), options))
+        pixels, *index_pixels = zip(*prepared)
+        queries = None
+        if index_pixels and options.mbr_neighbors:
+            queries = self._index_extractor(index_pixels[0])
+        return list(self._caption_extracted(self._extractor(pixels), options, queries))
 
     def with_models(self, numbers) -> 'Captioner':
         """Returns a captioner that uses the same CNN and some of the models.
@@ -188,20 +209,27 @@ class Captioner:
             numbers (sequence of int): Which, from 0.
         """
         models = [self.ensemble.models[n] for n in numbers]
-        return Captioner(Ensemble(models), self._extractor, self._index)
+        return Captioner(Ensemble(models), self._extractor, self._index, self._index_extractor)
 
-    def _caption_extracted(self, features, options):
-        """Yields the captions of each image that features were extracted from."""
+    def _caption_extracted(self, features, options, queries):
+        """Yields the captions of each image that features were extracted from.
+
+        Args:
+            features, options: As for :meth:`caption_features`.
+            queries (array): What the index is searched by; None if it is the features.
+        """
         source = self._extractor.source
         self.ensemble.check_feature_size(
             features.shape[1], f'{source.layer} of {source.network}', option='layer'
         )
         n_decoded = self._images_at_once(options)
+        queries = features if queries is None else queries
         for start in range(0, len(features), n_decoded):
-            yield from self._decode(features[start : start + n_decoded], options)
+            rows = slice(start, start + n_decoded)
+            yield from self._decode(features[rows], options, queries[rows])
 
     def caption_features(
-        self, features, options: DecodingOptions, rows=None
+        self, features, options: DecodingOptions, rows=None, index_features=None
     ) -> list[list[Caption]]:
         """Captions images by their features, with a progress bar on a terminal.
 
@@ -210,6 +238,8 @@ class Captioner:
             options (lib.decoding.decode.DecodingOptions): How to decode captions.
             rows (array): Which of them to caption, (n,), integers, on the device of the
                 features; by default all.
+            index_features (array): What the index is searched by, (N, D'); by default the
+                features.
 
         Returns:
             list of list of Caption: For each row its captions, best first.
@@ -224,12 +254,15 @@ class Captioner:
         self.ensemble.check_feature_size(features.shape[1], 'features')
         if rows is None:
             rows = chainer.backend.get_array_module(features).arange(len(features))
-        captions, n_images = [], self._images_at_once(options)
+        send, n_images, captions = self.ensemble.device.send, self._images_at_once(options), []
         with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
             for start in range(0, len(rows), n_images):
-                batch = features[rows[start : start + n_images]].astype('float32', copy=False)
-                captions += self._decode(self.ensemble.device.send(batch), options)
-                progress.update(len(batch))
+                chunk = rows[start : start + n_images]
+                batch = queries = send(features[chunk].astype('float32', copy=False))
+                if index_features is not None:
+                    queries = send(index_features[chunk])
+                captions += self._decode(batch, options, queries)
+                progress.update(len(chunk))
         return captions
 
     def _images_at_once(self, options):
@@ -239,15 +272,20 @@ class Captioner:
         return min(n_images, FEATURES_AT_ONCE) if self._is_on_cpu else n_images
 
     @property
+    def has_index(self) -> bool:
+        """Whether captions can be ranked by those of similar images."""
+        return self._index is not None
+
+    @property
     def _is_on_cpu(self):
         return self.ensemble.device.xp is numpy
 
-    def _decode(self, features, options):
+    def _decode(self, features, options, queries):
         to_text, references = self.ensemble.vocabulary.decode, None
         if options.mbr_neighbors:
             if self._index is None:
                 raise InputError('needs an index of captions', option='mbr_neighbors')
-            references = self._index.references(features, options.mbr_neighbors)
+            references = self._index.references(queries, options.mbr_neighbors)
         with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
             decoded = decode(self.ensemble, features, options, references)
         for caption in itertools.chain(*decoded):

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 
 # Principal components of the features, and how many of them are part of the space themselves.
-N_COMPONENTS, N_OWN_COMPONENTS = 512, 128
+N_COMPONENTS, N_OWN_COMPONENTS = 768, 128
 # Dimensions of the embedding of captions that is predicted from the components.
 N_TOPICS = 300
 # Images whose captions have an n-gram, at least, for it to count.

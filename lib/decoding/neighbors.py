@@ -15,7 +15,7 @@ from lib.features.feature_source import FeatureSource
 from lib.hdf5 import read_hdf5, write_hdf5, write_text
 
 # How fast the weight of neighbors falls with their similarity: by a factor of e for 1 / SHARPNESS.
-SHARPNESS = 15
+SHARPNESS = 10
 # Vectors that are multiplied at once, which bounds the memory of their copy in float32.
 BLOCK = 1 << 15
 
@@ -96,8 +96,8 @@ class NeighborIndex:
             dataset=dataset.fingerprint(),
         )
 
-    def check_fits(self, ensemble):
-        """Checks that the index has the vocabulary and the features of models.
+    def check_vocabulary(self, ensemble):
+        """Checks that the index has the vocabulary of models.
 
         Args:
             ensemble (lib.decoding.ensemble.Ensemble): The models.
@@ -110,12 +110,22 @@ class NeighborIndex:
                 f'{self.path}: has another vocabulary than {ensemble.models[0].path}; make an '
                 'index of the captions that it was trained on'
             )
-        ensemble.check_feature_size(len(self.space.mean), self.path, option='index')
-        sources = self.feature_source, ensemble.feature_source
-        if None not in sources and sources[0] != sources[1]:
+
+    def check_source(self, features, path):
+        """Checks that the index was made of features like some others.
+
+        Args:
+            features (lib.features.feature_source.FeatureSource): How the others were extracted,
+                None if unknown.
+            path (str): What has them, for the error message.
+
+        Raises:
+            InputError: If that is known not to be so.
+        """
+        if None not in (self.feature_source, features) and self.feature_source != features:
             raise InputError(
                 f'{self.path}: was made of features that were extracted in another way than those '
-                f'of {ensemble.models[0].path}'
+                f'of {path}'
             )
 
     def check_no_overlap(self, dataset, images):
@@ -160,6 +170,12 @@ class NeighborIndex:
             tuple of arrays: Which images, (B, n), int64, nearest first, and their similarities,
             float32; NumPy.
         """
+        if features.shape[1] != len(self.space.mean):
+            raise InputError(
+                f'{self.path}: was made of features of size {len(self.space.mean)}, not '
+                f'{features.shape[1]}',
+                option='index',
+            )
         queries = self.space(features)
         xp = chainer.backend.get_array_module(queries)
         similarities = xp.concatenate(

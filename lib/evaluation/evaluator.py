@@ -38,6 +38,7 @@ class Evaluator:
             (N, D), on the models' device or sent there.
         processes (lib.processes.Processes): Each of them captions a share of the images. All must
             call the methods; the main one scores.
+        index_features (array): As ``features``, for the captioner's index; by default the same.
 
     Attributes:
         images (array): Indices of the split's images in the data set, (n,).
@@ -47,7 +48,8 @@ class Evaluator:
         InputError: If pycocoevalcap is not installed.
     """
 
-    def __init__(self, captioner, dataset, split, features, processes):
+    def __init__(self, captioner, dataset, split, features, processes, index_features=None):
+        self._index_features = index_features
         self._captioner, self._ensemble = captioner, captioner.ensemble
         self._dataset, self._split, self._features = dataset, split, features
         self._processes = processes
@@ -79,7 +81,9 @@ class Evaluator:
 
     def evaluate(self, options: DecodingOptions) -> Evaluation | None:
         """Captions the images and scores their first captions, in the main process."""
-        captions = self._captioner.caption_features(self._features, options, self._rows)
+        captions = self._captioner.caption_features(
+            self._features, options, self._rows, self._index_features
+        )
         captions = self._processes.merge_shares(captions)
         if not self._processes.is_main:
             return None

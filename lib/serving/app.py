@@ -251,7 +251,10 @@ def answer(worker, request, limits):
     if request.mimetype != 'multipart/form-data':
         raise InputError('send images as a form, such as with curl -F image=@dog.jpg')
     files = [file for _, file in request.files.items(multi=True) if file.filename]
-    models, options = parse_parameters(request.form, len(worker.captioner.ensemble.models))
+    captioner = worker.captioner
+    models, options = parse_parameters(
+        request.form, len(captioner.ensemble.models), captioner.has_index
+    )
     if not files:
         raise InputError('there are no images in the form; curl -F image=@dog.jpg sends one')
     if len(files) > limits.images:

@@ -7,13 +7,15 @@ from lib.errors import InputError
 MAX_BEAM_WIDTH, MAX_TOP = 100, 20
 # Samples of minimum Bayes risk: a third of the time that 300 take, and nearly as good.
 MBR_SAMPLES = 100
+# Similar images, if there is an index of them.
+MBR_NEIGHBORS = 100
 # Groups of diverse beam search, if the beam can be divided into so many.
 BEAM_GROUPS = 5
 SEARCHES = 'beam', 'diverse', 'mbr', 'sample'
 NAMES = 'beam_width', 'top', 'search', 'models'
 
 
-def parse_parameters(form, n_models: int):
+def parse_parameters(form, n_models: int, has_index: bool = False):
     """Parses the parameters of a request.
 
     Args:
@@ -26,6 +28,7 @@ def parse_parameters(form, n_models: int):
             * ``models``: numbers of models, from 1, separated by commas; by default all.
 
         n_models (int): How many models there are.
+        has_index (bool): Whether there is an index of captions for minimum Bayes risk.
 
     Returns:
         tuple: The numbers of the models, from 0, and the
@@ -44,6 +47,8 @@ def parse_parameters(form, n_models: int):
     options = {'beam_width': beam_width, 'top': _integer(form, 'top', MAX_TOP)}
     if search == 'diverse':
         options['beam_groups'] = _number_of_groups(beam_width)
+    elif search == 'mbr' and has_index:
+        options['mbr_neighbors'] = MBR_NEIGHBORS
     elif search == 'mbr':
         options['mbr_samples'] = MBR_SAMPLES
     elif search == 'sample':

@@ -5,8 +5,6 @@ import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
-import numpy
-
 from lib.decoding.decode import DecodingOptions
 
 # Images to caption at once: enough to be efficient, few enough for others not to wait long.
@@ -17,13 +15,13 @@ class Job(NamedTuple):
     """An image to caption.
 
     Attributes:
-        pixels (array): From :meth:`lib.captioner.Captioner.prepare`.
+        pixels (list of array): From :meth:`lib.captioner.Captioner.prepare`.
         models (tuple of int): The models to use, from 0.
         options (DecodingOptions): How to decode captions.
         result (Future): Becomes a list of :class:`lib.decoding.caption.Caption`.
     """
 
-    pixels: numpy.ndarray
+    pixels: list
     models: tuple[int, ...]
     options: DecodingOptions
     result: Future

@@ -1,3 +1,4 @@
+import dataclasses
 import doctest
 import pathlib
 import warnings
@@ -15,8 +16,11 @@ from lib.captions.packing import make_converter
 from lib.decoding.beam_search import beam_search
 from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.minimum_bayes_risk import expected_cider
+from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import VGG19, FeatureExtractor
+from lib.features.feature_file import Features
 from lib.features.feature_source import FeatureSource
 from lib.features.images import UnreadableImageError, read_image
 from lib.trained_model import TrainedModel
@@ -60,6 +64,54 @@ def assert_same_results(actual, expected):
         assert [caption.text for caption in captions] == [
             caption.text for caption in expected_captions
         ]
+
+
+def make_index(folder, layer, path):
+    """Makes an index of the folder's images by a layer of the CNN; each has a caption."""
+    source = dataclasses.replace(SOURCE, layer=layer)
+    extractor = FeatureExtractor.load(folder.cnn, CPU, source)
+    ((_, features),) = extractor.extract(folder.images, chunk_size=len(folder.images))
+    vocabulary = small_model(FEATURE_SIZE).vocabulary
+    captions = [['a', 'dog'], ['cat', 'runs'], ['runs']]
+    dataset = CaptionDataset.from_images(
+        [
+            CaptionedImage(n, -1, f'{n}.jpg', 'train', [tokens], [' '.join(tokens)])
+            for n, tokens in enumerate(captions)
+        ],
+        min_count=1,
+    )
+    encoded = [token for tokens in captions for token in vocabulary.encode(tokens)]
+    dataset.tokens, dataset.vocabulary = numpy.array(encoded, 'int32'), vocabulary
+    NeighborIndex.from_dataset(dataset, Features(features, source)).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize('layer', ['fc7', 'pool5'])
+def test_captions_are_ranked_by_those_of_similar_images(device, folder, tmp_path, layer):
+    index_path = make_index(folder, layer, tmp_path / 'index.h5')
+    gpu = -1 if device.xp is numpy else device.device.id
+    captioner = Captioner.load(folder.models, cnn=folder.cnn, gpu=gpu, index=index_path)
+    assert captioner.has_index
+    results = captioner(folder.images, **DECODING, mbr_neighbors=1)
+    index = NeighborIndex.load(index_path, CPU)
+    beams = captioner(folder.images, beam_width=4, top=4, max_length=6)
+    for number, (captions, beam) in enumerate(zip(results, beams)):
+        # The image itself is its nearest neighbor.
+        start, stop = index.offsets[number : number + 2]
+        gains = expected_cider([c.tokens for c in beam], [index.tokens[start:stop].tolist()])
+        expected = [beam[n] for n in numpy.argsort(-gains, kind='stable')[:3]]
+        assert [c.tokens for c in captions] == [c.tokens for c in expected]
+    prepared = [captioner.prepare(image) for image in folder.images]
+    options = DecodingOptions(**DECODING, mbr_neighbors=1)
+    assert_same_results(captioner.caption_prepared(prepared, options), results)
+    same = captioner.with_models([0, 1])
+    assert_same_results(same(folder.images, **DECODING, mbr_neighbors=1), results)
+
+
+def test_neighbors_need_an_index(folder):
+    with pytest.raises(InputError, match='needs an index') as raised:
+        Captioner.load(folder.models)(folder.features(), mbr_neighbors=3)
+    assert raised.value.option == 'mbr_neighbors'
 
 
 def load(device, paths, cnn=None):

@@ -133,16 +133,16 @@ def test_many_captions_are_embedded_alike_by_both_methods(monkeypatch):
 def test_an_index_must_fit_the_models(data, index):
     captions, _ = data
     words = captions.vocabulary.tokens[3:]
-    index.check_fits(Ensemble([small_model(8, words)]))
-    index.check_fits(Ensemble([small_model(8, words, source=SOURCE)]))
+    index.check_vocabulary(Ensemble([small_model(8, words)]))
+    with pytest.raises(InputError, match='another vocabulary'):
+        index.check_vocabulary(Ensemble([small_model(8)]))
+    for source in None, SOURCE:
+        index.check_source(source, 'feats.h5')
     other = FeatureSource('net.caffemodel', 'fc6', 224, [1.0, 2.0, 3.0], 'warp')
-    for model, message in (
-        (small_model(8), 'another vocabulary'),
-        (small_model(9, words), 'size 8'),
-        (small_model(8, words, source=other), 'extracted in another way'),
-    ):
-        with pytest.raises(InputError, match=message):
-            index.check_fits(Ensemble([model]))
+    with pytest.raises(InputError, match='in another way than those of feats.h5'):
+        index.check_source(other, 'feats.h5')
+    with pytest.raises(InputError, match='size 8, not 9'):
+        index.search(numpy.ones((2, 9), 'float32'), 3)
 
 
 def test_images_must_not_be_evaluated_with_their_own_captions(data, index):

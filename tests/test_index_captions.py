@@ -1,0 +1,137 @@
+"""Captions of similar images: from index_captions.py to the scripts that use them."""
+
+import json
+
+import h5py
+import numpy
+import pytest
+
+from lib.features.feature_file import Features, load_features, save_features
+from tests.helpers.assertions import assert_input_error
+from tests.helpers.scripts import run_script
+from tests.helpers.server import ServedFolder, serving
+
+
+@pytest.fixture(scope='module')
+def index(data, tmp_path_factory):
+    """An index of the images of the fixture ``data``."""
+    path = tmp_path_factory.mktemp('index') / 'index.h5'
+    process = run_script(
+        'index_captions.py', *('-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', path)
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == f'wrote {path}: 18 images, 90 captions, 0.0 MB\n'
+    return path
+
+
+def evaluate(data, trained, *flags):
+    inputs = '-m', trained[0] / 'best.h5', '-s', data / 'captions.h5', '-i', data / 'feats.mat'
+    return run_script('evaluate.py', *inputs, *flags)
+
+
+def test_evaluation_ranks_by_neighbors(data, trained, index, tmp_path):
+    texts = []
+    for name, flags in (
+        ('beam', []),
+        ('neighbors', ['--mbr-neighbors', 5, '--index', index]),
+        ('both', ['--mbr-neighbors', 5, '--mbr-samples', 10, '--index', index]),
+        ('other', ['--mbr-neighbors', 5, '--index', index, '--index-features', data / 'feats.mat']),
+    ):
+        process = evaluate(data, trained, '--json', tmp_path / f'{name}.json', *flags)
+        assert process.returncode == 0, process.stderr
+        results = json.loads((tmp_path / f'{name}.json').read_text())
+        texts.append([result['caption'] for result in results])
+    assert texts[0] != texts[1] == texts[3]
+
+
+def test_an_index_of_several_files_is_the_same(data, index, tmp_path):
+    paths, array = [], load_features(data / 'feats.mat').array
+    for number, rows in enumerate(numpy.split(array, [11])):
+        paths.append(tmp_path / f'{number}.h5')
+        save_features(paths[-1], Features(rows))
+    process = run_script(
+        'index_captions.py',
+        *('-s', data / 'captions.h5', '-i', *paths, '-o', tmp_path / 'index.h5'),
+        *('--features-memory', 0),
+    )
+    assert process.returncode == 0, process.stderr
+    with h5py.File(index) as expected, h5py.File(tmp_path / 'index.h5') as actual:
+        for name in expected:
+            if isinstance(expected[name], h5py.Dataset):
+                numpy.testing.assert_array_equal(actual[name][()], expected[name][()])
+
+
+def test_wrong_use_is_an_error_message(data, trained, index, tmp_path):
+    assert_input_error(evaluate(data, trained, '--mbr-neighbors', 5), '--mbr-neighbors', 'an index')
+    process = evaluate(data, trained, '--index', index, '--split', 'train')
+    assert_input_error(process, 'index.h5', 'captions of 18 of the images')
+    save_features(tmp_path / 'wide.h5', Features(numpy.ones((30, 9), 'float32')))
+    flags = '--mbr-neighbors', 5, '--index', index, '--index-features', tmp_path / 'wide.h5'
+    assert_input_error(evaluate(data, trained, *flags), 'size 8, not 9')
+    process = evaluate(data, trained, '--index', data / 'captions.h5')
+    assert_input_error(process, 'captions.h5', 'index_captions.py')
+    process = run_script('index_captions.py', '-s', data / 'captions.h5', '-i', tmp_path / 'no.mat')
+    assert_input_error(process, 'no.mat', 'No such file')
+    output = '-o', data / 'captions.h5'
+    process = run_script(
+        'index_captions.py', '-s', data / 'captions.h5', '-i', data / 'feats.mat', *output
+    )
+    assert_input_error(process, 'captions.h5')
+
+
+@pytest.mark.parametrize('name', ['vectors', 'tokens', 'first_caption', 'components', 'dataset'])
+def test_damaged_files_are_rejected(data, trained, index, tmp_path, name):
+    damaged = tmp_path / 'damaged.h5'
+    for damage in (
+        lambda array: array[1:],
+        lambda array: array[::-1],
+        lambda array: array.astype('float64'),
+        lambda array: numpy.zeros_like(array),
+    ):
+        damaged.write_bytes(index.read_bytes())
+        with h5py.File(damaged, 'r+') as file:
+            array = damage(file[name][()])
+            del file[name]
+            file[name] = array
+        process = evaluate(data, trained, '--mbr-neighbors', 5, '--index', damaged)
+        assert process.returncode in (0, 2)
+        if process.returncode:
+            assert_input_error(process, 'damaged.h5')
+
+
+def test_scripts_and_server_rank_by_neighbors(tmp_path):
+    folder = ServedFolder(tmp_path)
+    captions = 'a dog', 'a dog cat', 'a dog cat runs'  # the vocabulary of the models
+    lines = ''.join(f'{n}.jpg\t{caption}\n' for n in range(20) for caption in captions)
+    (tmp_path / 'train.tsv').write_text(lines)
+    for script, *flags in (
+        ('preprocess_vocab.py', tmp_path / 'train.tsv', '-o', tmp_path / 'c.h5', '--min-count', 1),
+        (
+            'extract_features.py',
+            *('-i', folder.cnn, '--dataset', tmp_path / 'train.tsv', '--image-root', tmp_path),
+            *('-o', tmp_path / 'f.h5', '--layer', 'pool5/7x7_s1', 'inception_4a/output'),
+            *('--pool', 'average', '--augment', 'flip', '--mean', 104, 117, 123),
+        ),
+        (
+            'index_captions.py',
+            *('-s', tmp_path / 'c.h5', '-i', tmp_path / 'f.h5', '-o', tmp_path / 'index.h5'),
+        ),
+    ):
+        process = run_script(script, *flags)
+        assert process.returncode == 0, process.stderr
+    index = '--index', tmp_path / 'index.h5'
+    plain, expected = folder.captions(), folder.captions('--mbr-neighbors', 100, *index)
+    assert plain != expected
+    with serving(*folder.arguments, *index) as server:
+        for path in folder.images[:3]:
+            status, answer = server.post(path, search='mbr')
+            assert status == 200
+            assert [caption['caption'] for caption in answer['images'][0]['captions']] == [
+                caption['caption'] for caption in expected[path.name]['captions']
+            ]
+            # Where neighbors are not asked for, nothing changes.
+            _, answer = server.post(path)
+            assert (
+                answer['images'][0]['captions'][0]['caption']
+                == (plain[path.name]['captions'][0]['caption'])
+            )
