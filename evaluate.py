@@ -20,6 +20,7 @@ from lib.command_line import (
     add_communicator_flag,
     add_device_flags,
     add_seed_flag,
+    print_line,
     run_main,
 )
 from lib.decoding.ensemble import Ensemble, average_weights
@@ -27,8 +28,10 @@ from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_opt
 from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device, set_seed
 from lib.errors import InputError, InputWarning
+from lib.evaluation.bootstrap import bootstrap_intervals, compare
 from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import Card, write_gallery
+from lib.evaluation.results_file import read_results
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import send_features
 from lib.features.shared_features import load_shared_features
@@ -45,6 +48,9 @@ COLUMN_FORMATS = {
     'new': '{:.1%}',
     'words': '{:.1f}',
 }
+# Of the scores that are compared, on the scale on which they are printed.
+DIFFERENCE_FORMATS = {'CIDEr': ('{:+.3f}', '{:.3f}', 1)}
+OTHER_DIFFERENCE_FORMATS = '{:+.1f}', '{:.1f}', 100
 
 
 def parse_args():
@@ -66,6 +72,12 @@ def parse_args():
         metavar='FILE',
         help="write the captions here, in COCO's results format, and the scores beside it; with "
         'several beam widths each gets its own file',
+    )
+    parser.add_argument(
+        '--compare',
+        metavar='FILE',
+        help='captions of the same images, from --json of another evaluation: print the difference '
+        'of the scores, half its 95 %% interval, and the probability that chance reverses its sign',
     )
     parser.add_argument(
         '--html',
@@ -96,7 +108,7 @@ def main():
     processes = connect_processes(args.communicator)
     if processes.is_main:
         inputs = [*args.model, args.captions, *args.features, args.index]
-        inputs += args.index_features or []
+        inputs += [*(args.index_features or []), args.compare]
         check_outputs(outputs_of(args), [path for path in inputs if path])
     all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
@@ -139,8 +151,16 @@ def evaluate(args, all_options, dataset, evaluator, rank):
         evaluation = evaluator.evaluate(options)
         if evaluation is None:  # only the main process has one
             continue
-        all_scores.append({'beam_width': options.beam_width, **evaluation.scores})
-        print_row(all_scores[-1], with_header=len(all_scores) == 1)
+        scores = {'beam_width': options.beam_width, **evaluation.scores}
+        intervals = bootstrap_intervals(scores, evaluation.image_scores)
+        print_row(scores, intervals, with_header=not all_scores)
+        all_scores.append({**scores, 'intervals': intervals})
+        if args.compare:
+            differences = compare_with(args.compare, dataset, evaluator, evaluation)
+            print_differences(args.compare, scores, differences)
+            all_scores[-1]['differences'] = {
+                name: difference._asdict() for name, difference in differences.items()
+            }
         if args.json:
             path = results_path(args, options.beam_width)
             write_results(path, dataset, evaluator.images, evaluation)
@@ -232,8 +252,8 @@ def print_loss(split, evaluator):
             print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
 
 
-def print_row(scores, with_header):
-    """Prints scores in their customary units: percent, except CIDEr."""
+def print_row(scores, intervals, with_header):
+    """Prints scores in their customary units, percent except CIDEr, and half their intervals."""
     if with_header:
         names = ('M' if name == 'beam_width' else name for name in scores)
         print(''.join(f'{name:>9}' for name in names))
@@ -241,7 +261,48 @@ def print_row(scores, with_header):
         COLUMN_FORMATS[name].format(score) if name in COLUMN_FORMATS else f'{100 * score:.1f}'
         for name, score in scores.items()
     )
-    print(''.join(f'{cell:>9}' for cell in cells), flush=True)
+    print(''.join(f'{cell:>9}' for cell in cells))
+    halves = (
+        format_difference(name, (intervals[name][1] - intervals[name][0]) / 2, signed=False)
+        if name in intervals
+        else ''
+        for name in scores
+        if name != 'beam_width'
+    )
+    print(f'{"±":>9}' + ''.join(f'{half:>9}' for half in halves).rstrip(), flush=True)
+
+
+def format_difference(name, value, signed):
+    with_sign, without_sign, factor = DIFFERENCE_FORMATS.get(name, OTHER_DIFFERENCE_FORMATS)
+    return (with_sign if signed else without_sign).format(factor * value)
+
+
+def compare_with(path, dataset, evaluator, evaluation):
+    """Returns how the scores differ from those of the captions in a file."""
+    texts = read_results(path, result_ids(dataset, evaluator.images))
+    other = evaluator.score(texts)
+    return compare(evaluation.scores, evaluation.image_scores, *other)
+
+
+def print_differences(path, scores, differences):
+    """Prints the differences of scores, half their intervals, and the probabilities."""
+    names = [name for name in scores if name in differences]
+    print_line(f'minus {path}, half its 95 % interval, and p:')
+    for label, cells in (
+        ('', names),
+        ('', [format_difference(name, differences[name].value, signed=True) for name in names]),
+        (
+            '±',
+            [
+                format_difference(
+                    name, (differences[name].high - differences[name].low) / 2, signed=False
+                )
+                for name in names
+            ],
+        ),
+        ('p', [f'{differences[name].p:.3f}' for name in names]),
+    ):
+        print(f'{label:>9}' + ''.join(f'{cell:>9}' for cell in cells), flush=True)
 
 
 def print_remarks(dataset, scores):
@@ -270,27 +331,30 @@ def add_to_name(path, suffix):
     return f'{stem}_{suffix}{extension}'
 
 
-def write_results(path, dataset, images, evaluation):
-    """Writes captions in COCO's results format, with the CIDEr of each.
-
-    ``image_id`` is COCO's id if each image has one of its own, otherwise ``imgid``.
-    """
+def result_ids(dataset, images):
+    """Returns COCO's id of each image if each has one of its own, otherwise ``imgid``."""
     ids = dataset.cocoid[images]
     if ids.min() < 0 or len(numpy.unique(ids)) < len(ids):
         ids = dataset.imgid[images]
+    return ids.tolist()
+
+
+def write_results(path, dataset, images, evaluation):
+    """Writes captions in COCO's results format, with the CIDEr of each."""
+    ids, cider = result_ids(dataset, images), evaluation.image_scores.means['CIDEr'].tolist()
     results = [
-        {'image_id': image_id, 'caption': best.text, 'CIDEr': cider}
-        for image_id, (best, *_), cider in zip(ids.tolist(), evaluation.captions, evaluation.cider)
+        {'image_id': image_id, 'caption': best.text, 'CIDEr': score}
+        for image_id, (best, *_), score in zip(ids, evaluation.captions, cider)
     ]
     write_json(path, results)
 
 
 def write_html(args, dataset, evaluator, evaluation):
-    cards = []
-    for index in numpy.argsort(-numpy.array(evaluation.cider), kind='stable'):
+    cards, cider = [], evaluation.image_scores.means['CIDEr']
+    for index in numpy.argsort(-cider, kind='stable'):
         name = dataset.filename[evaluator.images[index]]
         path = join_below(args.image_root, name) if args.image_root else None
-        score = f'CIDEr {evaluation.cider[index]:.2f}'
+        score = f'CIDEr {cider[index]:.2f}'
         cards.append(
             Card(name, path, evaluation.captions[index], evaluator.references[index], score)
         )

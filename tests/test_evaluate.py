@@ -52,8 +52,9 @@ def test_prints_a_row_for_each_beam_width(folder):
     process = evaluate(folder, '--beam-width', 1, 3, '--split', 'test')
     assert process.returncode == 0, process.stderr
     assert process.stderr == ''
-    loss, header, *rows = process.stdout.splitlines()[:4]
+    loss, header, *rows = process.stdout.splitlines()[:6]
     assert loss.startswith('test: loss ')
+    rows, intervals = rows[::2], rows[1::2]
     assert header.split()[:5] == ['M', 'BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4']
     assert [row.split()[0] for row in rows] == ['1', '3']
     for row in rows:
@@ -61,6 +62,10 @@ def test_prints_a_row_for_each_beam_width(folder):
         assert 30 < float(cells['BLEU-1']) <= 100
         assert 1 <= int(cells['distinct']) <= 6
         assert 2 < float(cells['words']) < 9
+    for interval in intervals:
+        cells = interval.split()
+        assert cells[0] == '±'
+        assert all(0 <= float(cell) < 100 for cell in cells[1:])
 
 
 def test_loss_equals_that_of_the_log(folder):
@@ -128,6 +133,42 @@ def test_html_page_shows_the_best_captions_first(folder, tmp_path):
     assert scores == sorted(scores, reverse=True)
     assert html.count('<img ') == 1
     assert html.count('<ul>') == 6
+
+
+def test_compares_with_other_captions_of_the_images(folder, tmp_path):
+    path = tmp_path / 'other.json'
+    assert evaluate(folder, '--beam-width', 1, '--json', path).returncode == 0
+    process = evaluate(folder, '--beam-width', 20, '--compare', path, '--json', tmp_path / 'a.json')
+    assert process.returncode == 0, process.stderr
+    scores = [json.loads((tmp_path / f'{name}_scores.json').read_text()) for name in ('a', 'other')]
+    (this,), (other,) = scores
+    assert f'minus {path}' in process.stdout
+    for name, difference in this['differences'].items():
+        assert difference['value'] == pytest.approx(this[name] - other[name])
+        assert difference['low'] <= difference['value'] <= difference['high']
+    for name, (low, high) in this['intervals'].items():
+        assert low <= this[name] <= high
+    # Where nothing differs, nothing is better.
+    process = evaluate(folder, '--beam-width', 1, '--compare', path)
+    assert set(process.stdout.splitlines()[-1].split()) == {'p', '1.000'}
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('', 'not in COCO'),
+        ('{}', 'has captions of other images'),
+        ('[{"image_id": 3}]', 'not in COCO'),
+        ('[{"image_id": 3, "caption": 4}]', 'not in COCO'),
+        ('[{"image_id": 3, "caption": "a dog"}]', 'has captions of other images: of 1, without 5'),
+        ('[[]]', 'not in COCO'),
+    ],
+)
+def test_other_files_cannot_be_compared(folder, tmp_path, content, message):
+    (tmp_path / 'other.json').write_text(content)
+    process = evaluate(folder, '--beam-width', 1, '--compare', tmp_path / 'other.json')
+    assert process.returncode == 2
+    assert f'other.json: {message}' in process.stderr
 
 
 def test_missing_java_is_remarked(folder, monkeypatch, tmp_path):

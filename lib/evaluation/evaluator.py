@@ -7,6 +7,7 @@ import chainer
 from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions
+from lib.evaluation.bootstrap import ImageScores
 from lib.evaluation.likelihood import mean_log_prob
 from lib.evaluation.metrics import CaptionScorer, has_java
 
@@ -16,14 +17,14 @@ class Evaluation(NamedTuple):
 
     Attributes:
         captions (list of list of Caption): For each image its captions, best first.
-        cider (list of float): CIDEr of each image's first caption.
+        image_scores (lib.evaluation.bootstrap.ImageScores): What the scores were computed from.
         scores (dict): BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr of the first
             captions; how many are ``distinct``; the share that is ``new``, not a training
             caption; and their mean number of ``words``.
     """
 
     captions: list[list[Caption]]
-    cider: list[float]
+    image_scores: ImageScores
     scores: dict[str, float]
 
 
@@ -88,8 +89,19 @@ class Evaluator:
         if not self._processes.is_main:
             return None
         texts = [best.text for best, *_ in captions]
-        scores, cider = self._scorer(texts)
-        return Evaluation(captions, cider, {**scores, **self._count(texts)})
+        scores, image_scores = self._scorer(texts)
+        return Evaluation(captions, image_scores, {**scores, **self._count(texts)})
+
+    def score(self, texts: list[str]):
+        """Scores other captions of the same images, in the main process.
+
+        Args:
+            texts (list of str): A caption of each of :attr:`images`.
+
+        Returns:
+            tuple: See :meth:`lib.evaluation.metrics.CaptionScorer.__call__`.
+        """
+        return self._scorer(texts)
 
     def _count(self, texts):
         n_new = sum(text not in self._training_texts for text in texts)

@@ -10,8 +10,11 @@ import os
 import shutil
 import subprocess
 
+import numpy
+
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
+from lib.evaluation.bootstrap import ImageScores
 
 
 def has_java() -> bool:
@@ -45,28 +48,30 @@ class CaptionScorer:
         if not any(map(any, self._references.values())):
             raise InputError('the reference captions have no words, so nothing can be scored')
 
-    def __call__(self, captions: list[str]) -> tuple[dict[str, float], list[float]]:
+    def __call__(self, captions: list[str]) -> tuple[dict[str, float], ImageScores]:
         """Scores one caption of each image.
 
         Args:
             captions (list of str): In the order of the references.
 
         Returns:
-            tuple: A dictionary of scores in their usual order, and a list of
-            the CIDEr of each image.
+            tuple: A dictionary of scores in their usual order, and what they were computed from,
+            image by image.
         """
-        from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
 
         candidates = self._tokenize([[caption] for caption in captions])
-        bleu, _ = Bleu(4).compute_score(self._references, candidates, verbose=0)
+        bleu, counts = _bleu(self._references, candidates)
         scores = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
+        means = {}
         if self._with_java:
-            scores['METEOR'] = _meteor(self._references, candidates)
-        scores['ROUGE-L'], _ = Rouge().compute_score(self._references, candidates)
-        scores['CIDEr'], cider = Cider().compute_score(self._references, candidates)
-        return {name: float(score) for name, score in scores.items()}, cider.tolist()
+            scores['METEOR'], means['METEOR'] = _meteor(self._references, candidates)
+        for name, scorer in ('ROUGE-L', Rouge()), ('CIDEr', Cider()):
+            scores[name], means[name] = scorer.compute_score(self._references, candidates)
+        means = {name: numpy.asarray(values, 'float64') for name, values in means.items()}
+        scores = {name: float(score) for name, score in scores.items()}
+        return scores, ImageScores(counts, means)
 
     def _tokenize(self, captions_of_images):
         """Returns captions as pycocoevalcap takes them: ``{image: [tokens and spaces]}``."""
@@ -93,19 +98,35 @@ class CaptionScorer:
         return tokenized
 
 
+def _bleu(references, candidates):
+    """Returns BLEU-1 to BLEU-4, and :attr:`lib.evaluation.bootstrap.ImageScores.bleu`."""
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+
+    scorer = BleuScorer(n=4)
+    for image, (candidate,) in candidates.items():
+        scorer += candidate, references[image]
+    scores, _ = scorer.compute_score(option='closest', verbose=0)
+    counts = []
+    for image in scorer.ctest:
+        length = image['testlen']
+        closest = min(image['reflen'], key=lambda other: (abs(other - length), other))
+        counts.append([length, closest, *image['guess'], *image['correct']])
+    return scores, numpy.array(counts, 'float64')
+
+
 def _meteor(references, candidates):
     from pycocoevalcap.meteor.meteor import Meteor
 
     meteor = Meteor()
     try:
-        score, _ = meteor.compute_score(references, candidates)
+        score, of_images = meteor.compute_score(references, candidates)
     except (ValueError, OSError) as error:
         raise InputError('METEOR failed; is java working, with 2 GB of memory?') from error
     finally:
         # An exception, such as an interruption, leaves it locked; then its destructor would wait.
         if meteor.lock.locked():
             meteor.lock.release()
-    return score
+    return score, of_images
 
 
 @contextlib.contextmanager
