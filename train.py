@@ -67,7 +67,10 @@ def parse_args():
     flags.add_network_flags(parser)
     flags.add_optimization_flags(parser)
     flags.add_selection_flags(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.standardize is None:
+        args.standardize = args.model is None
+    return args
 
 
 def main():

@@ -1,5 +1,7 @@
 """The flags of ``train.py``."""
 
+import argparse
+
 from lib.features.flags import add_data_flags
 from lib.flag_types import (
     decay_factor,
@@ -72,9 +74,9 @@ def add_network_flags(parser):
     )
     group.add_argument(
         '--standardize',
-        action='store_true',
-        help='give features mean 0 and standard deviation 1 over the training images; stored in '
-        'the model',
+        action=argparse.BooleanOptionalAction,
+        help='give features mean 0 and standard deviation 1 over the training images, which the '
+        'model stores; unless given, new models do and --model keeps its own',
     )
 
 
