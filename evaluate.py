@@ -1,7 +1,8 @@
 """Captions a split of a data set and prints BLEU, METEOR, ROUGE-L and CIDEr.
 
 Each row has one beam width M. After the scores follow the number of distinct captions, the
-share of new ones, which are not in the training set, and their mean number of words.
+share of new ones, which are not in the training set, their mean number of words, and the shares
+of captions that end as none does in the training set, and that say something twice in a row.
 """
 
 import lib  # noqa: F401  first: Ctrl-C is quiet from here on
@@ -47,6 +48,8 @@ COLUMN_FORMATS = {
     'distinct': '{:d}',
     'new': '{:.1%}',
     'words': '{:.1f}',
+    'cut off': '{:.1%}',
+    'stutter': '{:.1%}',
 }
 # Of the scores that are compared, on the scale on which they are printed.
 DIFFERENCE_FORMATS = {'CIDEr': ('{:+.3f}', '{:.3f}', 1)}

@@ -69,15 +69,7 @@ def bootstrap_intervals(scores, image_scores: ImageScores) -> dict[str, tuple[fl
         scores (dict): The scores, from their names.
         image_scores (ImageScores): What they were computed from.
     """
-    resampled = _resample(image_scores)
-    own = image_scores.scores(numpy.ones((1, len(image_scores.bleu))))
-    intervals = {}
-    for name, values in resampled.items():
-        # METEOR is not quite the mean over images.
-        low, high = numpy.percentile(values, [OUTSIDE / 2, 100 - OUTSIDE / 2])
-        offset = scores[name] - own[name][0]
-        intervals[name] = float(low + offset), float(high + offset)
-    return intervals
+    return {name: _interval(values) for name, values in _resample(scores, image_scores).items()}
 
 
 def compare(
@@ -91,22 +83,33 @@ def compare(
         scores, other_scores (dict): The scores, from their names.
         image_scores, other_image_scores (ImageScores): What they were computed from.
     """
-    resampled, other = _resample(image_scores), _resample(other_image_scores)
+    resampled = _resample(scores, image_scores)
+    other = _resample(other_scores, other_image_scores)
     differences = {}
     for name in resampled:
-        value = scores[name] - other_scores[name]
         changes = resampled[name] - other[name]
-        low, high = numpy.percentile(changes, [OUTSIDE / 2, 100 - OUTSIDE / 2])
         share = min((changes <= 0).mean(), (changes >= 0).mean())
-        differences[name] = Difference(value, float(low), float(high), min(1.0, float(2 * share)))
+        differences[name] = Difference(
+            scores[name] - other_scores[name], *_interval(changes), min(1.0, float(2 * share))
+        )
     return differences
 
 
-def _resample(image_scores):
+def _interval(values):
+    low, high = numpy.percentile(values, [OUTSIDE / 2, 100 - OUTSIDE / 2])
+    return float(low), float(high)
+
+
+def _resample(scores, image_scores):
     """Returns the scores of images drawn with replacement, always the same, (N_RESAMPLES,)."""
     rng, n_images = numpy.random.RandomState(0), len(image_scores.bleu)
     blocks = []
     for _ in range(N_RESAMPLES // BLOCK):
         counts = rng.multinomial(n_images, numpy.full(n_images, 1 / n_images), BLOCK)
         blocks.append(image_scores.scores(counts.astype('float64')))
-    return {name: numpy.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    own = image_scores.scores(numpy.ones((1, n_images)))
+    # METEOR is not quite the mean over the images, and so is moved to where it belongs.
+    return {
+        name: numpy.concatenate([block[name] for block in blocks]) + scores[name] - own[name][0]
+        for name in own
+    }

@@ -8,6 +8,7 @@ from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions
 from lib.evaluation.bootstrap import ImageScores
+from lib.evaluation.faults import is_cut_off, stutters, words_that_end_none
 from lib.evaluation.likelihood import mean_log_prob
 from lib.evaluation.metrics import CaptionScorer, has_java
 
@@ -20,7 +21,8 @@ class Evaluation(NamedTuple):
         image_scores (lib.evaluation.bootstrap.ImageScores): What the scores were computed from.
         scores (dict): BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr of the first
             captions; how many are ``distinct``; the share that is ``new``, not a training
-            caption; and their mean number of ``words``.
+            caption; their mean number of ``words``; and, of words, the shares that are ``cut off``
+            and that ``stutter``, see :mod:`lib.evaluation.faults`.
     """
 
     captions: list[list[Caption]]
@@ -106,8 +108,14 @@ class Evaluator:
     def _count(self, texts):
         n_new = sum(text not in self._training_texts for text in texts)
         n_tokens = sum(len(tokenize(text, self._tokenizer)) for text in texts)
-        return {
+        counts = {
             'distinct': len(set(texts)),
             'new': n_new / len(texts),
             'words': n_tokens / len(texts),
         }
+        if self._tokenizer == 'words':
+            captions = [text.split() for text in texts]
+            words = words_that_end_none(text.split() for text in self._training_texts)
+            counts['cut off'] = sum(is_cut_off(tokens, words) for tokens in captions) / len(texts)
+            counts['stutter'] = sum(map(stutters, captions)) / len(texts)
+        return counts
