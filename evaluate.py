@@ -130,15 +130,15 @@ def main():
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     device_features = send_features(features.array, device)
-    index, index_features = load_index(args, dataset, features, device, processes)
+    origin, is_replaced = (features.source, features.path), device_features is not features.array
+    del features  # a GPU may have its own copy now
+    if is_replaced:
+        processes.free_arrays()
+    index, index_features = load_index(args, dataset, origin, device, processes)
     captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(
         captioner, dataset, args.split, device_features, processes, index_features
     )
-    is_replaced = device_features is not features.array
-    del features  # a GPU may have its own copy now
-    if is_replaced:
-        processes.free_arrays()
     print_loss(args.split, evaluator)
     with replace_together():
         if args.average_weights and processes.is_main:
@@ -217,14 +217,17 @@ def load_ensemble(args, device):
     return Ensemble([model])
 
 
-def load_index(args, dataset, features, device, processes):
-    """Returns the index for --mbr-neighbors and the features to search it by, if any."""
+def load_index(args, dataset, origin, device, processes):
+    """Returns the index for --mbr-neighbors and the features to search it by, if any.
+
+    The origin of the models' features is how they were extracted, and their path.
+    """
     if not args.index:
         return None, None
     index, images = NeighborIndex.load(args.index, device), dataset.images_of(args.split)
     index.check_no_overlap(dataset, images)
     if not args.index_features:
-        index.check_source(features.source, features.path)
+        index.check_source(*origin)
         return index, None
     features = load_shared_features(
         args.index_features, device, 'float32', processes, args.features_memory
