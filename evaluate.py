@@ -149,6 +149,7 @@ def main():
 def evaluate(args, all_options, dataset, evaluator, rank):
     """Prints a row of scores for each beam width, and writes what the flags ask for."""
     all_scores = []
+    other = score_other(args.compare, dataset, evaluator) if args.compare and not rank else None
     for options in all_options:
         set_seed(args.seed, rank)
         evaluation = evaluator.evaluate(options)
@@ -158,8 +159,8 @@ def evaluate(args, all_options, dataset, evaluator, rank):
         intervals = bootstrap_intervals(scores, evaluation.image_scores)
         print_row(scores, intervals, with_header=not all_scores)
         all_scores.append({**scores, 'intervals': intervals})
-        if args.compare:
-            differences = compare_with(args.compare, dataset, evaluator, evaluation)
+        if other:
+            differences = compare(evaluation.scores, evaluation.image_scores, *other)
             print_differences(args.compare, scores, differences)
             all_scores[-1]['differences'] = {
                 name: difference._asdict() for name, difference in differences.items()
@@ -269,9 +270,7 @@ def print_row(scores, intervals, with_header):
     )
     print(''.join(f'{cell:>9}' for cell in cells))
     halves = (
-        format_difference(name, (intervals[name][1] - intervals[name][0]) / 2, signed=False)
-        if name in intervals
-        else ''
+        format_half(name, *intervals[name]) if name in intervals else ''
         for name in scores
         if name != 'beam_width'
     )
@@ -283,11 +282,14 @@ def format_difference(name, value, signed):
     return (with_sign if signed else without_sign).format(factor * value)
 
 
-def compare_with(path, dataset, evaluator, evaluation):
-    """Returns how the scores differ from those of the captions in a file."""
-    texts = read_results(path, result_ids(dataset, evaluator.images))
-    other = evaluator.score(texts)
-    return compare(evaluation.scores, evaluation.image_scores, *other)
+def format_half(name, low, high):
+    """Returns half the width of a score's interval."""
+    return format_difference(name, (high - low) / 2, signed=False)
+
+
+def score_other(path, dataset, evaluator):
+    """Returns what :meth:`Evaluator.score` does of the captions in a file."""
+    return evaluator.score(read_results(path, result_ids(dataset, evaluator.images)))
 
 
 def print_differences(path, scores, differences):
@@ -297,15 +299,7 @@ def print_differences(path, scores, differences):
     for label, cells in (
         ('', names),
         ('', [format_difference(name, differences[name].value, signed=True) for name in names]),
-        (
-            '±',
-            [
-                format_difference(
-                    name, (differences[name].high - differences[name].low) / 2, signed=False
-                )
-                for name in names
-            ],
-        ),
+        ('±', [format_half(name, differences[name].low, differences[name].high) for name in names]),
         ('p', [f'{differences[name].p:.3f}' for name in names]),
     ):
         print(f'{label:>9}' + ''.join(f'{cell:>9}' for cell in cells), flush=True)

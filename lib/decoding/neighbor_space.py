@@ -56,16 +56,17 @@ class NeighborSpace:
             token_lists (list of list of list): The captions of each of the images, as tokens.
         """
         mean, inverse_std = features.mean_and_inverse_std(imgids)
-        blocks = numpy.array_split(imgids, -(-len(imgids) // BLOCK))
+        blocks = in_blocks(imgids)
+        space = cls(mean, inverse_std, None, None)
         covariance = numpy.zeros((len(mean), len(mean)))
         for rows in blocks:
-            standardized = (features.array[rows] - mean) * inverse_std
+            standardized = space._standardize(features.array[rows])
             covariance += standardized.T @ standardized
         variances, components = numpy.linalg.eigh(covariance / len(imgids))
         variances, components = variances[::-1], components[:, ::-1]
         n_kept = min(N_COMPONENTS, int((variances > MIN_VARIANCE * variances[0]).sum()))
         components = components[:, :n_kept] / numpy.sqrt(variances[:n_kept])
-        space = cls(mean, inverse_std, components.astype('float32'), None)
+        space.components = components.astype('float32')
         whitened = numpy.concatenate([space._whiten(features.array[rows]) for rows in blocks])
         topics = _embed_captions(token_lists)
         # The least squares, since whitened components are uncorrelated.
@@ -92,8 +93,16 @@ class NeighborSpace:
         for name, array in vars(self).items():
             setattr(self, name, device.send(array))
 
+    def _standardize(self, features):
+        return ((features - self.mean) * self.inverse_std).astype('float32')
+
     def _whiten(self, features):
-        return ((features - self.mean) * self.inverse_std).astype('float32') @ self.components
+        return self._standardize(features) @ self.components
+
+
+def in_blocks(imgids):
+    """Divides numbers of images, so that the features of each part need little memory."""
+    return numpy.array_split(imgids, -(-len(imgids) // BLOCK))
 
 
 def _norm(vectors):

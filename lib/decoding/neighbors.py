@@ -9,7 +9,7 @@ import numpy
 
 from lib.captions.vocabulary import UNK, Vocabulary
 from lib.checked_hdf5 import DamagedError
-from lib.decoding.neighbor_space import NeighborSpace
+from lib.decoding.neighbor_space import NeighborSpace, in_blocks
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
 from lib.hdf5 import read_hdf5, write_hdf5, write_text
@@ -81,13 +81,12 @@ class NeighborIndex:
         ]
         imgids = dataset.imgid[images]
         space = NeighborSpace.fit(features, imgids, by_image)
-        blocks = numpy.array_split(imgids, -(-len(imgids) // 1024))
         return cls(
             vocabulary=dataset.vocabulary,
             feature_source=features.source,
             space=space,
             vectors=numpy.concatenate(
-                [space(features.array[rows]).astype('float16') for rows in blocks]
+                [space(features.array[rows]).astype('float16') for rows in in_blocks(imgids)]
             ),
             tokens=numpy.concatenate(token_lists),
             offsets=numpy.cumsum([0, *map(len, token_lists)]),

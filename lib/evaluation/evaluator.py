@@ -66,6 +66,7 @@ class Evaluator:
         if processes.is_main:
             self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
             self._training_texts = dataset.training_texts()
+            self._never_last = words_that_end_none(text.split() for text in self._training_texts)
 
     def loss(self) -> float | None:
         """Returns the loss of the references, in nats per token.
@@ -115,7 +116,7 @@ class Evaluator:
         }
         if self._tokenizer == 'words':
             captions = [text.split() for text in texts]
-            words = words_that_end_none(text.split() for text in self._training_texts)
-            counts['cut off'] = sum(is_cut_off(tokens, words) for tokens in captions) / len(texts)
+            n_cut_off = sum(is_cut_off(tokens, self._never_last) for tokens in captions)
+            counts['cut off'] = n_cut_off / len(texts)
             counts['stutter'] = sum(map(stutters, captions)) / len(texts)
         return counts

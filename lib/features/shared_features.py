@@ -21,8 +21,8 @@ def load_shared_features(paths, device, feature_type, processes, memory=None) ->
         device (chainer.backend.Device): Where the features are needed.
         feature_type (str): See :func:`lib.features.gpu_memory.send_features`.
         processes (lib.processes.Processes): All of them must call this function.
-        memory (float): GiB of each machine's memory that the features may take. Rows beyond that
-            stay in the files, which have to be HDF5. By default there is no limit.
+        memory (float): GiB of each machine's memory that the features may take; the remaining rows
+            stay on the disk, for which the files must be HDF5. There is no limit by default.
 
     Returns:
         Features: The features; the array is not to be changed. It may be
