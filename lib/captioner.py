@@ -12,6 +12,7 @@ import tqdm
 from PIL import Image
 
 from lib.decoding.caption import Caption
+from lib.decoding.constraints import fault_constraints
 from lib.decoding.decode import DecodingOptions, decode
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.neighbors import NeighborIndex
@@ -282,12 +283,13 @@ class Captioner:
 
     def _decode(self, features, options, queries):
         to_text, references = self.ensemble.vocabulary.decode, None
+        constraints = fault_constraints(self.ensemble, options)
         if options.mbr_neighbors:
             if self._index is None:
                 raise InputError('needs an index of captions', option='mbr_neighbors')
             references = self._index.references(queries, options.mbr_neighbors)
         with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
-            decoded = decode(self.ensemble, features, options, references)
+            decoded = decode(self.ensemble, features, options, references, constraints)
         for caption in itertools.chain(*decoded):
             if not math.isfinite(caption.log_prob):
                 if options.min_length and options.no_repeat_ngram:

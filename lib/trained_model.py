@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass
 
 import chainer
+import numpy
 from chainer.serializers import HDF5Serializer
 
-from lib.captions.vocabulary import Vocabulary
+from lib.captions.vocabulary import UNK, Vocabulary
 from lib.checked_hdf5 import CheckedDeserializer, DamagedError
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
@@ -24,6 +25,9 @@ class TrainedModel:
         vocabulary (Vocabulary): Its tokens.
         feature_source (FeatureSource): How the features it was trained on were extracted,
             None if unknown.
+        never_last (array): The tokens with which training captions do not end, see
+            :meth:`lib.captions.dataset.CaptionDataset.never_last`, (n,), int32; None in models of
+            older versions.
         path (str): The file it was read from, for error messages.
         run (dict): How it was trained, see :func:`lib.training.run_record.record_run`; of a mean
             of models, how each of them was; None if unknown.
@@ -32,6 +36,7 @@ class TrainedModel:
     network: ShowAndTell
     vocabulary: Vocabulary
     feature_source: FeatureSource | None = None
+    never_last: numpy.ndarray | None = None
     path: str = 'the model'
     run: dict | None = None
 
@@ -71,6 +76,8 @@ class TrainedModel:
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
             write_text(file, 'run', json.dumps(self.run))
             self.vocabulary.write_to(file)
+            if self.never_last is not None:
+                file['never_last'] = self.never_last
             HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
 
     @classmethod
@@ -88,7 +95,11 @@ class TrainedModel:
             network = ShowAndTell(**hyperparameters)
             CheckedDeserializer(file['network']).load(network)
             run = json.loads(file.text('run', default='null'))
-            return cls(network, vocabulary, source, str(path), run)
+            never_last = None
+            if 'never_last' in file:
+                shape, size = ('tokens that end none',), 'tokens of the vocabulary'
+                never_last = file.array('never_last', 'int32', shape, UNK, size)
+            return cls(network, vocabulary, source, never_last, str(path), run)
 
 
 def _check_hyperparameters(hyperparameters, vocabulary_size, group):

@@ -5,6 +5,9 @@ from PIL import Image
 from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import BOS, EOS
 from lib.decoding.beam_search import beam_search
+from lib.decoding.constraints import fault_constraints
+from lib.decoding.decode import DecodingOptions
+from lib.decoding.ensemble import Ensemble
 from lib.evaluation.metrics import CaptionScorer
 from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import FeatureSource
@@ -83,8 +86,12 @@ def test_best_model_can_be_selected_by_cider(device, data, tmp_path):
 
     captions = CaptionDataset.load(data / 'captions.h5')
     images, features = captions.images_of('val'), features_of(dataset())
-    network = TrainedModel.load(folder / 'best.h5').network
-    decoded = beam_search(network, features[captions.imgid[images]], beam_width=3, top=1)
+    model = TrainedModel.load(folder / 'best.h5')
+    assert model.never_last.tolist() == captions.never_last().tolist()
+    constraints = fault_constraints(Ensemble([model]), DecodingOptions())
+    decoded = beam_search(
+        model.network, features[captions.imgid[images]], 3, top=1, constraints=constraints
+    )
     texts = [captions.vocabulary.decode(caption.tokens) for (caption,) in decoded]
     scores, _ = CaptionScorer(captions.references_of(images), with_java=False)(texts)
     logged = {name: log[best - 1][f'validation/main/{name}'] for name in scores}

@@ -23,6 +23,10 @@ INTEGER_ARRAYS = {
 # The number of texts.
 TEXT_ARRAYS = {'filename': 'images', 'raw': 'captions'}
 
+# For a token to be known to end no caption, so many must contain it, and it may end at most this
+# share of those.
+MIN_COUNT, MAX_SHARE = 50, 0.001
+
 
 @dataclass
 class CaptionDataset:
@@ -117,6 +121,25 @@ class CaptionDataset:
         order = numpy.argsort(self.image, kind='stable')
         bounds = numpy.searchsorted(self.image[order], numpy.stack((images, images + 1)))
         return [self.raw[order[start:stop]].tolist() for start, stop in bounds.T]
+
+    def never_last(self) -> numpy.ndarray:
+        """Returns the tokens with which training captions do not end, such as "a" and "of".
+
+        These are the tokens in at least ``MIN_COUNT`` training captions of which they end no more
+        than a share of ``MAX_SHARE``.
+
+        Returns:
+            array: (n,), int32, ascending.
+        """
+        captions, n_tokens = self.captions_of('train'), len(self.vocabulary)
+        caption_of_token = numpy.repeat(numpy.arange(len(self.image)), self.lengths)
+        in_train = numpy.isin(caption_of_token, captions)
+        keys = caption_of_token[in_train] * n_tokens + self.tokens[in_train]
+        n_captions = numpy.bincount(numpy.unique(keys) % n_tokens, minlength=n_tokens)
+        last = self.tokens[self.offsets[captions + 1] - 1]
+        n_last = numpy.bincount(last, minlength=n_tokens)
+        is_never_last = (n_captions >= MIN_COUNT) & (n_last <= MAX_SHARE * n_captions)
+        return numpy.flatnonzero(is_never_last).astype('int32')
 
     def training_texts(self) -> set[str]:
         """Returns the set of training captions as a model would print them."""

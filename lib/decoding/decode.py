@@ -54,6 +54,9 @@ class DecodingOptions:
             many samples, see :func:`lib.decoding.minimum_bayes_risk.mbr_rerank`.
         mbr_neighbors (int): More than 0 reranks the beam by minimum Bayes risk against the captions
             of this many similar images of an index, see :mod:`lib.decoding.neighbors`.
+        bad_endings (bool): Let captions end with tokens with which no training caption ends, as in
+            "a dog in front of a". Older models do not know these tokens.
+        stutter (bool): Let captions say up to three words twice in a row, as in "a dog dog runs".
         sample (bool): Draw captions at random instead of searching.
         temperature (float): Temperature at which captions are drawn.
 
@@ -71,6 +74,8 @@ class DecodingOptions:
     diversity_penalty: float = 0.5
     mbr_samples: int = 0
     mbr_neighbors: int = 0
+    bad_endings: bool = False
+    stutter: bool = False
     sample: bool = False
     temperature: float = 1.0
 
@@ -106,7 +111,7 @@ class DecodingOptions:
 
     @property
     def constraints(self):
-        """The constraints of these options, see :mod:`lib.decoding.constraints`."""
+        """The constraints that need no model, see :mod:`lib.decoding.constraints`."""
         constraints = []
         if self.min_length:
             constraints.append(MinimumLength(self.min_length))
@@ -115,7 +120,9 @@ class DecodingOptions:
         return constraints
 
 
-def decode(model, features, options: DecodingOptions, references=None) -> list[list[Caption]]:
+def decode(
+    model, features, options: DecodingOptions, references=None, constraints=()
+) -> list[list[Caption]]:
     """Captions images.
 
     Args:
@@ -124,18 +131,16 @@ def decode(model, features, options: DecodingOptions, references=None) -> list[l
         options (DecodingOptions): How to decode them.
         references (list of lib.decoding.neighbors.References): With ``mbr_neighbors``, captions of
             images that are similar to each image.
+        constraints (sequence of callable): Besides those of the options, see
+            :func:`lib.decoding.constraints.fault_constraints`.
 
     Returns:
         list of list of Caption: For each image its captions, best first.
     """
+    constraints = [*options.constraints, *constraints]
     if options.sample:
         return sample(
-            model,
-            features,
-            options.top,
-            options.temperature,
-            options.max_length,
-            options.constraints,
+            model, features, options.top, options.temperature, options.max_length, constraints
         )
     reranks = options.mbr_samples or options.mbr_neighbors
     search = {
@@ -143,7 +148,7 @@ def decode(model, features, options: DecodingOptions, references=None) -> list[l
         'top': options.beam_width if reranks else options.top,
         'max_length': options.max_length,
         'length_normalization': options.length_normalization,
-        'constraints': options.constraints,
+        'constraints': constraints,
     }
     if options.beam_groups > 1:
         captions = diverse_beam_search(

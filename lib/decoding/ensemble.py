@@ -1,5 +1,7 @@
 """Ensembles of trained models."""
 
+import functools
+
 import chainer
 import numpy
 
@@ -34,6 +36,8 @@ class Ensemble:
         for model in others:
             _check_compatible(model, first)
         self.vocabulary, self.feature_source = first.vocabulary, first.feature_source
+        known = [model.never_last for model in self.models if model.never_last is not None]
+        self._never_last = numpy.concatenate(known) if known else None
         self._networks = [model.network for model in self.models]
         # Each layer has two arrays of state, c and h.
         self._n_arrays = [2 * network.hyperparameters['n_layers'] for network in self._networks]
@@ -59,6 +63,18 @@ class Ensemble:
     def device(self):
         """The device of the networks."""
         return self._networks[0].device
+
+    @functools.cached_property
+    def never_last(self):
+        """Whether training captions do not end with a token, (V,), bool, on the device.
+
+        None if no model knows.
+        """
+        if self._never_last is None:
+            return None
+        is_never_last = numpy.zeros(len(self.vocabulary), bool)
+        is_never_last[self._never_last] = True
+        return self.device.send(is_never_last)
 
     def check_feature_size(self, size: int, origin: str, option: str | None = None):
         """See :meth:`lib.trained_model.TrainedModel.check_feature_size`."""

@@ -1,5 +1,6 @@
 """The flags of the scripts that decode captions."""
 
+import argparse
 import dataclasses
 
 from lib.decoding.decode import DecodingOptions
@@ -66,6 +67,16 @@ def add_decoding_flags(parser, several_beam_widths=False):
         metavar='N',
         help='forbid repeating any N-gram within a caption; 0 turns this off',
     )
+    for name, description in (
+        ('bad-endings', 'end as no training caption does, as in "a dog in front of a"'),
+        ('stutter', 'say up to three words twice in a row, as in "a dog dog runs"'),
+    ):
+        group.add_argument(
+            f'--{name}',
+            action=argparse.BooleanOptionalAction,
+            default=False,
+            help=f'let captions {description}; unless given, they do not',
+        )
     group.add_argument(
         '--beam-groups',
         '--groups',

@@ -8,7 +8,7 @@ from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions
 from lib.evaluation.bootstrap import ImageScores
-from lib.evaluation.faults import is_cut_off, stutters, words_that_end_none
+from lib.evaluation.faults import is_cut_off, stutters
 from lib.evaluation.likelihood import mean_log_prob
 from lib.evaluation.metrics import CaptionScorer, has_java
 
@@ -66,7 +66,8 @@ class Evaluator:
         if processes.is_main:
             self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
             self._training_texts = dataset.training_texts()
-            self._never_last = words_that_end_none(text.split() for text in self._training_texts)
+            tokens = dataset.vocabulary.tokens
+            self._never_last = {tokens[index] for index in dataset.never_last()}
 
     def loss(self) -> float | None:
         """Returns the loss of the references, in nats per token.

@@ -8,7 +8,9 @@ from chainer import training
 from matplotlib.ticker import MaxNLocator
 
 from lib.command_line import escape_control_characters
-from lib.decoding.beam_search import beam_search
+from lib.decoding.constraints import fault_constraints
+from lib.decoding.decode import DecodingOptions, decode
+from lib.decoding.ensemble import Ensemble
 from lib.files import open_output
 from lib.training.epoch_log import TRAINING, VALIDATION
 from lib.training.output_folder import plot_file
@@ -138,13 +140,13 @@ class PrintCaptions(training.Extension):
     trigger = 1, 'epoch'
 
     def __init__(self, model, names, features):
-        self._model, self._names, self._features = model, names, features
+        self._ensemble, self._names, self._features = Ensemble([model]), names, features
 
     def __call__(self, trainer):
-        captions = beam_search(
-            self._model.network, self._features, beam_width=REPORT_BEAM_WIDTH, top=1
-        )
+        options = DecodingOptions(beam_width=REPORT_BEAM_WIDTH, top=1)
+        constraints = fault_constraints(self._ensemble, options)
+        captions = decode(self._ensemble, self._features, options, constraints=constraints)
         for name, (best,) in zip(self._names, captions):
-            line = f'{name}: {self._model.vocabulary.decode(best.tokens)}'
+            line = f'{name}: {self._ensemble.vocabulary.decode(best.tokens)}'
             tqdm.tqdm.write(f'        {escape_control_characters(line)}')
         sys.stdout.flush()

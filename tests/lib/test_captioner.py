@@ -14,6 +14,7 @@ from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
 from lib.decoding.beam_search import beam_search
+from lib.decoding.constraints import fault_constraints
 from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.minimum_bayes_risk import expected_cider
@@ -138,7 +139,8 @@ def test_captions_are_those_of_beam_search(device, folder, n_models):
     paths = folder.models[:n_models]
     results = load(device, paths, folder.cnn)(folder.images, **DECODING)
     ensemble = Ensemble.load(paths, CPU)
-    expected = beam_search(ensemble, folder.features(), **DECODING)
+    constraints = fault_constraints(ensemble, DecodingOptions())
+    expected = beam_search(ensemble, folder.features(), **DECODING, constraints=constraints)
     assert len(results) == len(expected)
     for captions, expected_captions in zip(results, expected):
         assert_same_captions(captions, expected_captions)

@@ -5,23 +5,13 @@ import doctest
 import pytest
 
 from lib.evaluation import faults
-from lib.evaluation.faults import is_cut_off, stutters, words_that_end_none
+from lib.evaluation.faults import is_cut_off, stutters
 
 
-def test_words_that_end_no_caption_are_learnt_from_captions():
-    captions = [['a', 'dog', 'in', 'a', 'lake']] * 60 + [['a', 'cat']] * 40 + [['two', 'of']]
-    assert words_that_end_none(captions) == {'a', 'dog', 'in'}
-    # What has hardly been seen may end captions.
-    assert 'two' not in words_that_end_none(captions)
+def test_a_caption_is_cut_off_if_it_ends_with_a_word_that_ends_none():
     assert is_cut_off(['the', 'dog', 'in'], {'a', 'dog', 'in'})
     assert not is_cut_off(['a', 'lake'], {'a', 'dog', 'in'})
     assert not is_cut_off([], {'a'})
-
-
-def test_a_word_that_ends_few_of_its_captions_ends_none():
-    captions = [['a', 'dog']] * 2000 + [['a']]
-    assert words_that_end_none(captions) == {'a'}
-    assert words_that_end_none(captions + [['a']] * 2) == set()
 
 
 @pytest.mark.parametrize(
