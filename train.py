@@ -45,6 +45,7 @@ from lib.training.output_folder import (
 )
 from lib.training.parallel import ParallelEvaluator, make_updater
 from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar
+from lib.training.reward import CiderReward, RewardLoss
 from lib.training.run_record import record_run
 from lib.training.schedules import ScheduledSampling
 from lib.training.snapshot import RandomState, Snapshot, load_snapshot
@@ -200,14 +201,21 @@ def load_model(args, dataset):
 def make_trainer(args, dataset, features, model, interruption, processes):
     """Connects data, optimizer and network, and adds what happens during training."""
     device = model.network.device
-    converter = make_converter(dataset, features, make_fetcher(features))
+    fetch_rows, loss = make_fetcher(features), None
+    converter = make_converter(dataset, features, fetch_rows)
+    training_converter = converter
+    if args.reward:
+        training_converter = make_converter(dataset, features, fetch_rows, with_images=True)
+        loss = RewardLoss(
+            model.network, CiderReward(dataset), args.reward_weight, args.reward_samples
+        )
     train, val = dataset.captions_of('train'), dataset.captions_of('val')
     if len(train) < processes.size:
         raise InputError(f'{args.captions}: has too few captions for {processes.size} processes')
     # With more, Chainer's iterator would go through the captions several times in an iteration.
     batch_size = min(args.batch_size * processes.size, len(train))
     optimizer = flags.optimizer_from_flags(args, model.network, processes)
-    options = {'converter': converter, 'device': device}
+    options = {'converter': training_converter, 'device': device, 'loss_func': loss}
     updater = make_updater(train, batch_size, optimizer, processes, dataset, args.seed, **options)
     stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by, interruption)
     trainer = training.Trainer(updater, stop_trigger, args.output)
@@ -218,7 +226,9 @@ def make_trainer(args, dataset, features, model, interruption, processes):
     )
     n_targets = int((dataset.lengths[val] + 1).sum())
     trainer.extend(
-        ParallelEvaluator(processes, n_targets, val_iterator, model.network, **options),
+        ParallelEvaluator(
+            processes, n_targets, val_iterator, model.network, converter=converter, device=device
+        ),
         name='validation',
     )
     trainer.extend(flags.learning_rate_from_flags(args))

@@ -50,6 +50,14 @@ def fraction(text):
     )
 
 
+def share(text):
+    return _parse_number(float, text, lambda value: 0 <= value <= 1, 'a number from 0 to 1')
+
+
+def sample_count(text):
+    return _parse_number(int, text, lambda value: 2 <= value <= 1000, 'an integer from 2 to 1000')
+
+
 def _parse_number(convert, text, is_valid, expected):
     try:
         value = convert(text)

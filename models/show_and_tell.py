@@ -1,6 +1,7 @@
 """The caption generator of Vinyals et al., *Show and Tell* (CVPR 2015, arXiv:1411.4555)."""
 
 import chainer
+import chainer.functions as F
 import chainer.links as L
 import numpy
 
@@ -133,6 +134,19 @@ class ShowAndTell(chainer.Chain):
             {'loss': (loss.array, len(targets)), 'accuracy': (accuracy.array, len(targets))}, self
         )
         return smoothed_loss
+
+    def weighted_loss(self, features, inputs, targets, batch_sizes, rows, weights):
+        """Computes a weighted sum of the losses of single tokens.
+
+        Args:
+            features, inputs, targets, batch_sizes, rows: As for :meth:`forward`.
+            weights (array): The weight of each target, (R,), float, of either sign.
+
+        Returns:
+            chainer.Variable: The sum, in nats.
+        """
+        logits = self.output(self._hidden(features, inputs, batch_sizes, rows))
+        return F.sum(weights * F.softmax_cross_entropy(logits, targets, reduce='no'))
 
     def _hidden(self, features, inputs, batch_sizes, rows):
         """Returns the states from which tokens are predicted, (R, H)."""

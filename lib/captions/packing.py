@@ -10,7 +10,7 @@ def pack(dataset, indices):
     """Packs captions time-major, longest first, as :mod:`models.packed_lstm` takes them.
 
     Args:
-        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        dataset (lib.captions.dataset.CaptionDataset): The data set; has ``tokens`` and ``offsets``.
         indices (array): Which captions, (B,), integers.
 
     Returns:
@@ -33,7 +33,7 @@ def pack(dataset, indices):
     return order, inputs[is_running], targets[is_running], is_running.sum(axis=1).tolist()
 
 
-def make_converter(dataset, features, fetch_rows=None):
+def make_converter(dataset, features, fetch_rows=None, with_images=False):
     """Returns a Chainer converter from caption indices to the arguments of the model's loss.
 
     Args:
@@ -42,17 +42,19 @@ def make_converter(dataset, features, fetch_rows=None):
             so that only indices are sent there for each batch.
         fetch_rows (callable): Returns the features in some rows, an array of int32, ahead of
             the time they are needed.
+        with_images (bool): Add the image of each caption in the data set, (B,), NumPy.
     """
 
     @chainer.dataset.converter()
     def convert(indices, device):
         order, inputs, targets, batch_sizes = pack(dataset, numpy.asarray(indices))
-        rows = dataset.imgid[dataset.image[order]]
+        images = dataset.image[order]
+        rows, further = dataset.imgid[images], (images,) if with_images else ()
         if fetch_rows is not None:
             inputs, targets = _send_together(device, inputs, targets)
-            return fetch_rows(rows), inputs, targets, batch_sizes
+            return fetch_rows(rows), inputs, targets, batch_sizes, None, *further
         rows, inputs, targets = _send_together(device, rows, inputs, targets)
-        return features, inputs, targets, batch_sizes, rows
+        return features, inputs, targets, batch_sizes, rows, *further
 
     return convert
 

@@ -64,21 +64,36 @@ def mbr_rerank(
     return reranked
 
 
+def zipf_rarity(ngrams):
+    """Returns how rare n-grams are by Zipf's law: the sums of the logarithms of their ranks.
+
+    This is nearly the logarithm of the inverse of their document frequency, and needs no corpus.
+
+    Args:
+        ngrams (array): Tokens of a vocabulary that is sorted by frequency, (m, n), int.
+
+    Returns:
+        array: (m,), float64; 0 for the most frequent token.
+    """
+    ranks = numpy.where(ngrams == UNK, UNK_RANK, numpy.maximum(1, ngrams - UNK))
+    return numpy.log(ranks).sum(axis=1)
+
+
 def expected_cider(
-    candidates: list[list[int]], references: list[list[int]], weights=None
+    candidates: list[list[int]], references: list[list[int]], weights=None, rarity=zipf_rarity
 ) -> numpy.ndarray:
     """Returns the mean CIDEr-D of captions against references, in [0, 1].
 
     CIDEr-D (Vedantam et al., *CIDEr*, CVPR 2015) weighs n-grams by how rare they are among
-    images. Here the weight of an n-gram is the sum of the logarithms of its tokens' ranks in
-    the vocabulary: nearly the same by Zipf's law, and no corpus is needed. An n-gram with
-    ``<UNK>`` matches no other, since its word is not known. The factor 10 is left out.
+    images. An n-gram with ``<UNK>`` matches no other, since its word is not known. The factor 10 is
+    left out.
 
     Args:
-        candidates (list of list of int): Captions, as tokens of a vocabulary that is sorted
-            by frequency.
+        candidates (list of list of int): Captions, as tokens.
         references (list of list of int): What to compare them with, at least one.
         weights (array): Their weights in the mean; by default all are equal.
+        rarity (callable): Takes n-grams, (m, n), and returns the logarithms of their inverse
+            document frequencies, or something like it, (m,).
 
     Returns:
         array: One value per candidate, (n,), float64.
@@ -87,7 +102,8 @@ def expected_cider(
     lengths = numpy.array([len(tokens) for tokens in captions])
     tokens = numpy.fromiter(itertools.chain(*captions), 'int64', lengths.sum())
     similarities = sum(
-        _ngram_similarities(tokens, lengths, len(candidates), n) for n in range(1, MAX_N + 1)
+        _ngram_similarities(tokens, lengths, len(candidates), n, rarity)
+        for n in range(1, MAX_N + 1)
     )
     length_differences = numpy.subtract.outer(
         lengths[: len(candidates)], lengths[len(candidates) :]
@@ -96,7 +112,7 @@ def expected_cider(
     return numpy.average(similarities / MAX_N * penalties, axis=1, weights=weights)
 
 
-def _ngram_similarities(tokens, lengths, n_candidates, n):
+def _ngram_similarities(tokens, lengths, n_candidates, n, rarity):
     """Returns the cosines of the tf-idf vectors of n-grams, with clipped counts.
 
     Args:
@@ -104,6 +120,7 @@ def _ngram_similarities(tokens, lengths, n_candidates, n):
         lengths (array): The number of tokens of each caption.
         n_candidates (int): How many of the captions are candidates.
         n (int): Tokens of an n-gram.
+        rarity (callable): As for :func:`expected_cider`.
 
     Returns:
         array: (candidates, references), float64.
@@ -129,7 +146,7 @@ def _ngram_similarities(tokens, lengths, n_candidates, n):
     count = numpy.repeat(count, count)
     # CIDEr-D multiplies the smaller of both counts with the reference's count. So a column stands
     # for the first, second, ... occurrence of an n-gram in a caption.
-    weight = _rarity(ngrams).sum(axis=1)
+    weight = rarity(ngrams)
     norm = numpy.sqrt(numpy.bincount(caption, count * weight**2, len(lengths)))[caption]
     value = numpy.divide(weight, norm, out=numpy.zeros(len(keys)), where=norm > 0)
     value[(ngrams == UNK).any(axis=1)] = 0
@@ -138,9 +155,3 @@ def _ngram_similarities(tokens, lengths, n_candidates, n):
     column = number * (occurrence.max() + 1) + occurrence
     matrix = sparse.csr_matrix((value, (caption, column)), (len(lengths), column.max() + 1))
     return (matrix[:n_candidates] @ matrix[n_candidates:].T).toarray()
-
-
-def _rarity(tokens):
-    """Returns the logarithms of tokens' ranks; 0 for the most frequent one."""
-    ranks = numpy.maximum(1, tokens - UNK)
-    return numpy.log(numpy.where(tokens == UNK, UNK_RANK, ranks))

@@ -11,6 +11,8 @@ from lib.flag_types import (
     non_negative_int,
     positive_float,
     positive_int,
+    sample_count,
+    share,
 )
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
@@ -21,7 +23,8 @@ from lib.training.schedules import LearningRate, LearningRateSchedule
 FIXED_FLAGS = (
     'batch_size', 'optimizer', 'loss_reduction', 'lr', 'lr_schedule', 'lr_decay',
     'lr_decay_every', 'warmup_iterations', 'weight_decay', 'label_smoothing',
-    'scheduled_sampling', 'gradient_clip', 'select_by', 'standardize', 'seed',
+    'scheduled_sampling', 'reward', 'reward_weight', 'reward_samples', 'gradient_clip',
+    'select_by', 'standardize', 'seed',
 )  # fmt: skip
 
 
@@ -164,6 +167,26 @@ def add_optimization_flags(parser):
         metavar='P',
         help='probability of feeding in a predicted token instead of the correct one; rises '
         'linearly from 0 to this at the last epoch',
+    )
+    group.add_argument(
+        '--reward',
+        choices=['CIDEr'],
+        help='also draw captions of the images of each batch, and raise the probability of those '
+        'whose CIDEr-D against the references is high (self-critical training)',
+    )
+    group.add_argument(
+        '--reward-weight',
+        type=share,
+        default=0.5,
+        metavar='W',
+        help='weight of the loss of --reward, from 0 to 1; the usual loss has the rest',
+    )
+    group.add_argument(
+        '--reward-samples',
+        type=sample_count,
+        default=5,
+        metavar='K',
+        help='captions drawn of an image; as many are drawn as the batch has, of one image in K',
     )
 
 

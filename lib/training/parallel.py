@@ -68,7 +68,8 @@ class ParallelUpdater(training.updaters.StandardUpdater):
         if not processes.is_main:
             set_seed(self._seed, processes.rank, self.iteration)
         arguments = self.converter(iterator.batch, self.input_device)
-        optimizer.update(lambda *arrays: optimizer.target(*arrays) * float(factor), *arguments)
+        loss = self.loss_func or optimizer.target
+        optimizer.update(lambda *arrays: loss(*arrays) * float(factor), *arguments)
         if iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
 

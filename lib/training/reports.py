@@ -69,6 +69,7 @@ class PrintEpoch(training.Extension):
         ('val perplexity', f'{VALIDATION}/perplexity', '{:>14.2f}'),
         ('accuracy', f'{TRAINING}/accuracy', '{:>8.2%}'),
         ('val accuracy', f'{VALIDATION}/accuracy', '{:>12.2%}'),
+        ('reward', f'{TRAINING}/reward', '{:>6.3f}'),
         ('val CIDEr', f'{VALIDATION}/CIDEr', '{:>9.3f}'),
         ('elapsed', 'elapsed_time', '{:>8.0f} s'),
     )

@@ -1,0 +1,170 @@
+"""Self-critical training: raising the CIDEr-D of captions that the network samples."""
+
+import itertools
+from typing import NamedTuple
+
+import chainer
+import numpy
+
+from lib.captions.packing import pack
+from lib.captions.vocabulary import EOS
+from lib.decoding.minimum_bayes_risk import MAX_N, expected_cider
+from lib.decoding.sampling import sample
+
+# Tokens of a sampled caption, at most.
+MAX_LENGTH = 40
+# CIDEr is printed on a scale from 0 to 10.
+CIDER_SCALE = 10
+
+
+class CiderReward:
+    """CIDEr-D of captions of training images (Vedantam et al., *CIDEr*, CVPR 2015).
+
+    Document frequencies are those of the training images. ``</S>`` counts as a token, so that it
+    does not pay to break off, and an n-gram with ``<UNK>`` matches no other.
+
+    Args:
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+    """
+
+    def __init__(self, dataset):
+        self._dataset, self._n_tokens = dataset, len(dataset.vocabulary)
+        self._by_image = numpy.argsort(dataset.image, kind='stable')
+        self._bounds = numpy.searchsorted(
+            dataset.image[self._by_image], numpy.arange(len(dataset.imgid) + 1)
+        )
+        captions = dataset.captions_of('train')
+        lengths = dataset.lengths[captions] + 1
+        tokens = numpy.concatenate([[*dataset.tokens_of(caption), EOS] for caption in captions])
+        images = numpy.repeat(dataset.image[captions], lengths)
+        # How many tokens there are from each one to the end of its caption.
+        remaining = numpy.repeat(numpy.cumsum(lengths), lengths) - numpy.arange(len(tokens))
+        self._n_images = len(dataset.images_of('train'))
+        self._frequencies = [self._count(tokens, images, remaining, n) for n in range(1, MAX_N + 1)]
+
+    def __call__(self, image, captions):
+        """Returns the rewards of captions.
+
+        Args:
+            image (int): The image that they describe, an index into the data set.
+            captions (list of list of int): Their tokens, with ``</S>`` if they end.
+
+        Returns:
+            array: CIDEr-D, from 0 to 10, (n,), float64.
+        """
+        references = [
+            [*self._dataset.tokens_of(caption).tolist(), EOS]
+            for caption in self._by_image[self._bounds[image] : self._bounds[image + 1]]
+        ]
+        return CIDER_SCALE * expected_cider(captions, references, rarity=self._rarity)
+
+    def _count(self, tokens, images, remaining, n):
+        """Returns the n-grams of the training set, as sorted keys, and in how many images each is.
+
+        Args:
+            tokens (array): Those of all captions, (T,).
+            images (array): The image that each describes, (T,).
+            remaining (array): How many tokens of the caption there are from each on, (T,).
+            n (int): Tokens of an n-gram.
+        """
+        starts = numpy.flatnonzero(remaining >= n)
+        keys = self._keys(tokens[starts[:, None] + numpy.arange(n)])
+        keys, numbers = numpy.unique(keys, return_inverse=True)
+        pairs = numpy.unique(numbers.astype('int64') * (images.max() + 1) + images[starts])
+        return keys, numpy.bincount(pairs // (images.max() + 1), minlength=len(keys))
+
+    def _keys(self, ngrams):
+        return ngrams @ self._n_tokens ** numpy.arange(ngrams.shape[1])
+
+    def _rarity(self, ngrams):
+        """Returns the logarithms of the inverse document frequencies of n-grams, (m, n)."""
+        known, counts = self._frequencies[ngrams.shape[1] - 1]
+        keys = self._keys(ngrams)
+        positions = numpy.minimum(numpy.searchsorted(known, keys), len(known) - 1)
+        frequencies = 1
+        if len(known):
+            frequencies = numpy.where(known[positions] == keys, counts[positions], 1)
+        return numpy.log(self._n_images / frequencies) * numpy.ones(len(ngrams))
+
+
+class RewardLoss:
+    """The loss of a batch, mixed with one that raises the reward of captions of its images.
+
+    The latter is that of self-critical sequence training (Rennie et al., arXiv:1612.00563), which
+    is REINFORCE with a baseline; here that is the mean reward of the other samples of the image
+    (Luo, arXiv:2003.09971). As many captions are drawn as the batch has.
+
+    Args:
+        network (models.show_and_tell.ShowAndTell): The network.
+        reward (callable): See :meth:`CiderReward.__call__`.
+        weight (float): Weight of the latter, from 0 to 1; the batch's own loss has the rest.
+        n_samples (int): Captions to draw of an image, at least 2.
+    """
+
+    def __init__(self, network, reward, weight, n_samples):
+        self._network, self._reward = network, reward
+        self._weight, self._n_samples = weight, n_samples
+
+    def __call__(self, features, inputs, targets, batch_sizes, rows, images):
+        """Computes the loss. Reports the mean ``reward``, and what the network does.
+
+        Args:
+            features, inputs, targets, batch_sizes, rows: See
+                :meth:`models.show_and_tell.ShowAndTell.forward`.
+            images (array): The image of each caption in the data set, in the order in which they
+                are packed, (B,), integers, NumPy.
+
+        Returns:
+            chainer.Variable: The loss.
+        """
+        network, n_samples = self._network, self._n_samples
+        loss = network(features, inputs, targets, batch_sizes, rows)
+        # The captions are sorted by length, so these images are spread over all lengths.
+        chosen = slice(None, None, n_samples)
+        features = features[chosen] if rows is None else features[rows[chosen]]
+        drawn = sample(network, features, n_samples, max_length=MAX_LENGTH)
+        captions = [caption.tokens for of_image in drawn for caption in of_image]
+        rewards = numpy.stack(
+            [
+                self._reward(image, [_with_eos(caption.tokens) for caption in of_image])
+                for image, of_image in zip(images[chosen], drawn)
+            ]
+        )
+        chainer.report({'reward': (rewards.mean(), rewards.size)}, network)
+        others = (rewards.sum(axis=1, keepdims=True) - rewards) / (n_samples - 1)
+        # On the scale of the batch's loss, which may be a mean of tokens or of captions.
+        length = 1 if network.loss_reduction == 'sentence' else len(targets) / batch_sizes[0]
+        weights = (rewards - others).ravel() / (rewards.size * length)
+        of_samples = network.weighted_loss(features, *self._pack(captions, weights))
+        return (1 - self._weight) * loss + self._weight * of_samples
+
+    def _pack(self, captions, weights):
+        """Packs samples; returns what :meth:`ShowAndTell.weighted_loss` takes."""
+        offsets = numpy.cumsum([0, *map(len, captions)])
+        tokens = numpy.fromiter(itertools.chain(*captions), 'int32', offsets[-1])
+        order, inputs, targets, batch_sizes = pack(
+            Captions(tokens, offsets), numpy.arange(len(captions))
+        )
+        weights = numpy.concatenate([weights[order][:size] for size in batch_sizes])
+        # Captions that are as long as possible did not choose to end there.
+        weights[sum(batch_sizes[:MAX_LENGTH]) :] = 0
+        rows = (order // self._n_samples).astype('int32')
+        dtype = self._network.output.b.dtype
+        send = self._network.device.send
+        return (*send((inputs, targets)), batch_sizes, *send((rows, weights.astype(dtype))))
+
+
+class Captions(NamedTuple):
+    """Captions as :func:`lib.captions.packing.pack` takes them.
+
+    Attributes:
+        tokens (array): Those of all captions, one after the other, int32.
+        offsets (array): Where each begins, and the last one ends, (n + 1,), int64.
+    """
+
+    tokens: numpy.ndarray
+    offsets: numpy.ndarray
+
+
+def _with_eos(tokens):
+    return tokens if len(tokens) == MAX_LENGTH else [*tokens, EOS]
