@@ -122,11 +122,11 @@ def main():
     check_tokenizer(args, ensemble, dataset)
     if args.html and args.image_root:
         check_images(args, dataset)
+    images = dataset.images_of(args.split)
+    options = args.features_memory, args.combine
     features = load_shared_features(
-        args.features, device, 'float32', processes, args.features_memory
+        args.features, dataset, images, device, 'float32', processes, *options
     )
-    imgids = dataset.imgid[dataset.images_of(args.split)]
-    processes.compute_on_main(features.check_images, imgids)
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
     device_features = send_features(features.array, device)
@@ -230,10 +230,10 @@ def load_index(args, dataset, origin, device, processes):
     if not args.index_features:
         index.check_source(*origin)
         return index, None
+    options = args.features_memory, args.combine
     features = load_shared_features(
-        args.index_features, device, 'float32', processes, args.features_memory
+        args.index_features, dataset, images, device, 'float32', processes, *options
     )
-    processes.compute_on_main(features.check_images, dataset.imgid[images])
     index.check_source(features.source, features.path)
     return index, send_features(features.array, device)
 
@@ -289,7 +289,7 @@ def format_half(name, low, high):
 
 def score_other(path, dataset, evaluator):
     """Returns what :meth:`Evaluator.score` does of the captions in a file."""
-    return evaluator.score(read_results(path, result_ids(dataset, evaluator.images)))
+    return evaluator.score(read_results(path, dataset.ids_of(evaluator.images)))
 
 
 def print_differences(path, scores, differences):
@@ -331,17 +331,9 @@ def add_to_name(path, suffix):
     return f'{stem}_{suffix}{extension}'
 
 
-def result_ids(dataset, images):
-    """Returns COCO's id of each image if each has one of its own, otherwise ``imgid``."""
-    ids = dataset.cocoid[images]
-    if ids.min() < 0 or len(numpy.unique(ids)) < len(ids):
-        ids = dataset.imgid[images]
-    return ids.tolist()
-
-
 def write_results(path, dataset, images, evaluation):
     """Writes captions in COCO's results format, with the CIDEr of each."""
-    ids, cider = result_ids(dataset, images), evaluation.image_scores.means['CIDEr'].tolist()
+    ids, cider = dataset.ids_of(images), evaluation.image_scores.means['CIDEr'].tolist()
     results = [
         {'image_id': image_id, 'caption': best.text, 'CIDEr': score}
         for image_id, (best, *_), score in zip(ids, evaluation.captions, cider)

@@ -31,11 +31,10 @@ def main():
     images = dataset.images_of('train')
     if not images.size:
         raise InputError(f'{args.captions}: has no captions in the split "train"')
-    cpu = chainer.get_device('@numpy')
+    cpu, options = chainer.get_device('@numpy'), (args.features_memory, args.combine)
     features = load_shared_features(
-        args.features, cpu, 'float32', Processes(), args.features_memory
+        args.features, dataset, images, cpu, 'float32', Processes(), *options
     )
-    features.check_images(dataset.imgid[images])
     index = NeighborIndex.from_dataset(dataset, features)
     index.save(args.output)
     size = os.path.getsize(args.output) / 1e6

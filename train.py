@@ -93,10 +93,10 @@ def train(args, device, processes):
         if not dataset.images_of(split).size:
             raise InputError(f'{args.captions}: has no captions in the split "{split}"')
     feature_type = 'float16' if args.float16_features else 'float32'
+    images, options = numpy.arange(len(dataset.imgid)), (args.features_memory, args.combine)
     features = load_shared_features(
-        args.features, device, feature_type, processes, args.features_memory
+        args.features, dataset, images, device, feature_type, processes, *options
     )
-    processes.compute_on_main(features.check_images, dataset.imgid)
 
     set_seed(args.seed)
     model = make_model(args, dataset, features, device, processes)

@@ -19,6 +19,7 @@ from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import FeatureExtractor
+from lib.features.feature_source import ExternalSource
 
 # Images to decode at once: enough to be efficient on a CPU, and no more than have this many
 # captions in their beams.
@@ -310,6 +311,8 @@ class Captioner:
 
 def _warn_of_differences(source, trained_on):
     """Warns where features are extracted in another way than those a model was trained on."""
+    if isinstance(trained_on, ExternalSource):
+        return
     for name, expected in vars(trained_on or source).items():
         used = getattr(source, name)
         if used != expected:

@@ -101,7 +101,7 @@ def read_hdf5(path, kind, written_by):
         ) from error
 
 
-def _read_strings(path):
+def read_strings(path):
     """Returns all strings of a file, as :data:`PRINT_STRINGS` does.
 
     Another process reads strings of variable length, since HDF5's library does not return from
@@ -130,7 +130,7 @@ def read_text_attribute(file, name, default=None, strings=None):
         strings (dict): From :func:`_strings_with`, if they have been read.
 
     Raises:
-        DamagedError: See :func:`_read_strings`.
+        DamagedError: See :func:`read_strings`.
     """
     strings = _strings_with(file, name) if strings is None else strings
     if f'@{name}' in strings:
@@ -143,7 +143,7 @@ def _strings_with(file, name):
     """Returns all strings of a file if one of its attributes may be of variable length."""
     if name not in file.attrs or _has_fixed_length(file, name):
         return {}
-    return _read_strings(file.filename)
+    return read_strings(file.filename)
 
 
 def _has_fixed_length(file, name):

@@ -4,6 +4,7 @@ import chainer
 import numpy
 import pytest
 
+from lib.captions.dataset import CaptionDataset
 from lib.errors import InputError, InputWarning
 from lib.features.feature_file import Features, load_features, save_features
 from lib.features.shared_features import load_shared_features
@@ -90,20 +91,22 @@ def test_evaluation_is_the_same(data, shards, expected):
 
 
 def test_wrong_files_are_an_error_message(data, shards, tmp_path):
-    process = train_on([*shards, data / 'feats.mat'], data, tmp_path / 'result')
-    assert_input_error(process, 'feats.mat', 'not an HDF5 file')
+    process = train_on([data / 'feats.mat'], data, tmp_path / 'result', *gib(100))
+    assert_input_error(process, 'feats.mat', 'not stored in one piece')
     process = train_on(shards[:2], data, tmp_path / 'result')
     assert_input_error(process, '0.h5 to ', '1.h5: has features of 16 images')
     process = train_on(shards, data, shards[0].parent, '--resume')
     assert_input_error(process, 'snapshot.h5')
 
 
-def test_too_little_memory_names_the_option(shards, monkeypatch):
+def test_too_little_memory_names_the_option(data, shards, monkeypatch):
+    dataset = CaptionDataset.load(data / 'captions.h5')
     monkeypatch.setattr('lib.memory.available_memory', lambda: 400)
 
     def load(paths, memory=None):
         device = chainer.get_device('@numpy')
-        return load_shared_features(paths, device, 'float32', Processes(), memory)
+        images = numpy.arange(len(dataset.imgid))
+        return load_shared_features(paths, dataset, images, device, 'float32', Processes(), memory)
 
     message = 'must limit .*h5, which would take'
     for paths in shards, shards[2:]:

@@ -116,6 +116,13 @@ class CaptionDataset:
         """Returns the token indices of a caption."""
         return self.tokens[self.offsets[caption] : self.offsets[caption + 1]]
 
+    def ids_of(self, images) -> list[int]:
+        """Returns COCO's id of each of some images if each has its own, otherwise ``imgid``."""
+        ids = self.cocoid[images]
+        if ids.min() < 0 or len(numpy.unique(ids)) < len(ids):
+            ids = self.imgid[images]
+        return ids.tolist()
+
     def references_of(self, images) -> list[list[str]]:
         """Returns the captions of each of some images, as they were written."""
         order = numpy.argsort(self.image, kind='stable')

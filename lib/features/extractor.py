@@ -10,7 +10,7 @@ import numpy
 from google.protobuf.message import DecodeError
 
 from lib.errors import InputError
-from lib.features.feature_source import LAYER_SEPARATOR, FeatureSource
+from lib.features.feature_source import LAYER_SEPARATOR, ExternalSource, FeatureSource
 from lib.features.images import UnreadableImageError, decoded, prepare_image
 from lib.files import check_input
 from models.caffe.caffemodel import Caffemodel, layers_leading_to
@@ -80,8 +80,8 @@ class FeatureExtractor:
 
         Args:
             path, device, batch_size: As for the constructor.
-            trained_on (lib.features.feature_source.FeatureSource): How the model's features
-                were extracted; if unknown, Karpathy's are assumed.
+            trained_on (FeatureSource or ExternalSource): How the model's features were extracted;
+                if unknown, Karpathy's are assumed.
             preparation: ``layer``, ``image_size``, ``mean``, ``resize``, ``pool`` and ``augment``
                 replace those of ``trained_on`` unless they are None.
 
@@ -89,11 +89,21 @@ class FeatureExtractor:
             FeatureExtractor: The extractor.
 
         Raises:
-            InputError: If the file is not a caffemodel or does not have the layer.
+            InputError: If the file is not a caffemodel or does not have the layer; or if another
+                program has extracted the model's features, and no layer is given.
         """
         given = {name: value for name, value in preparation.items() if value is not None}
         if 'mean' in given:
             given['mean'] = [float(value) for value in given['mean']]
+        if isinstance(trained_on, ExternalSource):
+            if 'layer' not in given:
+                raise InputError(
+                    f'is needed: the features in {", ".join(trained_on.files)}, which the model or '
+                    f'index was made of, come from another program, and {path} may compute '
+                    'different ones; docs/features.md shows how to caption features',
+                    option='layer',
+                )
+            trained_on = None
         source = dataclasses.replace(trained_on or VGG19, network=os.path.basename(path), **given)
         try:
             return cls(path, source, device, batch_size)

@@ -1,25 +1,23 @@
-"""Image features: Karpathy's ``vgg_feats.mat`` and files like it."""
+"""Image features: Karpathy's ``vgg_feats.mat``, and files of other programs."""
 
-import contextlib
 import math
-import re
 from dataclasses import dataclass
 
 import h5py
 import numpy
 import scipy.io
+from numpy.lib import format as npy
 
-from lib.checked_hdf5 import check_self_contained
 from lib.errors import InputError
-from lib.features.feature_source import FeatureSource
+from lib.features.feature_matrix import BLOCK, FeatureMatrix, errors_of
+from lib.features.feature_source import ExternalSource, FeatureSource
+from lib.features.hdf5_features import open_hdf5_features
+from lib.features.matlab_features import MatlabFeatures
+from lib.features.numpy_features import NpyFeatures, NpzFeatures
 from lib.files import check_input, open_output
-from lib.hdf5 import read_text_attribute, write_hdf5
+from lib.hdf5 import write_hdf5, write_texts
 from lib.memory import check_memory
 
-# Values converted or checked at a time: few enough to need little memory, many enough to make
-# Python's overhead negligible.
-BLOCK = 1 << 22
-MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
 # A variable in a MATLAB 5 file is smaller than 2 GB.
 MATLAB_5_LIMIT = 2**31
 
@@ -31,12 +29,12 @@ class Features:
     Attributes:
         array (array or lib.features.stored_features.StoredFeatures): Row ``n`` holds the features
             of ``imgid`` ``n``, (N, D), float32.
-        source (FeatureSource): How they were extracted, None if unknown.
+        source (FeatureSource or ExternalSource): How they were extracted, None if unknown.
         path (str): The file they were read from, for error messages.
     """
 
     array: numpy.ndarray
-    source: FeatureSource | None = None
+    source: FeatureSource | ExternalSource | None = None
     path: str = 'features'
 
     def check_images(self, imgids):
@@ -90,37 +88,56 @@ class Features:
         return mean.astype('float32'), inverse_std.astype('float32')
 
 
+def open_features(path: str) -> FeatureMatrix:
+    """Reads what is in a file of features but the features themselves.
+
+    Args:
+        path (str): The file, in any format of ``docs/features.md``; the content counts, not the
+            name.
+
+    Raises:
+        InputError: If it cannot be read, or has no (N, D) array of real numbers.
+    """
+    with errors_of(path, 'a file of features'):
+        check_input(path)
+        with open(path, 'rb') as file:
+            start = file.read(len(npy.MAGIC_PREFIX))
+    if start == npy.MAGIC_PREFIX:
+        return NpyFeatures(path)
+    if start.startswith(b'PK'):
+        return NpzFeatures(path)
+    return open_hdf5_features(path) if h5py.is_hdf5(path) else MatlabFeatures(path)
+
+
 def load_features(path: str, allocate=numpy.empty) -> Features:
-    """Reads ``feats`` of a MATLAB 5 or 7.3 file: D x N, column ``n`` for ``imgid`` ``n``.
+    """Reads features in the order of the file, whatever images they are of.
 
     Never holds two copies in memory.
 
     Args:
-        path (str): The file, usually ``.mat`` or ``.h5``.
-        allocate (callable): Returns a NumPy array of a shape and a type that an HDF5 file, which
-            may be of any size, is read into.
+        path (str): The file, see :func:`open_features`.
+        allocate (callable): Returns a NumPy array of a shape and a type that features are read
+            into, but for those in MATLAB 5 files, which are smaller than 2 GB.
 
     Returns:
         Features: The features, one row per image.
 
     Raises:
-        InputError: If the file cannot be read or ``feats`` is not a D x N array of real
-            numbers.
+        InputError: If the file cannot be read or has no (N, D) array of real numbers.
     """
-    with _errors_of(path):
-        check_input(path)
-        is_hdf5 = h5py.is_hdf5(path)
-        array, source = _read_matlab_73(path, allocate) if is_hdf5 else _read_matlab_5(path)
-    return Features(array, source, str(path))
+    matrix = open_features(path)
+    return Features(matrix.load(allocate), matrix.source, str(path))
 
 
-def save_features(path: str, features: Features):
+def save_features(path: str, features: Features, names=None):
     """Writes features as :func:`load_features` reads them.
 
     Args:
         path (str): File to write: HDF5, as in MATLAB 7.3, if it ends with ``.h5``; otherwise
             MATLAB 5, which Karpathy's tools read.
         features (Features): What to write.
+        names (list of str): The file name of each row's image, empty where there is none; None
+            leaves them out.
 
     Raises:
         InputError: If they are too large for the format.
@@ -131,56 +148,14 @@ def save_features(path: str, features: Features):
         with write_hdf5(path) as file:
             file['feats'] = features.array
             file.attrs['feature_source'] = numpy.bytes_(source)
+            if names is not None:
+                write_texts(file, 'filenames', names)
     else:
+        content = {'feats': features.array.T, 'feature_source': source}
+        if names is not None:
+            write_texts(content, 'filenames', names)
         with open_output(path) as file:
-            scipy.io.savemat(file, {'feats': features.array.T, 'feature_source': source})
-
-
-@contextlib.contextmanager
-def open_hdf5_features(path):
-    """Yields ``feats`` of a MATLAB 7.3 file, checked, and how the features were extracted.
-
-    Args:
-        path (str): The file.
-
-    Returns:
-        context manager: Gives a pair of an :class:`h5py.Dataset`, (N, D), of integers or floats;
-        and a :class:`FeatureSource` or None.
-
-    Raises:
-        InputError: If the file cannot be read or is of another kind.
-    """
-    with _errors_of(path):
-        check_input(path)
-        if not h5py.is_hdf5(path):
-            raise InputError(
-                f'{path}: not an HDF5 file; only features in HDF5 can be in several files, or '
-                'partly stay on the disk'
-            )
-        with h5py.File(path) as file:
-            # Only these: MATLAB's own files may contain references. "in" would follow a link.
-            check_self_contained(path, file, [name for name in file if name == 'feats'])
-            if not isinstance(file.get('feats'), h5py.Dataset):
-                raise _missing_feats(path, file)
-            feats = file['feats']
-            _check_feats(path, feats.shape or (), feats.dtype.name)
-            source = read_text_attribute(file, 'feature_source', 'null')
-            yield feats, FeatureSource.from_json(source)
-
-
-@contextlib.contextmanager
-def _errors_of(path):
-    """Turns all errors in the block into an InputError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or 'not a MATLAB file, or cut short'
-        raise InputError(f'{path}: {reason}') from error
-    except InputError:
-        raise
-    except Exception as error:
-        # scipy and zlib raise many kinds of exceptions on damaged files.
-        raise InputError(f'{path}: not a MATLAB file, or damaged ({error})') from error
+            scipy.io.savemat(file, content)
 
 
 def check_fits(path, shape):
@@ -209,63 +184,3 @@ def _size(shape):
 
 def _is_hdf5_name(path):
     return str(path).lower().endswith(('.h5', '.hdf5'))
-
-
-def _read_matlab_5(path):
-    contained = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
-    if 'feats' not in contained:
-        raise _missing_feats(path, contained)
-    # Before anything is read, since it may be compressed.
-    shape, kind = contained['feats']
-    type_name = MATLAB_FLOATS.get(kind, kind)
-    _check_feats(path, shape, type_name)
-    check_memory(max(_size(shape), math.prod(shape) * numpy.dtype(type_name).itemsize), path)
-    names = [name for name in ('feats', 'feature_source') if name in contained]
-    if contained.get('feature_source', ((1,), 'char')) != ((1,), 'char'):
-        raise ValueError('feature_source is not a text')
-    variables = scipy.io.loadmat(path, variable_names=names)
-    feats, source = variables.pop('feats'), None
-    _check_feats(path, feats.shape, feats.dtype.name)  # only now complex numbers are seen
-    if 'feature_source' in variables:
-        source = FeatureSource.from_json(variables['feature_source'].item())
-    # MATLAB stores column after column, so the transpose needs no copy.
-    return _convert_to_float32(numpy.ascontiguousarray(feats.T)), source
-
-
-def _read_matlab_73(path, allocate):
-    with open_hdf5_features(path) as (feats, source):
-        check_memory(_size(feats.shape), f'must limit {path}, which', 'features_memory')
-        array = allocate(feats.shape, 'float32')
-        with numpy.errstate(over='ignore'):  # becomes infinite, which is an error where it is used
-            feats.read_direct(array)
-        return array, source
-
-
-def _missing_feats(path, names):
-    names = [*names]
-    shown = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
-    return InputError(f'{path}: has no variable "feats", only: {shown or "nothing"}')
-
-
-def _check_feats(path, shape, type_name):
-    if len(shape) != 2 or 0 in shape:
-        actual = ' x '.join(map(str, shape)) or 'not an array'
-        raise InputError(f'{path}: feats is {actual}; expected D x N, a column per image')
-    if not re.fullmatch(r'float\d+|u?int\d+', type_name):
-        raise InputError(f'{path}: feats contains {type_name}, not real numbers')
-
-
-def _convert_to_float32(array):
-    """Converts a C-contiguous array, in its own memory if its values are wider."""
-    if array.dtype.itemsize < 4:
-        return array.astype('float32')
-    flat = array.reshape(-1)
-    converted = flat.view('float32')[: flat.size]
-    if array.dtype != 'float32':
-        # Value n is written at or before the place it is read from, so none is overwritten
-        # before it is read.
-        for start in range(0, flat.size, BLOCK):
-            with numpy.errstate(over='ignore'):  # becomes infinite, as in _read_matlab_73
-                block = flat[start : start + BLOCK].astype('float32')
-            converted[start : start + BLOCK] = block
-    return converted.reshape(array.shape)

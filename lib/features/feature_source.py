@@ -1,7 +1,8 @@
 """How features were extracted."""
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
 from lib.errors import InputError
 
@@ -10,6 +11,8 @@ MAX_IMAGE_SIZE = 2048
 RESIZE_MODES = 'warp', 'crop'
 POOLING_MODES = 'none', 'average', 'max'
 AUGMENTATIONS = 'none', 'flip'
+# What becomes of the vectors that several files have of an image.
+COMBINATIONS = 'concatenate', 'average'
 # Between the names of several layers.
 LAYER_SEPARATOR = '+'
 
@@ -70,11 +73,11 @@ class FeatureSource:
         return {name: value for name, value in vars(self).items() if value != 'none'}
 
     @staticmethod
-    def to_json(source: 'FeatureSource | None') -> str:
+    def to_json(source: 'FeatureSource | ExternalSource | None') -> str:
         return json.dumps(source and source.to_dict())
 
     @staticmethod
-    def from_json(text: str) -> 'FeatureSource | None':
+    def from_json(text: str) -> 'FeatureSource | ExternalSource | None':
         """Converts what :meth:`to_json` returned.
 
         Raises:
@@ -84,6 +87,31 @@ class FeatureSource:
         if fields is None:
             return None
         try:
-            return FeatureSource(**fields)
+            return ExternalSource(**fields) if 'files' in fields else FeatureSource(**fields)
         except (InputError, TypeError) as error:
             raise ValueError(f'features cannot have been extracted with {fields}') from error
+
+
+@dataclass
+class ExternalSource:
+    """Another program has extracted the features, so only that program can extract more.
+
+    All of them compare equal, since nothing is known of them.
+
+    Attributes:
+        files (list of str): Names of the files that they were read from.
+    """
+
+    files: list[str] = field(compare=False)
+
+    def __post_init__(self):
+        if not isinstance(self.files, list) or not all(type(file) is str for file in self.files):
+            raise InputError(f'{self.files!r} are not names of files')
+
+    @classmethod
+    def of(cls, *paths: str) -> 'ExternalSource':
+        """Returns the source of features that are in some files."""
+        return cls([os.path.basename(path) for path in paths])
+
+    def to_dict(self):
+        return vars(self)

@@ -1,6 +1,12 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
-from lib.features.feature_source import AUGMENTATIONS, LAYER_SEPARATOR, POOLING_MODES, RESIZE_MODES
+from lib.features.feature_source import (
+    AUGMENTATIONS,
+    COMBINATIONS,
+    LAYER_SEPARATOR,
+    POOLING_MODES,
+    RESIZE_MODES,
+)
 from lib.flag_types import non_negative_float, positive_int
 
 
@@ -21,15 +27,21 @@ def add_data_flags(parser):
         nargs='+',
         default=['vgg_feats.mat'],
         metavar='FILE',
-        help="image features: Karpathy's, or from extract_features.py; the images of several HDF5 "
-        'files are numbered in the order of the files',
+        help="image features: Karpathy's, from extract_features.py, or of other programs in .npy, "
+        '.npz or HDF5; several files follow one another, unless they name their images',
+    )
+    parser.add_argument(
+        '--combine',
+        choices=COMBINATIONS,
+        help='where several files have features of the same images: concatenate or average the '
+        'vectors of each image',
     )
     parser.add_argument(
         '--features-memory',
         type=non_negative_float,
         metavar='GIB',
         help='memory that features may take; rows beyond that stay in the files, which have to be '
-        'HDF5, and are read for each batch. Unless given, all features are kept in memory',
+        'HDF5 or .npy, and are read for each batch. Unless given, all features are kept in memory',
     )
 
 

@@ -1,47 +1,72 @@
 """Features in memory that the processes on a machine share, or partly on the disk."""
 
+import functools
 import warnings
 
 import numpy
 
 from lib.errors import InputError, InputWarning
-from lib.features.feature_file import Features, load_features
+from lib.features.feature_file import Features
+from lib.features.feature_matrix import check_features_memory
+from lib.features.feature_source import ExternalSource
 from lib.features.gpu_memory import make_allocator
 from lib.features.stored_features import StoredFeatures
-from lib.memory import check_memory
 
 
-def load_shared_features(paths, device, feature_type, processes, memory=None) -> Features:
+def load_shared_features(
+    paths, dataset, images, device, feature_type, processes, memory=None, combine=None
+) -> Features:
     """Reads features once on each machine.
 
     Args:
-        paths (list of str): The files, which all machines see: one as for
-            :func:`lib.features.feature_file.load_features`, or several in HDF5, whose rows follow
-            one another.
+        paths (list of str): The files, which all machines see, in any format of
+            :func:`lib.features.feature_file.open_features`. Their rows follow one another, unless
+            they name their images.
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        images (array): Indices of its images that are needed, (n,), integers.
         device (chainer.backend.Device): Where the features are needed.
         feature_type (str): See :func:`lib.features.gpu_memory.send_features`.
         processes (lib.processes.Processes): All of them must call this function.
         memory (float): GiB of each machine's memory that the features may take; the remaining rows
-            stay on the disk, for which the files must be HDF5. There is no limit by default.
+            stay on the disk. There is no limit by default.
+        combine (str): One of :data:`lib.features.feature_source.COMBINATIONS`, if each file has
+            features of all images.
 
     Returns:
-        Features: The features; the array is not to be changed. It may be
-        :class:`lib.features.stored_features.StoredFeatures`.
+        Features: The features, row ``n`` for ``imgid`` ``n``; the array is not to be changed. It
+        may be :class:`lib.features.stored_features.StoredFeatures`.
 
     Raises:
-        InputError: If the files cannot be read, or do not belong together.
+        InputError: If the files cannot be read, do not belong together, or lack images, or their
+            features are NaN or infinite.
     """
     allocate = make_allocator(device, feature_type)  # checks the type, too
-    if len(paths) == 1 and memory is None:
-        return _load_once(lambda allocate: load_features(paths[0], allocate), allocate, processes)
+    if combine is not None and len(paths) > 1:
+        if memory is not None:
+            raise InputError('cannot be used for features on the disk', option='combine')
+        files = [_arranged([path], dataset, images) for path in paths]
+        load = functools.partial(_combine, files, combine)
+        features = _load_once(load, allocate, processes)
+    else:
+        stored = _arranged(paths, dataset, images)
+        features = _load_part(stored, allocate, feature_type, processes, memory)
+    processes.compute_on_main(features.check_images, dataset.imgid[images])
+    return features
+
+
+def _arranged(paths, dataset, images):
     stored = StoredFeatures(paths)
+    stored.arrange(dataset, images)
+    return stored
+
+
+def _load_part(stored, allocate, feature_type, processes, memory):
+    """Returns features of which as many rows are in memory as are wanted."""
     n_rows = len(stored)
     if memory is not None:
         n_rows = min(n_rows, int(memory * 2**30) * n_rows // stored.nbytes)
 
     def load(allocate):
-        n_bytes = stored.nbytes * n_rows // len(stored)
-        check_memory(n_bytes, f'must limit {stored.path}, which', 'features_memory')
         return Features(stored.load(n_rows, allocate), stored.source, stored.path)
 
     if n_rows == len(stored):
@@ -55,9 +80,39 @@ def load_shared_features(paths, device, feature_type, processes, memory=None) ->
         f'the features of {n_rows:,} of {len(stored):,} images are kept in memory, the others are '
         'read for each batch',
         InputWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     return Features(stored, stored.source, stored.path)
+
+
+def _combine(files, combine, allocate):
+    """Returns one vector of each image, from several.
+
+    Args:
+        files (list of lib.features.stored_features.StoredFeatures): Each has all images.
+        combine (str): One of :data:`lib.features.feature_source.COMBINATIONS`.
+        allocate (callable): See :func:`lib.features.feature_file.load_features`.
+    """
+    names, sizes = [file.path for file in files], [file.shape[1] for file in files]
+    path = ' and '.join(names)
+    n_rows = min(map(len, files))
+    is_average = combine == 'average'
+    if is_average and len({*sizes}) > 1:
+        raise InputError(
+            f'average: {path} have features of sizes {", ".join(map(str, sizes))}', 'combine'
+        )
+    shape = n_rows, sizes[0] if is_average else sum(sizes)
+    check_features_memory(path, shape)
+    array = allocate(shape, 'float32')
+    if is_average:
+        array[...] = 0
+        for file in files:
+            file.copy_rows(array, add=True)
+        array /= len(files)
+    else:
+        for file, end in zip(files, numpy.cumsum(sizes)):
+            file.copy_rows(array[:, end - file.shape[1] : end])
+    return Features(array, ExternalSource.of(*names), path)
 
 
 def _load_once(load, allocate, processes):

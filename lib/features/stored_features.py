@@ -1,4 +1,4 @@
-"""Features that do not fit in memory: their rows are read from HDF5 files when they are needed."""
+"""Features in files, arranged by image; rows may stay there until they are needed."""
 
 import itertools
 import math
@@ -6,66 +6,42 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import chainer
-import h5py
 import numpy
 
 from lib.errors import InputError
-from lib.features.feature_file import open_hdf5_features
+from lib.features.feature_file import open_features
+from lib.features.feature_matrix import check_features_memory
+from lib.features.feature_source import ExternalSource
+from lib.features.image_rows import find_rows
 from lib.files import errors_naming
 
 # Enough to keep a solid-state drive busy, which answers many requests at once.
 N_THREADS = 16
 
 
-class StoredMatrix:
-    """The features in one HDF5 file.
+class RowReader:
+    """Reads rows that a file stores one after the other; several threads may do so at once.
 
     Args:
-        path (str): The file.
-
-    Attributes:
-        path (str): As above.
-        shape (tuple of int): Images and size of the features, (N, D).
-        source (lib.features.feature_source.FeatureSource): How they were extracted, None if
-            unknown.
+        matrix (lib.features.feature_matrix.FeatureMatrix): What is in the file.
 
     Raises:
-        InputError: If the file cannot be read, or is not HDF5.
+        InputError: If single rows cannot be read from it.
     """
 
-    def __init__(self, path):
-        self.path, self._file = str(path), None
-        with open_hdf5_features(path) as (feats, self.source):
-            self.shape, self._dtype = feats.shape, feats.dtype
-            # None if they are stored in chunks, inside a header, or not at all.
-            self._offset = feats.id.get_offset()
-            if feats.id.get_type() != h5py.h5t.py_create(feats.dtype):
-                self._offset = None  # h5py converts what NumPy has no type for
-            self._identity = _identity(os.stat(path))
-
-    def load(self, array):
-        """Reads the first rows, however they are stored, into an array (n, D)."""
-        # A value may become infinite, which is an error where it is used.
-        with open_hdf5_features(self.path) as (feats, _), numpy.errstate(over='ignore'):
-            self._check_identity(os.stat(self.path))
-            feats.read_direct(array, numpy.s_[: len(array)])
-
-    def open(self):
-        """Opens the file for :meth:`read`.
-
-        Raises:
-            InputError: If single rows cannot be read from it.
-        """
-        if self._offset is None:
+    def __init__(self, matrix):
+        self._path, self._dtype, self._offset = matrix.path, matrix.dtype, matrix.offset
+        if matrix.offset is None:
             raise InputError(
-                f'{self.path}: feats is not stored in one piece, so it has to fit in memory; '
-                'h5repack -l feats:CONTI -f feats:NONE OLD NEW stores it in one'
+                f'{matrix.path}: the features are not stored in one piece, row after row, so they '
+                'have to fit in memory; .npy files are, and HDF5 after h5repack -l feats:CONTI -f '
+                'feats:NONE OLD NEW'
             )
-        self._file = open(self.path, 'rb')  # noqa: SIM115
-        self._check_identity(os.fstat(self._file.fileno()))
+        self._file = open(matrix.path, 'rb')  # noqa: SIM115
+        matrix.check_unchanged(os.fstat(self._file.fileno()))
 
-    def read(self, first, rows):
-        """Reads consecutive rows; several threads may do so at once.
+    def __call__(self, first, rows):
+        """Reads consecutive rows.
 
         Args:
             first (int): The first row to read.
@@ -74,27 +50,19 @@ class StoredMatrix:
         buffer = rows if self._dtype == rows.dtype else numpy.empty(rows.shape, self._dtype)
         content = memoryview(buffer.reshape(-1).view('uint8'))
         position = self._offset + first * buffer.strides[0]
-        with errors_naming(self.path):
+        with errors_naming(self._path):
             while content:
                 n_bytes = os.preadv(self._file.fileno(), [content], position)
                 if not n_bytes:
-                    raise InputError(f'{self.path}: has been cut short')
+                    raise InputError(f'{self._path}: has been cut short')
                 content, position = content[n_bytes:], position + n_bytes
         if buffer is not rows:
-            with numpy.errstate(over='ignore'):  # as in load
+            with numpy.errstate(over='ignore'):  # as in FeatureMatrix.copy_rows
                 rows[...] = buffer
-
-    def _check_identity(self, stat):
-        if _identity(stat) != self._identity:
-            raise InputError(f'{self.path}: has been replaced meanwhile')
-
-
-def _identity(stat):
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 class StoredFeatures:
-    """The features in some HDF5 files, whose rows follow one another.
+    """The features in some files, whose rows follow one another until they are arranged.
 
     It can take the place of an array (N, D) whose rows are only read: it has a shape, a length and
     a type, and an index or slice of rows returns them.
@@ -106,18 +74,17 @@ class StoredFeatures:
         shape (tuple of int): Images and size of the features, (N, D).
         nbytes (int): The memory that all features would take.
         path (str): The files, for error messages.
-        source (lib.features.feature_source.FeatureSource): How the features were extracted, None
-            if unknown.
+        source (FeatureSource or ExternalSource): How the features were extracted, None if unknown.
 
     Raises:
-        InputError: If a file cannot be read, is not HDF5, is given twice, or differs from the
-            others in the size of its features or in how they were extracted.
+        InputError: If a file cannot be read, is given twice, or differs from the others in the
+            size of its features or in how they were extracted.
     """
 
     dtype, ndim = numpy.dtype('float32'), 2
 
     def __init__(self, paths):
-        self._matrices = [StoredMatrix(path) for path in paths]
+        self._matrices = [open_features(path) for path in paths]
         first = self._matrices[0]
         for path in paths:
             if paths.count(path) > 1:
@@ -133,14 +100,33 @@ class StoredFeatures:
                     f'{matrix.path}: was not extracted in the same way as {first.path}'
                 )
         # The first row of each file, and the end of the last one.
-        self._bounds = numpy.cumsum([0, *(matrix.shape[0] for matrix in self._matrices)])
-        self.shape = int(self._bounds[-1]), first.shape[1]
-        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+        self._bounds = numpy.cumsum([0, *map(len, self._matrices)])
+        self.shape, self._order = (int(self._bounds[-1]), first.shape[1]), None
         self.path = first.path if len(paths) == 1 else f'{first.path} to {paths[-1]}'
-        self.source = first.source
+        is_external = isinstance(first.source, ExternalSource)
+        self.source = ExternalSource.of(*paths) if is_external else first.source
         self._in_memory = numpy.empty((0, self.shape[1]), self.dtype)
+        self._readers = [None] * len(self._matrices)
         self._device = chainer.get_device('@numpy')
         self._threads = ThreadPoolExecutor(N_THREADS, thread_name_prefix='read-features')
+
+    @property
+    def nbytes(self):
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def arrange(self, dataset, images):
+        """Makes row ``n`` that of ``imgid`` ``n``, if the files name their images; NaN for others.
+
+        Args:
+            dataset (lib.captions.dataset.CaptionDataset): The data set.
+            images (array): Indices of its images that must be there.
+
+        Raises:
+            InputError: See :func:`lib.features.image_rows.find_rows`.
+        """
+        self._order = find_rows(self._matrices, dataset, images)
+        if self._order is not None:
+            self.shape = len(self._order), self.shape[1]
 
     def load(self, n_rows, allocate=numpy.empty):
         """Returns the first rows.
@@ -152,11 +138,25 @@ class StoredFeatures:
         Returns:
             array: (n_rows, D), float32, NumPy.
         """
-        array = allocate((n_rows, self.shape[1]), self.dtype.name)
-        for matrix, start in zip(self._matrices, self._bounds[:-1]):
-            if start < n_rows:
-                matrix.load(array[start : start + matrix.shape[0]])
+        if self._order is None and len(self._matrices) == 1 and n_rows == len(self):
+            return self._matrices[0].load(allocate)
+        shape = n_rows, self.shape[1]
+        check_features_memory(self.path, shape)
+        array = allocate(shape, self.dtype.name)
+        self.copy_rows(array)
         return array
+
+    def copy_rows(self, array, add=False):
+        """Copies the first rows to an array (n, D), float32, or adds them to it."""
+        order = self._file_rows(numpy.arange(len(array)))
+        array[order < 0] = numpy.nan
+        for matrix, (start, stop) in zip(self._matrices, itertools.pairwise(self._bounds)):
+            (targets,) = numpy.nonzero((start <= order) & (order < stop))
+            matrix.copy_rows(order[targets] - start, array, targets, add)
+
+    def _file_rows(self, rows):
+        """Returns where rows are in the files together, -1 if they are not."""
+        return rows if self._order is None else self._order[rows]
 
     def keep(self, array):
         """Takes the first rows from an array that :meth:`load` returned, no longer from a file."""
@@ -168,9 +168,10 @@ class StoredFeatures:
         Raises:
             InputError: If they cannot be read one by one.
         """
-        for matrix, end in zip(self._matrices, self._bounds[1:]):
-            if end > n_rows:
-                matrix.open()
+        rows = self._file_rows(numpy.arange(n_rows, len(self)))
+        for number, (start, stop) in enumerate(itertools.pairwise(self._bounds)):
+            if ((start <= rows) & (rows < stop)).any():
+                self._readers[number] = RowReader(self._matrices[number])
 
     def to_device(self, device):
         """Sends the rows to a device from now on."""
@@ -191,19 +192,21 @@ class StoredFeatures:
         if isinstance(rows, slice):
             rows = numpy.arange(*rows.indices(len(self)))
         result = numpy.empty((len(rows), self.shape[1]), self.dtype)
-        is_in_memory = rows < len(self._in_memory)
+        is_in_memory, file_rows = rows < len(self._in_memory), self._file_rows(rows)
         result[is_in_memory] = self._in_memory[rows[is_in_memory]]
-        requests = self._requests(rows, numpy.flatnonzero(~is_in_memory), result)
+        result[file_rows < 0] = numpy.nan
+        places = numpy.flatnonzero(~is_in_memory & (file_rows >= 0))
+        requests = self._requests(file_rows, places, result)
         shares = [requests[thread::N_THREADS] for thread in range(min(N_THREADS, len(requests)))]
         for _ in self._threads.map(_read_all, shares):
             pass  # raises what a thread has raised
         return self._device.send(result)
 
     def _requests(self, rows, places, result):
-        """Returns what to read of which file and where to: consecutive rows together.
+        """Returns which reader is to read what and where to: consecutive rows together.
 
         Args:
-            rows (array): The indices of all rows, (n,), NumPy.
+            rows (array): Where all rows are in the files together, (n,), NumPy.
             places (array): Which of them to read, rising, (m,).
             result (array): Where to, (n, D), float32, NumPy.
         """
@@ -215,7 +218,7 @@ class StoredFeatures:
         bounds = [0, *(numpy.flatnonzero(is_new) + 1).tolist(), len(rows)]
         return [
             (
-                self._matrices[files[start]],
+                self._readers[files[start]],
                 int(rows[start] - self._bounds[files[start]]),
                 result[places[start] : places[stop - 1] + 1],
             )
@@ -224,5 +227,5 @@ class StoredFeatures:
 
 
 def _read_all(requests):
-    for matrix, first, rows in requests:
-        matrix.read(first, rows)
+    for read, first, rows in requests:
+        read(first, rows)

@@ -40,7 +40,7 @@ def test_reads_matlab_73_files(tmp_path, dtype):
 
 
 def test_conversion_in_blocks_keeps_every_value(tmp_path, monkeypatch):
-    monkeypatch.setattr('lib.features.feature_file.BLOCK', 7)
+    monkeypatch.setattr('lib.features.matlab_features.BLOCK', 7)
     values = numpy.random.RandomState(1).randn(100, 33)
     scipy.io.savemat(tmp_path / 'feats.mat', {'feats': values.T})
     numpy.testing.assert_array_equal(

@@ -1,7 +1,6 @@
 import h5py
 import numpy
 import pytest
-import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,7 +80,7 @@ def test_features_in_chunks_have_to_be_in_memory(tmp_path):
     stored = StoredFeatures([tmp_path / 'feats.h5'])
     numpy.testing.assert_array_equal(stored.load(12), FEATURES)
     stored.open(12)
-    with pytest.raises(InputError, match='feats.h5: feats is not stored in one piece.*h5repack'):
+    with pytest.raises(InputError, match='feats.h5: .* not stored in one piece.*h5repack'):
         stored.open(11)
 
 
@@ -106,10 +105,6 @@ def write_other_source(path):
     save_features(path, Features(FEATURES))
 
 
-def write_matlab_5(path):
-    scipy.io.savemat(path, {'feats': FEATURES.T}, appendmat=False)
-
-
 def write_no_feats(path):
     with h5py.File(path, 'w') as file:
         file['other'] = FEATURES
@@ -120,9 +115,8 @@ def write_no_feats(path):
     [
         (write_other_size, 'size 6, but .*0.h5 of size 5'),
         (write_other_source, 'not extracted in the same way as .*0.h5'),
-        (write_matlab_5, 'not an HDF5 file'),
         (write_no_feats, 'no variable "feats", only: other'),
-        (lambda path: path.write_bytes(b''), 'not an HDF5 file'),
+        (lambda path: path.write_bytes(b''), 'not a MATLAB file'),
         (lambda path: None, 'No such file'),
     ],
 )

@@ -1,0 +1,256 @@
+"""Features in every format are arranged by image, or refused."""
+
+import os
+
+import chainer
+import h5py
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.captions.captioned_image import CaptionedImage
+from lib.captions.dataset import CaptionDataset
+from lib.errors import InputError, InputWarning
+from lib.features.feature_file import Features, save_features
+from lib.features.feature_source import ExternalSource
+from lib.features.shared_features import load_shared_features
+from lib.hdf5 import write_texts
+from lib.processes import Processes
+
+SIZE, N_IMAGES = 6, 9
+NAMES = [f'val/{n}_a.jpg' for n in range(N_IMAGES)]
+# In another order than the images of the data set, whose imgid they belong to.
+FEATURES = numpy.random.RandomState(0).randn(N_IMAGES, SIZE).astype('float32')
+ROWS = numpy.array([4, 0, 8, 2, 6, 1, 3, 7, 5])
+
+
+def make_dataset(names=NAMES, cocoids=None):
+    """Returns a data set whose images are in the reverse order of their ``imgid``."""
+    cocoids = [-1] * len(names) if cocoids is None else cocoids
+    images = [
+        CaptionedImage(imgid, cocoids[imgid], names[imgid], 'train', [['a', 'dog']], ['a dog'])
+        for imgid in reversed(range(len(names)))
+    ]
+    return CaptionDataset.from_images(images, min_count=1)
+
+
+def load(paths, dataset=None, images=None, memory=None, combine=None):
+    dataset = dataset or make_dataset()
+    images = numpy.arange(len(dataset.imgid)) if images is None else images
+    paths = [str(path) for path in (paths if isinstance(paths, list) else [paths])]
+    device = chainer.get_device('@numpy')
+    return load_shared_features(
+        paths, dataset, images, device, 'float32', Processes(), memory, combine
+    )
+
+
+def write(path, features=FEATURES, names=NAMES, ids=None):
+    """Writes features with names, or ids if there are any, in the format that the name says."""
+    _, kind, suffix = path.name.rsplit('.', 2)
+    keys = {'filenames': numpy.array(names)} if ids is None else {'ids': numpy.array(ids)}
+    if suffix == 'npz':
+        save = numpy.savez_compressed if kind == 'compressed' else numpy.savez
+        save(path, features=numpy.asfortranarray(features) if kind == 'F' else features, **keys)
+    elif kind == 'ours':
+        save_features(path, Features(features), names)
+    else:
+        with h5py.File(path, 'w') as file:
+            if kind == 'keyed':
+                for key, vector in zip(names if ids is None else map(str, ids), features):
+                    file[key] = vector
+                return
+            file['features'] = features
+            if ids is not None:
+                file['ids'] = ids
+            elif kind == 'fixed':
+                file['filenames'] = numpy.array(names, 'S')
+            elif kind == 'bytes':
+                write_texts(file, 'filenames', names)
+            else:
+                file['filenames'] = names
+
+
+FORMATS = [
+    *('a.C.npz', 'a.F.npz', 'a.compressed.npz', 'a.keyed.h5', 'a.fixed.h5', 'a.bytes.h5'),
+    *('a.variable.h5', 'a.ours.h5', 'a.ours.mat'),
+]  # fmt: skip
+FORMATS_WITH_IDS = [name for name in FORMATS if 'ours' not in name]
+
+
+@pytest.mark.parametrize('block', [1 << 22, 4 * SIZE])
+@pytest.mark.parametrize('dtype', ['f2', 'f4', '>f8', 'i4', 'u1'])
+@pytest.mark.parametrize('name', FORMATS)
+def test_rows_are_found_by_name(tmp_path, monkeypatch, name, dtype, block):
+    monkeypatch.setattr('lib.features.feature_matrix.BLOCK', block)
+    values = (10 * FEATURES).astype(dtype)
+    extra = numpy.ones((1, SIZE), dtype)  # of an image that the data set does not have
+    names = [NAMES[row] for row in ROWS]
+    write(tmp_path / name, numpy.vstack([values[ROWS], extra]), [*names, 'other.jpg'])
+    features = load(tmp_path / name)
+    numpy.testing.assert_array_equal(features.array, values.astype('f4'))
+    assert features.array.dtype == 'float32'
+    assert features.array.flags.c_contiguous
+    assert features.source == (None if 'ours' in name else ExternalSource([name]))
+
+
+@pytest.mark.parametrize('cocoids', [None, numpy.arange(N_IMAGES)[::-1] * 1000 + 7])
+@pytest.mark.parametrize('name', FORMATS_WITH_IDS)
+def test_rows_are_found_by_id(tmp_path, name, cocoids):
+    ids = numpy.arange(N_IMAGES) if cocoids is None else cocoids
+    write(tmp_path / name, FEATURES[ROWS], ids=ids[ROWS])
+    features = load(tmp_path / name, make_dataset(cocoids=cocoids))
+    numpy.testing.assert_array_equal(features.array, FEATURES)
+
+
+@pytest.mark.parametrize('size', [512, 768, 1024])
+@pytest.mark.parametrize('dtype', ['float16', 'float32'])
+@pytest.mark.parametrize('order', 'CF')
+def test_arrays_without_names_have_a_row_for_each_imgid(tmp_path, size, dtype, order):
+    values = numpy.random.RandomState(0).randn(N_IMAGES + 2, size).astype(dtype, order=order)
+    numpy.save(tmp_path / 'a.npy', values)
+    numpy.savez(tmp_path / 'a.npz', feats=values)
+    for name in 'a.npy', 'a.npz':
+        features = load(tmp_path / name)
+        numpy.testing.assert_array_equal(features.array, values.astype('float32'))
+        assert features.source.files == [name]
+
+
+def test_version_2_of_the_format_of_numpy_is_read(tmp_path):
+    with open(tmp_path / 'a.npy', 'wb') as file:
+        numpy.lib.format.write_array(file, FEATURES, version=(2, 0))
+    numpy.testing.assert_array_equal(load(tmp_path / 'a.npy').array, FEATURES)
+
+
+@pytest.mark.parametrize(
+    'shorten, n_warnings',
+    [
+        (lambda name: name.removesuffix('.jpg'), 0),
+        (lambda name: f'{name.removesuffix(".jpg")}.PNG', 0),
+        (os.path.basename, 1),
+        (lambda name: f'data/images/{os.path.basename(name)}', 1),
+        (lambda name: os.path.basename(name).removesuffix('.jpg'), 1),
+    ],
+)
+@pytest.mark.parametrize('name', ['a.C.npz', 'a.keyed.h5'])
+def test_names_may_lack_folder_and_suffix(tmp_path, recwarn, name, shorten, n_warnings):
+    write(tmp_path / name, FEATURES[ROWS], [shorten(NAMES[row]) for row in ROWS])
+    numpy.testing.assert_array_equal(load(tmp_path / name).array, FEATURES)
+    assert [str(warning.message) for warning in recwarn if warning.category is InputWarning] == [
+        f'{tmp_path / name}: images are found by the names of their files without folders'
+    ] * n_warnings
+
+
+def test_a_name_with_its_folder_is_not_that_of_another_folder(tmp_path):
+    others = [name.replace('val', 'train') for name in NAMES]
+    write(tmp_path / 'a.C.npz', numpy.vstack([FEATURES + 1, FEATURES]), others + NAMES)
+    numpy.testing.assert_array_equal(load(tmp_path / 'a.C.npz').array, FEATURES)
+
+
+@given(st.lists(st.integers(0, 3), min_size=N_IMAGES, max_size=N_IMAGES), st.randoms())
+def test_any_parts_in_any_order_give_the_same(tmp_path_factory, part_of, random):
+    folder, paths = tmp_path_factory.mktemp('parts'), []
+    for number, name in enumerate(['C.npz', 'keyed.h5', 'F.npz', 'fixed.h5']):
+        rows = [row for row in range(N_IMAGES) if part_of[row] == number]
+        random.shuffle(rows)
+        if rows:
+            paths.append(folder / f'{number}.{name}')
+            write(paths[-1], FEATURES[rows], [NAMES[row] for row in rows])
+    random.shuffle(paths)
+    numpy.testing.assert_array_equal(load(paths).array, FEATURES)
+
+
+def write_shards(folder):
+    """Writes two files as extract_features.py does, in MATLAB 5 and HDF5."""
+    for path, rows in ((folder / 'a.ours.h5', slice(4)), (folder / 'b.ours.mat', slice(4, None))):
+        write(path, FEATURES[rows], NAMES[rows])
+    return [folder / 'a.ours.h5', folder / 'b.ours.mat']
+
+
+def test_shards_in_the_wrong_order_are_put_right(tmp_path):
+    paths = write_shards(tmp_path)
+    for order in paths, paths[::-1]:
+        numpy.testing.assert_array_equal(load(order).array, FEATURES)
+
+
+@pytest.mark.parametrize('n_rows', [0, 1, 5, 9])
+@pytest.mark.parametrize('name', ['a.fixed.h5', 'a.ours.h5', 'a.npy'])
+def test_rows_on_the_disk_are_found(tmp_path, name, n_rows):
+    dataset = make_dataset()
+    if name == 'a.npy':
+        numpy.save(tmp_path / name, FEATURES.astype('float16'))
+    else:
+        write(tmp_path / name, FEATURES.astype('float16')[ROWS], [NAMES[row] for row in ROWS])
+    if n_rows < N_IMAGES:
+        with pytest.warns(InputWarning, match=f'features of {n_rows} of 9 images'):
+            array = load(tmp_path / name, dataset, memory=4 * SIZE * n_rows / 2**30).array
+    else:
+        array = load(tmp_path / name, dataset, memory=1).array
+    expected = FEATURES.astype('float16').astype('float32')
+    numpy.testing.assert_array_equal(array[:], expected)
+    numpy.testing.assert_array_equal(array[numpy.array([8, 1, 1])], expected[[8, 1, 1]])
+
+
+@pytest.mark.parametrize('name', ['a.C.npz', 'a.ours.h5'])
+def test_images_that_are_not_needed_may_be_missing(tmp_path, name):
+    write(tmp_path / name, FEATURES[5:][::-1], NAMES[5:][::-1])
+    images = numpy.array([0, 2])  # imgid 8 and 6
+    features = load(tmp_path / name, images=images)
+    numpy.testing.assert_array_equal(features.array[5:], FEATURES[5:])
+    assert numpy.isnan(features.array[:5]).all()
+    with pytest.raises(InputError) as raised:
+        load(tmp_path / name)
+    assert str(raised.value) == (
+        f'{tmp_path / name}: no features of 5 of the 9 images needed: val/4_a.jpg, val/3_a.jpg, '
+        'val/2_a.jpg, ...'
+    )
+
+
+def test_images_with_the_same_name_must_be_in_order(tmp_path):
+    names = ['a.jpg', 'b.jpg', 'a.jpg']
+    dataset = make_dataset(names)
+    for part, rows in ('a', slice(2)), ('b', slice(2, 3)):
+        write(tmp_path / f'{part}.ours.h5', FEATURES[rows], names[rows])
+    paths = [tmp_path / 'a.ours.h5', tmp_path / 'b.ours.h5']
+    numpy.testing.assert_array_equal(load(paths, dataset).array, FEATURES[:3])
+    with pytest.raises(InputError, match='no features of 2 of the 3 .*have the same name'):
+        load(paths[::-1], dataset)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Files of the same images, each in an order of its own."""
+    write(tmp_path / 'a.C.npz', FEATURES[ROWS], [NAMES[row] for row in ROWS])
+    write(tmp_path / 'b.keyed.h5', 3 * FEATURES)
+    return [tmp_path / 'a.C.npz', tmp_path / 'b.keyed.h5']
+
+
+def test_vectors_of_the_same_image_are_combined(tmp_path, two):
+    features = load(two, combine='average')
+    numpy.testing.assert_allclose(features.array, 2 * FEATURES, rtol=1e-6)
+    assert features.source.files == ['a.C.npz', 'b.keyed.h5']
+    numpy.save(tmp_path / 'c.npy', FEATURES[:, :2])
+    features = load([*two, tmp_path / 'c.npy'], combine='concatenate')
+    expected = numpy.hstack([FEATURES, 3 * FEATURES, FEATURES[:, :2]])
+    numpy.testing.assert_array_equal(features.array, expected)
+    assert load(two[:1], combine='average').array.shape == (N_IMAGES, SIZE)
+
+
+def test_vectors_of_the_same_image_need_the_flag(tmp_path, two):
+    with pytest.raises(InputError, match=r'is needed: .*b\.keyed\.h5 has features of') as raised:
+        load(two)
+    assert raised.value.option == 'combine'
+    with pytest.raises(InputError, match='cannot be used for features on the disk') as raised:
+        load(two, combine='average', memory=1)
+    assert raised.value.option == 'combine'
+    numpy.save(tmp_path / 'c.npy', FEATURES[:, :2])
+    with pytest.raises(InputError, match='average: .* of sizes 6, 2'):
+        load([two[0], tmp_path / 'c.npy'], combine='average')
+    write(tmp_path / 'd.C.npz', FEATURES[1:], NAMES[1:])
+    with pytest.raises(InputError, match='d.C.npz: no features of 1 of the 9 .*: val/0_a.jpg'):
+        load([two[0], tmp_path / 'd.C.npz'], combine='average')
+    numpy.save(tmp_path / 'e.npy', FEATURES[1:])
+    with pytest.raises(InputError, match='e.npy: has features of 8 images'):
+        load([two[0], tmp_path / 'e.npy'], combine='concatenate')
+    with pytest.raises(InputError, match='e.npy: does not name its images, but other files do'):
+        load([two[0], tmp_path / 'e.npy'])
