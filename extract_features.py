@@ -108,8 +108,9 @@ def main():
             raise InputError(f'--image-root {args.image_root}: none of the images can be read')
         if processes.is_main:
             partials = [partial, *map(open_partial, range(1, processes.size))]
-            array = collect(partials, imgids, n_rows)
-            save_features(args.output, Features(array, extractor.source))
+            array, names = collect(partials, imgids, n_rows), numpy.full(n_rows, '', object)
+            names[imgids] = [image.filename for image in images]
+            save_features(args.output, Features(array, extractor.source), names)
             report(args.output, array.shape[1], n_extracted, len(paths))
             if n_extracted == len(paths):
                 for partial in partials:

@@ -5,7 +5,7 @@ import numpy
 import pytest
 from chainer.links.caffe import CaffeFunction
 
-from lib.features.feature_file import load_features
+from lib.features.feature_file import load_features, open_features
 from lib.features.feature_source import FeatureSource
 from lib.features.images import prepare_image, read_image
 from lib.features.stored_features import StoredFeatures
@@ -123,6 +123,9 @@ def test_suffix_h5_writes_hdf5(folder):
     matlab, hdf5 = (load_features(folder / name) for name in ('feats.mat', 'feats.h5'))
     numpy.testing.assert_array_equal(matlab.array, hdf5.array)
     assert matlab.source == hdf5.source
+    for name in 'feats.mat', 'feats.h5':
+        names = open_features(folder / name).names
+        assert names == [f'{n // 2}.jpg' if n % 2 else '' for n in range(2 * N_IMAGES)]
 
 
 def test_reads_lists_of_images(folder):
