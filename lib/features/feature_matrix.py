@@ -104,9 +104,10 @@ class FeatureMatrix:
         if _identity(stat) != self._identity:
             raise InputError(f'{self.path}: has been replaced meanwhile')
 
-    @property
-    def _rows_at_once(self):
-        return max(1, BLOCK // self.shape[1])
+
+def vectors_at_once(size):
+    """Returns how many vectors of a size make a block."""
+    return max(1, BLOCK // size)
 
 
 def _identity(stat):

@@ -8,7 +8,14 @@ import numpy
 
 from lib.checked_hdf5 import CheckedGroup, check_self_contained
 from lib.errors import InputError
-from lib.features.feature_matrix import FeatureMatrix, check_matrix, errors_of, in_parts, in_ranges
+from lib.features.feature_matrix import (
+    FeatureMatrix,
+    check_matrix,
+    errors_of,
+    in_parts,
+    in_ranges,
+    vectors_at_once,
+)
 from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.matlab_features import missing_feats
 from lib.hdf5 import FORMAT_VERSION, read_strings, read_text_attribute
@@ -61,7 +68,7 @@ class MatrixFeatures(FeatureMatrix):
         self.check_unchanged(os.stat(self.path))
         with _open(self.path) as file:
             feats = self._dataset(self.path, file)
-            n_rows = self._rows_at_once
+            n_rows = vectors_at_once(self.shape[1])
             if feats.chunks:  # each of which is read once
                 n_rows = -(-n_rows // feats.chunks[0]) * feats.chunks[0]
             for start, stop, part, chosen in in_ranges(rows, len(self), n_rows):
@@ -113,7 +120,7 @@ class KeyedFeatures(FeatureMatrix):
     def read(self, rows):
         self.check_unchanged(os.stat(self.path))
         with _open(self.path) as file:
-            for part, chosen in in_parts(rows, self._rows_at_once):
+            for part, chosen in in_parts(rows, vectors_at_once(self.shape[1])):
                 values = numpy.empty((len(chosen), self.shape[1]), 'float32')
                 for value, row in zip(values, chosen):
                     value[...] = file[self.names[row]][()].reshape(-1)

@@ -37,21 +37,21 @@ def find_rows(matrices, dataset, images):
             f'{unnamed[0].path}: does not name its images, but other files do, so their order is '
             'unclear'
         )
-    rows, first = numpy.full(int(dataset.imgid.max()) + 1, -1), 0
-    for matrix in matrices:
+    rows = numpy.full(int(dataset.imgid.max()) + 1, -1)
+    first_rows = numpy.cumsum([0, *map(len, matrices)])
+    for matrix, first in zip(matrices, first_rows):
         imgids = _find_imgids(matrix, dataset)
         (known,) = numpy.nonzero(imgids >= 0)
-        is_double = rows[imgids[known]] >= 0
-        if is_double.any():
-            imgid = imgids[known][is_double.argmax()]
-            name = dataset.filename[numpy.flatnonzero(dataset.imgid == imgid)[0]]
+        before = rows[imgids[known]]
+        if (before >= 0).any():
+            other = matrices[numpy.searchsorted(first_rows, before.max(), 'right') - 1]
+            name = dataset.filename[dataset.imgid == imgids[known][before.argmax()]][0]
             raise InputError(
-                f'is needed: {matrix.path} has features of {name}, as a file before it has; '
+                f'is needed: {other.path} and {matrix.path} both have features of {name}; '
                 'concatenate or average them',
                 'combine',
             )
         rows[imgids[known]] = first + known
-        first += len(matrix)
     _check_complete(rows, matrices, dataset, images)
     return rows
 
@@ -89,38 +89,41 @@ def _check_complete(rows, matrices, dataset, images):
 
 def _find_imgids(matrix, dataset):
     """Returns the ``imgid`` of each row of a file, -1 of images that are not in the data set."""
-    all_images = numpy.arange(len(dataset.imgid))
-    ids = dict(zip(dataset.ids_of(all_images), dataset.imgid.tolist()))
+    ids = dict(zip(dataset.ids_of(numpy.arange(len(dataset.imgid))), dataset.imgid.tolist()))
     keys = matrix.ids.tolist() if matrix.names is None else [name for name in matrix.names if name]
     if len({*keys}) < len(keys):
         ((key, _),) = Counter(keys).most_common(1)
         raise InputError(f'{matrix.path}: has features of {key} more than once')
     if matrix.names is None:
-        return numpy.array([ids.get(key, -1) for key in keys], int)
-    names = dataset.filename.tolist()
-    found = [_match(matrix.names, names, dataset.imgid, shorten) for shorten in SHORTENED]
-    found.append(_look_up(map(_to_id, matrix.names), ids))
-    # The first of those that find most.
-    best = max(range(len(found)), key=lambda way: (found[way] >= 0).sum())
-    if 2 <= best < len(SHORTENED):
+        return _look_up(keys, ids)
+    best, without_folder = numpy.full(len(matrix), -1), False
+    for shorten, is_without_folder in SHORTENED.items():
+        found = _match(matrix.names, dataset, shorten)
+        if (found >= 0).sum() > (best >= 0).sum():
+            best, without_folder = found, is_without_folder
+    found = _look_up(map(_to_id, matrix.names), ids)
+    if (found >= 0).sum() > (best >= 0).sum():
+        return found
+    if without_folder:
         warnings.warn(
             f'{matrix.path}: images are found by the names of their files without folders',
             InputWarning,
             stacklevel=2,
         )
-    return found[best]
+    return best
 
 
-def _match(names, expected, imgids, shorten):
+def _match(names, dataset, shorten):
     """Returns the ``imgid`` of each name, -1 where there is none or it is ambiguous."""
-    table = {}
-    for name, imgid in zip(map(shorten, expected), imgids.tolist()):
-        table[name] = -1 if name in table else imgid
-    return _look_up(map(shorten, names), {**table, '': -1})
+    imgid_of = {}
+    for name, imgid in zip(map(shorten, dataset.filename), dataset.imgid.tolist()):
+        imgid_of[name] = -1 if name in imgid_of else imgid
+    return _look_up(map(shorten, names), {**imgid_of, '': -1})
 
 
-def _look_up(keys, table):
-    found = numpy.array([table.get(key, -1) for key in keys], int)
+def _look_up(keys, imgid_of):
+    """Returns the ``imgid`` of each key, -1 where there is none or several keys have it."""
+    found = numpy.array([imgid_of.get(key, -1) for key in keys], int)
     imgids, counts = numpy.unique(found, return_counts=True)
     found[numpy.isin(found, imgids[counts > 1])] = -1
     return found
@@ -135,10 +138,10 @@ def _without_suffix(name):
     return stem if suffix.lower() in SUFFIXES else name
 
 
-# What names are compared by, strictest first.
-SHORTENED = (
-    str,
-    _without_suffix,
-    os.path.basename,
-    lambda name: _without_suffix(os.path.basename(name)),
-)
+# What names are compared by, strictest first, and whether that leaves out folders.
+SHORTENED = {
+    str: False,
+    _without_suffix: False,
+    os.path.basename: True,
+    lambda name: _without_suffix(os.path.basename(name)): True,
+}

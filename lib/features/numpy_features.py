@@ -8,7 +8,14 @@ import numpy
 from numpy.lib import format as npy
 
 from lib.errors import InputError
-from lib.features.feature_matrix import FeatureMatrix, check_matrix, errors_of, in_parts, in_ranges
+from lib.features.feature_matrix import (
+    FeatureMatrix,
+    check_matrix,
+    errors_of,
+    in_parts,
+    in_ranges,
+    vectors_at_once,
+)
 from lib.features.feature_source import ExternalSource
 from lib.memory import check_memory
 
@@ -40,9 +47,9 @@ class NpyFeatures(FeatureMatrix):
 
     def read(self, rows):
         self.check_unchanged(os.stat(self.path))
-        array = self._map(self.path)
-        for part, chosen in in_parts(rows, self._rows_at_once):
-            yield part, slice(None), array[chosen]
+        for part, chosen in in_parts(rows, vectors_at_once(self.shape[1])):
+            # Mapped anew, since what has been read of a mapping counts as this program's memory.
+            yield part, slice(None), self._map(self.path)[chosen]
 
     @staticmethod
     def _map(path):
@@ -91,11 +98,13 @@ class NpzFeatures(FeatureMatrix):
         ):
             if features.is_fortran:  # dimension after dimension
                 n_images, size = self.shape
-                for start, stop, *_ in in_ranges(rows, size, max(1, self._rows_at_once)):
+                for start, stop, *_ in in_ranges(rows, size, vectors_at_once(n_images)):
                     values = features.read((stop - start, n_images))
                     yield slice(0, len(rows)), slice(start, stop), values[:, rows].T
                 return
-            for start, stop, part, chosen in in_ranges(rows, len(self), self._rows_at_once):
+            for start, stop, part, chosen in in_ranges(
+                rows, len(self), vectors_at_once(self.shape[1])
+            ):
                 values = features.read((stop - start, self.shape[1]))
                 yield part, slice(None), values[chosen]
 

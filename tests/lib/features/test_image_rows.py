@@ -217,6 +217,13 @@ def test_images_with_the_same_name_must_be_in_order(tmp_path):
         load(paths[::-1], dataset)
 
 
+def test_names_and_ids_that_occur_twice_are_rejected(tmp_path):
+    for number, keys in enumerate(({'names': ['x', 'y', 'y']}, {'ids': [0, 4, 4]})):
+        write(tmp_path / f'{number}.C.npz', FEATURES[:3], **keys)
+        with pytest.raises(InputError, match=r'npz: has features of [y4] more than once'):
+            load(tmp_path / f'{number}.C.npz')
+
+
 @pytest.fixture
 def two(tmp_path):
     """Files of the same images, each in an order of its own."""
@@ -237,7 +244,7 @@ def test_vectors_of_the_same_image_are_combined(tmp_path, two):
 
 
 def test_vectors_of_the_same_image_need_the_flag(tmp_path, two):
-    with pytest.raises(InputError, match=r'is needed: .*b\.keyed\.h5 has features of') as raised:
+    with pytest.raises(InputError, match=r'is needed: .*npz and .*h5 both have') as raised:
         load(two)
     assert raised.value.option == 'combine'
     with pytest.raises(InputError, match='cannot be used for features on the disk') as raised:
