@@ -9,6 +9,9 @@ import shutil
 import signal
 from pathlib import Path
 
+import h5py
+import numpy
+
 from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import FeatureSource
 from tests.fuzz import mutations
@@ -34,6 +37,8 @@ RUNS = [
     (TRAINING.format(epoch=1) + '-i feats.mat', 'captions.h5', [H5, BYTES]),
     (TRAINING.format(epoch=1) + '-i feats.mat', 'feats.mat', [mutations.change_matlab, BYTES]),
     (TRAINING.format(epoch=1) + '-i feats.h5', 'feats.h5', [H5, BYTES]),
+    (TRAINING.format(epoch=1) + '-i feats.npz', 'feats.npz', [BYTES]),
+    (TRAINING.format(epoch=1) + '-i keyed.h5', 'keyed.h5', [H5, BYTES]),
     (TRAINING.format(epoch=1).replace('--hidden 6 --embed 5', '-m model.h5') + '-i feats.mat',
      'model.h5', [H5, BYTES]),
     (TRAINING.format(epoch=4) + '-i feats.mat --resume', 'out/result/snapshot.h5', [H5, BYTES]),
@@ -90,6 +95,10 @@ def make_folder(folder: Path):
     writer.write(folder / 'net.caffemodel')
     for name in 'feats.mat', 'feats.h5':
         save_features(folder / name, Features(features_of(content, SIZE), SOURCE))
+    names = [image['filename'] for image in content['images']]
+    numpy.savez(folder / 'feats.npz', features=features_of(content, SIZE), filenames=names)
+    with h5py.File(folder / 'keyed.h5', 'w') as file:
+        file.update(zip(names, features_of(content, SIZE)))
     os.mkfifo(folder / 'fifo')
     (folder / 'out').mkdir()
     for command in (
