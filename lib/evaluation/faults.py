@@ -30,9 +30,9 @@ def stutters(tokens: list[str]) -> bool:
     """
     for n in range(1, MAX_STUTTER + 1):
         for start in range(len(tokens) - n):
-            rest = tokens[start + n :]
-            if rest[0] in CONJUNCTIONS and n == 1:
-                rest = rest[1:]
-            if rest[:n] == tokens[start : start + n]:
+            if tokens[start : start + n] == tokens[start + n : start + 2 * n]:
                 return True
-    return False
+    return any(
+        first == last and between in CONJUNCTIONS
+        for first, between, last in zip(tokens, tokens[1:], tokens[2:])
+    )

@@ -25,6 +25,7 @@ def test_a_caption_is_cut_off_if_it_ends_with_a_word_that_ends_none():
         ('a black and white dog', False),
         ('black and black dog', True),
         ('red or red', True),
+        ('red and and', True),
         ('a dog and a dog', False),
         ('and', False),
         ('white and', False),
