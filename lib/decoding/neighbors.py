@@ -16,8 +16,8 @@ from lib.hdf5 import read_hdf5, write_hdf5, write_text
 
 # How fast the weight of neighbors falls with their similarity: by a factor of e for 1 / SHARPNESS.
 SHARPNESS = 10
-# Vectors that are multiplied at once, which bounds the memory of their copy in float32.
-BLOCK = 1 << 15
+# Similarities computed at once, which bounds the memory of a search.
+SIMILARITIES_AT_ONCE = 1 << 24
 
 
 class References(NamedTuple):
@@ -40,7 +40,7 @@ class NeighborIndex:
         vocabulary (Vocabulary): The vocabulary of the captions.
         feature_source (FeatureSource): How the features were extracted, None if unknown.
         space (NeighborSpace): Maps features to vectors.
-        vectors (array): Of each image, (n, d), float16, NumPy or CuPy.
+        vectors (array): Of each image, (n, d), float32, NumPy or CuPy; float16 in the file.
         tokens, offsets (array): Caption ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``, as in
             :class:`lib.captions.dataset.CaptionDataset`.
         first_caption (array): Image ``k`` has the captions from ``first_caption[k]`` to
@@ -85,9 +85,7 @@ class NeighborIndex:
             vocabulary=dataset.vocabulary,
             feature_source=features.source,
             space=space,
-            vectors=numpy.concatenate(
-                [space(features.array[rows]).astype('float16') for rows in in_blocks(imgids)]
-            ),
+            vectors=numpy.concatenate([space(features.array[rows]) for rows in in_blocks(imgids)]),
             tokens=numpy.concatenate(token_lists),
             offsets=numpy.cumsum([0, *map(len, token_lists)]),
             first_caption=first_caption,
@@ -159,7 +157,7 @@ class NeighborIndex:
         return [self._references(row, weight) for row, weight in zip(images, weights)]
 
     def search(self, features, n_neighbors):
-        """Finds the nearest images.
+        """Finds the nearest images; of equally near ones, those that come first in the index.
 
         Args:
             features (array): As for :meth:`references`.
@@ -167,7 +165,11 @@ class NeighborIndex:
 
         Returns:
             tuple of arrays: Which images, (B, n), int64, nearest first, and their similarities,
-            float32; NumPy.
+            float32; NumPy. There are fewer than ``n_neighbors`` if the index has fewer.
+
+        Raises:
+            InputError: If the features have another size than those of the index, or a similarity
+                is NaN.
         """
         if features.shape[1] != len(self.space.mean):
             raise InputError(
@@ -175,17 +177,24 @@ class NeighborIndex:
                 f'{features.shape[1]}',
                 option='index',
             )
-        queries = self.space(features)
-        xp = chainer.backend.get_array_module(queries)
-        similarities = xp.concatenate(
-            [
-                queries @ self.vectors[start : start + BLOCK].astype('float32').T
-                for start in range(0, len(self.vectors), BLOCK)
-            ],
-            axis=1,
-        )
         n_neighbors = min(n_neighbors, len(self.vectors))
-        nearest = xp.argpartition(-similarities, n_neighbors - 1, axis=1)[:, :n_neighbors]
+        n_rows = max(1, SIMILARITIES_AT_ONCE // len(self.vectors))
+        found = [
+            self._search(features[start : start + n_rows], n_neighbors)
+            for start in range(0, len(features), n_rows)
+        ]
+        return tuple(map(numpy.concatenate, zip(*found)))
+
+    def _search(self, features, n_neighbors):
+        with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
+            similarities = self.space(features) @ self.vectors.T
+        xp = chainer.backend.get_array_module(similarities)
+        if xp.isnan(similarities).any():
+            raise InputError(
+                f'{self.path}: a similarity is not a number: the features, or the numbers in the '
+                'index, are too large'
+            )
+        nearest = _largest(similarities, n_neighbors)
         similarities = xp.take_along_axis(similarities, nearest, axis=1)
         to_cpu = chainer.get_device('@numpy').send
         nearest, similarities = to_cpu(nearest), to_cpu(similarities)
@@ -213,7 +222,8 @@ class NeighborIndex:
             write_text(file, 'dataset', self.dataset)
             for name in 'mean', 'inverse_std', 'components', 'topics':
                 file[name] = getattr(self.space, name)
-            for name in 'vectors', 'tokens', 'offsets', 'first_caption', 'imgid':
+            file['vectors'] = self.vectors.astype('float16')
+            for name in 'tokens', 'offsets', 'first_caption', 'imgid':
                 file[name] = getattr(self, name)
 
     @classmethod
@@ -239,7 +249,7 @@ class NeighborIndex:
                 vocabulary=vocabulary,
                 feature_source=FeatureSource.from_json(file.text('feature_source')),
                 space=space,
-                vectors=file.array('vectors', 'float16', ('images', space.size)),
+                vectors=file.array('vectors', 'float32', ('images', space.size)),
                 tokens=file.array('tokens', 'int32', ('tokens',), UNK, len(vocabulary)),
                 offsets=file.offsets('offsets', 'captions', 'tokens'),
                 first_caption=file.offsets('first_caption', 'images', 'captions'),
@@ -252,3 +262,17 @@ class NeighborIndex:
         index.vectors = device.send(index.vectors)
         index.space.to_device(device)
         return index
+
+
+def _largest(values, n):
+    """Returns where the ``n`` largest values of each row are, (B, n), in rising order.
+
+    Of equal values the first ones are taken, which a partition alone would not guarantee.
+    """
+    xp = chainer.backend.get_array_module(values)
+    place = values.shape[1] - n
+    smallest = xp.partition(values, place, axis=1)[:, place, None]
+    is_larger, is_equal = values > smallest, values == smallest
+    n_equal = n - is_larger.sum(axis=1, keepdims=True)
+    is_chosen = is_larger | (is_equal & (is_equal.cumsum(axis=1, dtype='int32') <= n_equal))
+    return xp.nonzero(is_chosen)[1].reshape(-1, n)

@@ -1,5 +1,7 @@
 """The index of training images and their captions."""
 
+import dataclasses
+
 import chainer
 import numpy
 import pytest
@@ -36,7 +38,9 @@ def index(data):
 
 
 def assert_same_index(actual, expected):
-    for name in 'vectors', 'tokens', 'offsets', 'first_caption', 'imgid':
+    rounded = expected.vectors.astype('float16')
+    numpy.testing.assert_array_equal(to_cpu(actual.vectors), rounded)
+    for name in 'tokens', 'offsets', 'first_caption', 'imgid':
         numpy.testing.assert_array_equal(to_cpu(getattr(actual, name)), getattr(expected, name))
     for name, array in vars(expected.space).items():
         numpy.testing.assert_array_equal(to_cpu(getattr(actual.space, name)), array)
@@ -59,19 +63,45 @@ def test_contains_the_training_images_with_their_captions(data, index):
 
 
 def test_finds_what_a_plain_search_finds(device, data, index, tmp_path, monkeypatch):
-    monkeypatch.setattr('lib.decoding.neighbors.BLOCK', 7)
+    monkeypatch.setattr('lib.decoding.neighbors.SIMILARITIES_AT_ONCE', 2 * len(index.vectors))
     index.save(tmp_path / 'index.h5')
     loaded = NeighborIndex.load(tmp_path / 'index.h5', device)
     assert_same_index(loaded, index)
     features = data[1][:5]
     vectors = index.space(features)
     numpy.testing.assert_allclose(numpy.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    similarities = vectors @ index.vectors.astype('float32').T
+    similarities = vectors @ to_cpu(loaded.vectors).T
     images, actual = loaded.search(device.send(features), 4)
     for row in range(5):
         expected = numpy.sort(similarities[row])[::-1][:4]
         numpy.testing.assert_allclose(actual[row], expected, atol=1e-5)
         numpy.testing.assert_allclose(similarities[row][images[row]], expected, atol=1e-5)
+
+
+def test_of_equally_near_images_the_first_ones_are_found(device, data, index):
+    twice = dataclasses.replace(index, vectors=numpy.concatenate([index.vectors, index.vectors]))
+    twice.vectors[[0, 3, 20, 40, 71]] = index.vectors[5]
+    twice.vectors = device.send(twice.vectors)
+    twice.space = NeighborSpace(*map(device.send, vars(index.space).values()))
+    queries = device.send(data[1][:4])
+    similarities = to_cpu(twice.space(queries) @ twice.vectors.T)
+    for n_neighbors in 1, 2, 3, 7, 30, 72, 100:
+        images, found = twice.search(queries, n_neighbors)
+        order = numpy.argsort(-similarities, axis=1, kind='stable')[:, :n_neighbors]
+        numpy.testing.assert_array_equal(images, order)
+        numpy.testing.assert_array_equal(found, numpy.take_along_axis(similarities, order, 1))
+
+
+def test_similarities_that_are_not_numbers_are_an_error(device, data, index):
+    features = data[1][:2].copy()
+    features[1, 0] = numpy.nan
+    space = NeighborSpace(*map(device.send, vars(index.space).values()))
+    on_device = dataclasses.replace(index, vectors=device.send(index.vectors), space=space)
+    with pytest.raises(InputError, match='a similarity is not a number'):
+        on_device.references(device.send(features), 3)
+    space.components = device.send(numpy.full_like(index.space.components, 3e38))
+    with pytest.raises(InputError, match='a similarity is not a number'):
+        on_device.references(device.send(data[1][:2]), 3)
 
 
 def test_nearer_neighbors_weigh_more(data, index):
