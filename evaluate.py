@@ -108,6 +108,8 @@ def main():
     args = parse_args()
     if args.json and len(args.beam_width) > 1 and is_special_file(args.json):
         raise InputError(f'--json {args.json}: several beam widths need several files')
+    if args.index_features and not args.index:
+        raise InputError('--index-features: needs --index')
     processes = connect_processes(args.communicator)
     if processes.is_main:
         inputs = [*args.model, args.captions, *args.features, args.index]

@@ -65,13 +65,13 @@ def test_an_index_of_several_files_is_the_same(data, index, tmp_path):
 
 
 def test_wrong_use_is_an_error_message(data, trained, index, tmp_path):
-    assert_input_error(evaluate(data, trained, '--mbr-neighbors', 5), '--mbr-neighbors', 'an index')
-    process = evaluate(data, trained, '--index', index, '--split', 'train')
+    use = '--mbr-neighbors', 5, '--index', index
+    process = evaluate(data, trained, *use, '--split', 'train')
     assert_input_error(process, 'index.h5', 'captions of 18 of the images')
     save_features(tmp_path / 'wide.h5', Features(numpy.ones((30, 9), 'float32')))
-    flags = '--mbr-neighbors', 5, '--index', index, '--index-features', tmp_path / 'wide.h5'
-    assert_input_error(evaluate(data, trained, *flags), 'size 8, not 9')
-    process = evaluate(data, trained, '--index', data / 'captions.h5')
+    process = evaluate(data, trained, *use, '--index-features', tmp_path / 'wide.h5')
+    assert_input_error(process, 'size 8, not 9')
+    process = evaluate(data, trained, '--mbr-neighbors', 5, '--index', data / 'captions.h5')
     assert_input_error(process, 'captions.h5', 'index_captions.py')
     process = run_script('index_captions.py', '-s', data / 'captions.h5', '-i', tmp_path / 'no.mat')
     assert_input_error(process, 'no.mat', 'No such file')
@@ -80,6 +80,26 @@ def test_wrong_use_is_an_error_message(data, trained, index, tmp_path):
         'index_captions.py', '-s', data / 'captions.h5', '-i', data / 'feats.mat', *output
     )
     assert_input_error(process, 'captions.h5')
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--mbr-neighbors', 5], '--mbr-neighbors needs --index, which index_captions.py writes'),
+        (['--index', 'no.h5'], '--index no.h5: needs --mbr-neighbors, such as 100'),
+        (['--index-features', 'no.h5'], '--index-features: needs --index'),
+        (
+            ['--mbr-neighbors', 5, '--index', 'no.h5', '--sample'],
+            '--mbr-neighbors cannot be combined with sampling',
+        ),
+    ],
+)
+def test_flags_that_need_each_other_are_checked_before_files(flags, message):
+    process = run_script('evaluate.py', '-m', 'no.h5', *flags)
+    assert_input_error(process, message)
+    if '--index-features' not in flags:
+        process = run_script('generate_caption.py', 'no.jpg', '-m', 'no.h5', '-i', 'no', *flags)
+        assert_input_error(process, message)
 
 
 @pytest.mark.parametrize('name', ['vectors', 'tokens', 'first_caption', 'components', 'dataset'])

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 from lib.decoding.decode import DecodingOptions
+from lib.errors import InputError
 from lib.flag_types import non_negative_float, non_negative_int, positive_float, positive_int
 
 
@@ -138,6 +139,10 @@ def decoding_options(args, **changes) -> DecodingOptions:
     Raises:
         InputError: If an option is invalid, or options contradict each other.
     """
+    if args.mbr_neighbors and not args.index:
+        raise InputError('needs --index, which index_captions.py writes', option='mbr_neighbors')
+    if args.index and not args.mbr_neighbors:
+        raise InputError(f'{args.index}: needs --mbr-neighbors, such as 100', option='index')
     names = [field.name for field in dataclasses.fields(DecodingOptions)]
     values = {name: getattr(args, name) for name in names if hasattr(args, name)}
     return DecodingOptions(**{**values, **changes})
