@@ -1,19 +1,21 @@
 """The space in which images that are described alike are near each other."""
 
-import itertools
-from collections import Counter
 from dataclasses import dataclass
 
 import chainer
 import numpy
+import scipy.linalg
+import tqdm
 from scipy import sparse
 from scipy.sparse.linalg import svds
+
+from lib.memory import check_memory
 
 # Principal components of the features, and how many of them are part of the space themselves.
 N_COMPONENTS, N_OWN_COMPONENTS = 768, 128
 # Dimensions of the embedding of captions that is predicted from the components.
 N_TOPICS = 300
-# Images whose captions have an n-gram, at least, for it to count.
+# Images whose captions have an n-gram, at least, for it to count; fewer if none has as many.
 MIN_IMAGES = 5
 # Components that vary less than this share of the first one are noise.
 MIN_VARIANCE = 1e-6
@@ -47,31 +49,34 @@ class NeighborSpace:
         return min(N_OWN_COMPONENTS, self.topics.shape[0]) + self.topics.shape[1]
 
     @classmethod
-    def fit(cls, features, imgids, token_lists) -> 'NeighborSpace':
+    def fit(cls, features, imgids, topics) -> 'NeighborSpace':
         """Learns the space from images and their captions.
 
         Args:
             features (lib.features.feature_file.Features): Features of the images.
             imgids (array): The images, (n,), integers.
-            token_lists (list of list of list): The captions of each of the images, as tokens.
+            topics (array): What :func:`embed_captions` returns of their captions, (n, T).
+
+        Raises:
+            lib.errors.InputError: If there is too little memory for features of this size.
         """
+        size = features.array.shape[1]
+        # The covariance, a copy of it, and its eigenvectors or what is added to it.
+        check_memory(3 * 8 * size**2, f'{features.path}: an index of features of size {size:,}')
         mean, inverse_std = features.mean_and_inverse_std(imgids)
+        topics = topics - topics.mean(axis=0)
+        covariance = numpy.zeros((size, size))
+        topic_covariance = numpy.zeros((size, topics.shape[1]))
         blocks = in_blocks(imgids)
-        space = cls(mean, inverse_std, None, None)
-        covariance = numpy.zeros((len(mean), len(mean)))
-        for rows in blocks:
-            standardized = space._standardize(features.array[rows])
+        progress = tqdm.tqdm(blocks, 'reading features', disable=None, leave=False)
+        for rows, block_topics in zip(progress, numpy.array_split(topics, len(blocks))):
+            standardized = _standardize(features.array[rows], mean, inverse_std)
             covariance += standardized.T @ standardized
-        variances, components = numpy.linalg.eigh(covariance / len(imgids))
-        variances, components = variances[::-1], components[:, ::-1]
-        n_kept = min(N_COMPONENTS, int((variances > MIN_VARIANCE * variances[0]).sum()))
-        components = components[:, :n_kept] / numpy.sqrt(variances[:n_kept])
-        space.components = components.astype('float32')
-        whitened = numpy.concatenate([space._whiten(features.array[rows]) for rows in blocks])
-        topics = _embed_captions(token_lists)
+            topic_covariance += standardized.T @ block_topics.astype('float32')
+        components = _whitening_components(covariance / len(imgids))
         # The least squares, since whitened components are uncorrelated.
-        space.topics = (whitened.T @ (topics - topics.mean(axis=0)) / len(imgids)).astype('float32')
-        return space
+        topics = components.T @ topic_covariance / len(imgids)
+        return cls(mean, inverse_std, components.astype('float32'), topics.astype('float32'))
 
     def __call__(self, features):
         """Maps features.
@@ -93,11 +98,8 @@ class NeighborSpace:
         for name, array in vars(self).items():
             setattr(self, name, device.send(array))
 
-    def _standardize(self, features):
-        return ((features - self.mean) * self.inverse_std).astype('float32')
-
     def _whiten(self, features):
-        return self._standardize(features) @ self.components
+        return _standardize(features, self.mean, self.inverse_std) @ self.components
 
 
 def in_blocks(imgids):
@@ -105,30 +107,46 @@ def in_blocks(imgids):
     return numpy.array_split(imgids, -(-len(imgids) // BLOCK))
 
 
+def _standardize(features, mean, inverse_std):
+    return ((features - mean) * inverse_std).astype('float32')
+
+
 def _norm(vectors):
     xp = chainer.backend.get_array_module(vectors)
     return xp.maximum(xp.linalg.norm(vectors, axis=1, keepdims=True), 1e-20)
 
 
-def _embed_captions(token_lists):
-    """Returns latent semantic vectors of the captions of images, (n, T), float64.
+def _whitening_components(covariance):
+    """Returns the principal components, divided by their standard deviations, strongest first."""
+    size = len(covariance)
+    variances, components = scipy.linalg.eigh(
+        covariance, subset_by_index=(max(0, size - N_COMPONENTS), size - 1), overwrite_a=True
+    )
+    variances, components = variances[::-1], components[:, ::-1]
+    is_kept = variances > MIN_VARIANCE * variances[0]
+    return components[:, is_kept] / numpy.sqrt(variances[is_kept])
 
-    They are the strongest singular vectors of the tf-idf weights of words and pairs of words.
+
+def embed_captions(tokens, offsets, first_caption):
+    """Embeds the captions of images by latent semantic analysis.
+
+    Args:
+        tokens, offsets, first_caption (array): As of
+            :class:`lib.decoding.neighbors.NeighborIndex`.
+
+    Returns:
+        array: The strongest left singular vectors of the tf-idf weights of words and pairs of
+        words, times the singular values, (n, T), float64. T is :data:`N_TOPICS`, or less if there
+        are not as many images or n-grams.
     """
-    column_of, rows, columns, counts = {}, [], [], []
-    for row, captions in enumerate(token_lists):
-        ngrams = Counter()
-        for tokens in captions:
-            ngrams.update({*tokens, *itertools.pairwise(tokens)})
-        rows += [row] * len(ngrams)
-        columns += [column_of.setdefault(ngram, len(column_of)) for ngram in ngrams]
-        counts += ngrams.values()
-    shape = len(token_lists), len(column_of)
-    weights = sparse.csr_matrix((numpy.log1p(counts), (rows, columns)), shape)
-    n_images = numpy.bincount(columns)
-    weights = weights @ sparse.diags(numpy.log(len(token_lists) / n_images))
-    weights = weights[:, n_images >= min(MIN_IMAGES, n_images.max())]
-    norms = numpy.sqrt(weights.multiply(weights).sum(axis=1)).A1
+    counts = _count_ngrams(tokens, offsets, first_caption)
+    n_images = counts.getnnz(axis=0)
+    # What all images have says nothing of any; without it, no matrix but an empty one is zero.
+    n_images[n_images == len(first_caption) - 1] = 0
+    is_kept = n_images >= max(1, min(MIN_IMAGES, n_images.max()))
+    weights = counts[:, is_kept].log1p()
+    weights = weights @ sparse.diags(numpy.log(weights.shape[0] / n_images[is_kept]))
+    norms = sparse.linalg.norm(weights, axis=1)
     weights = sparse.diags(1 / numpy.maximum(norms, 1e-20)) @ weights
     if min(weights.shape) <= N_TOPICS:
         left, values, _ = numpy.linalg.svd(weights.toarray(), full_matrices=False)
@@ -136,3 +154,23 @@ def _embed_captions(token_lists):
         # Arpack begins at a random vector, unless it is given one.
         left, values, _ = svds(weights, N_TOPICS, v0=numpy.ones(min(weights.shape)))
     return left * values
+
+
+def _count_ngrams(tokens, offsets, first_caption):
+    """Counts the captions of each image that have a word or a pair of words.
+
+    Arguments are as for :func:`embed_captions`; returns a sparse matrix, (n, n-grams), float64.
+    """
+    caption = numpy.repeat(numpy.arange(len(offsets) - 1), numpy.diff(offsets))
+    first = numpy.flatnonzero(caption[1:] == caption[:-1])
+    tokens = tokens.astype('int64')
+    pairs = (tokens[first] + 1) * (tokens.max() + 1) + tokens[first + 1]
+    _, ngrams = numpy.unique(numpy.concatenate([tokens, pairs]), return_inverse=True)
+    rows = numpy.concatenate([caption, caption[first]])
+    # SciPy adds up what is in the same place, which stays True.
+    is_in_caption = sparse.csr_matrix((numpy.ones(len(rows), bool), (rows, ngrams)))
+    n_captions = is_in_caption.shape[0]
+    is_of_image = sparse.csr_matrix(
+        (numpy.ones(n_captions), numpy.arange(n_captions), first_caption)
+    )
+    return is_of_image @ is_in_caption

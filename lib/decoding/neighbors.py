@@ -1,15 +1,15 @@
 """An index of training images, whose captions stand for what people would write of an image."""
 
-import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import chainer
 import numpy
+import tqdm
 
 from lib.captions.vocabulary import UNK, Vocabulary
 from lib.checked_hdf5 import DamagedError
-from lib.decoding.neighbor_space import NeighborSpace, in_blocks
+from lib.decoding.neighbor_space import NeighborSpace, embed_captions, in_blocks
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
 from lib.hdf5 import read_hdf5, write_hdf5, write_text
@@ -72,22 +72,21 @@ class NeighborIndex:
         images = dataset.images_of('train')
         captions = dataset.captions_of('train')
         captions = captions[numpy.argsort(dataset.image[captions], kind='stable')]
-        token_lists = [dataset.tokens_of(caption) for caption in captions]
-        n_captions = numpy.bincount(dataset.image[captions], minlength=len(dataset.imgid))[images]
-        first_caption = numpy.cumsum([0, *n_captions])
-        by_image = [
-            [tokens.tolist() for tokens in token_lists[start:stop]]
-            for start, stop in itertools.pairwise(first_caption)
-        ]
+        tokens = numpy.concatenate([dataset.tokens_of(caption) for caption in captions])
+        offsets = numpy.cumsum([0, *dataset.lengths[captions]])
+        n_captions = numpy.bincount(dataset.image[captions], minlength=len(dataset.imgid))
+        first_caption = numpy.cumsum([0, *n_captions[images]])
         imgids = dataset.imgid[images]
-        space = NeighborSpace.fit(features, imgids, by_image)
+        topics = embed_captions(tokens, offsets, first_caption)
+        space = NeighborSpace.fit(features, imgids, topics)
+        progress = tqdm.tqdm(in_blocks(imgids), 'mapping features', disable=None, leave=False)
         return cls(
             vocabulary=dataset.vocabulary,
             feature_source=features.source,
             space=space,
-            vectors=numpy.concatenate([space(features.array[rows]) for rows in in_blocks(imgids)]),
-            tokens=numpy.concatenate(token_lists),
-            offsets=numpy.cumsum([0, *map(len, token_lists)]),
+            vectors=numpy.concatenate([space(features.array[rows]) for rows in progress]),
+            tokens=tokens,
+            offsets=offsets,
             first_caption=first_caption,
             imgid=imgids,
             dataset=dataset.fingerprint(),

@@ -1,15 +1,19 @@
 """The index of training images and their captions."""
 
 import dataclasses
+import itertools
+import math
+from collections import Counter
 
 import chainer
 import numpy
 import pytest
+from hypothesis import given, settings, strategies
 
 from lib.captions.dataset import CaptionDataset
 from lib.captions.karpathy import parse_karpathy
 from lib.decoding.ensemble import Ensemble
-from lib.decoding.neighbor_space import NeighborSpace
+from lib.decoding.neighbor_space import NeighborSpace, embed_captions
 from lib.decoding.neighbors import SHARPNESS, NeighborIndex
 from lib.errors import InputError
 from lib.features.feature_file import Features
@@ -138,14 +142,17 @@ def test_neighbors_are_described_alike(data, index):
     assert n_right > 0.8 * len(images)
 
 
-def test_features_without_variation_are_no_error(data):
+@pytest.mark.parametrize(('n_varying', 'weights'), [(0, [1 / 3] * 3), (1, [1, 0, 0])])
+def test_features_with_little_variation_are_no_error(device, data, tmp_path, n_varying, weights):
     captions, features = data
-    constant = numpy.ones_like(features)
-    constant[0, 0] = 2
-    index = NeighborIndex.from_dataset(captions, Features(constant))
-    assert numpy.isfinite(index.vectors).all()
-    (references,) = index.references(constant[:1], 3)
-    assert numpy.isfinite(references.weights).all()
+    features = numpy.ones_like(features)
+    features[:n_varying] = 2
+    NeighborIndex.from_dataset(captions, Features(features)).save(tmp_path / 'index.h5')
+    index = NeighborIndex.load(tmp_path / 'index.h5', device)
+    images, _ = index.search(device.send(features[:1]), 3)
+    numpy.testing.assert_array_equal(images, [[0, 1, 2]])
+    (references,) = index.references(device.send(features[:1]), 3)
+    numpy.testing.assert_allclose(references.weights, numpy.repeat(weights, 5) / 5, atol=1e-6)
 
 
 def test_many_captions_are_embedded_alike_by_both_methods(monkeypatch):
@@ -158,6 +165,80 @@ def test_many_captions_are_embedded_alike_by_both_methods(monkeypatch):
     # The strongest first or last: the columns are the same but for order and sign.
     products = abs(numpy.corrcoef(spaces[0].T, spaces[1].T)[:5, 5:])
     assert (products.max(axis=1) > 0.999).all()
+
+
+def plain_products(captions_of_images):
+    """Returns the products of the images' tf-idf vectors, computed one n-gram after the other."""
+    ngrams = [
+        Counter(itertools.chain(*({*c, *itertools.pairwise(c)} for c in captions)))
+        for captions in captions_of_images
+    ]
+    n_images = Counter(itertools.chain(*ngrams))
+    n_needed = min(5, max((n for n in n_images.values() if n < len(ngrams)), default=0))
+    vectors = [
+        {
+            ngram: math.log1p(count) * math.log(len(ngrams) / n_images[ngram])
+            for ngram, count in counts.items()
+            if n_images[ngram] >= n_needed
+        }
+        for counts in ngrams
+    ]
+    norms = [math.hypot(*vector.values()) or 1 for vector in vectors]
+
+    def product(a, b):
+        return sum(value * b.get(ngram, 0) for ngram, value in a.items())
+
+    return [
+        [product(a, b) / norm / other for b, other in zip(vectors, norms)]
+        for a, norm in zip(vectors, norms)
+    ]
+
+
+def flat(captions_of_images):
+    """Returns captions of images as an index has them."""
+    captions = list(itertools.chain(*captions_of_images))
+    return (
+        numpy.array([token for caption in captions for token in caption], 'int32'),
+        numpy.cumsum([0, *map(len, captions)]),
+        numpy.cumsum([0, *map(len, captions_of_images)]),
+    )
+
+
+@settings(max_examples=50)
+@given(
+    strategies.lists(
+        strategies.lists(
+            strategies.lists(strategies.sampled_from([2, 3, 4, 60_000]), min_size=1, max_size=6),
+            min_size=1,
+            max_size=3,
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_captions_are_embedded_by_their_ngrams(captions):
+    embedded = embed_captions(*flat(captions))
+    numpy.testing.assert_allclose(embedded @ embedded.T, plain_products(captions), atol=1e-9)
+
+
+@pytest.mark.parametrize('n_images', [1, 5, 400])
+def test_images_that_are_all_described_alike_are_no_error(n_images, tmp_path):
+    captions = [[list(range(3, 403))]] * n_images  # more n-grams than topics
+    assert embed_captions(*flat(captions)).shape == (n_images, 0)
+    captions, features = make_dataset(n_images)
+    captions.tokens[:] = 3
+    captions.split[:] = 0
+    NeighborIndex.from_dataset(captions, Features(features)).save(tmp_path / 'index.h5')
+    index = NeighborIndex.load(tmp_path / 'index.h5', CPU)
+    images, _ = index.search(features, 3)
+    assert images.shape == (n_images, min(n_images, 3))
+    assert len(index.references(features, 3)) == n_images
+
+
+def test_features_of_a_size_that_needs_too_much_memory_are_an_error(data, monkeypatch):
+    monkeypatch.setattr('lib.memory.available_memory', lambda: 1000)
+    with pytest.raises(InputError, match='feats.h5: an index of features of size 8 would take'):
+        NeighborIndex.from_dataset(data[0], Features(data[1], path='feats.h5'))
 
 
 def test_an_index_must_fit_the_models(data, index):
