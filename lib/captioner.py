@@ -256,13 +256,14 @@ class Captioner:
         self.ensemble.check_feature_size(features.shape[1], 'features')
         if rows is None:
             rows = chainer.backend.get_array_module(features).arange(len(features))
-        send, n_images, captions = self.ensemble.device.send, self._images_at_once(options), []
+        send, to_cpu = self.ensemble.device.send, chainer.get_device('@numpy').send
+        n_images, captions = self._images_at_once(options), []
         with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
             for start in range(0, len(rows), n_images):
                 chunk = rows[start : start + n_images]
                 batch = queries = send(features[chunk].astype('float32', copy=False))
                 if index_features is not None:
-                    queries = send(index_features[chunk])
+                    queries = send(index_features[to_cpu(chunk)])  # wherever they are
                 captions += self._decode(batch, options, queries)
                 progress.update(len(chunk))
         return captions

@@ -21,9 +21,10 @@ from lib.decoding.minimum_bayes_risk import expected_cider
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import VGG19, FeatureExtractor
-from lib.features.feature_file import Features
+from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import FeatureSource
 from lib.features.images import UnreadableImageError, read_image
+from lib.features.stored_features import StoredFeatures
 from lib.trained_model import TrainedModel
 from models.show_and_tell import ShowAndTell
 from tests.helpers import caffemodels
@@ -107,6 +108,21 @@ def test_captions_are_ranked_by_those_of_similar_images(device, folder, tmp_path
     assert_same_results(captioner.caption_prepared(prepared, options), results)
     same = captioner.with_models([0, 1])
     assert_same_results(same(folder.images, **DECODING, mbr_neighbors=1), results)
+
+
+def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_path):
+    features, gpu = folder.features(), -1 if device.xp is numpy else device.device.id
+    index_path = make_index(folder, 'fc7', tmp_path / 'index.h5')
+    captioner = Captioner.load(folder.models, gpu=gpu, index=index_path)
+    save_features(tmp_path / 'features.h5', Features(features))
+    stored = StoredFeatures([tmp_path / 'features.h5'])
+    stored.open()
+    options, array = DecodingOptions(**DECODING, mbr_neighbors=1), device.send(features)
+    expected = captioner.caption_features(array, options)
+    # Features that are read from the disk take indices of the CPU only.
+    for own, of_index in (array, array), (array, stored), (stored, array):
+        results = captioner.caption_features(own, options, index_features=of_index)
+        assert_same_results(results, expected)
 
 
 def test_neighbors_need_an_index(folder):
