@@ -131,16 +131,13 @@ def main():
     )
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
-    device_features = send_features(features.array, device)
-    origin, is_replaced = (features.source, features.path), device_features is not features.array
-    del features  # a GPU may have its own copy now
-    if is_replaced:
+    array, features.array = features.array, send_features(features.array, device)
+    if features.array is not array:  # a GPU has its own copy now
+        del array
         processes.free_arrays()
-    index, index_features = load_index(args, dataset, origin, device, processes)
+    index, index_features = load_index(args, dataset, features, device, processes)
     captioner = Captioner(ensemble, index=index)
-    evaluator = Evaluator(
-        captioner, dataset, args.split, device_features, processes, index_features
-    )
+    evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)
     print_loss(args.split, evaluator)
     with replace_together():
         if args.average_weights and processes.is_main:
@@ -220,24 +217,22 @@ def load_ensemble(args, device):
     return Ensemble([model])
 
 
-def load_index(args, dataset, origin, device, processes):
-    """Returns the index for --mbr-neighbors and the features to search it by, if any.
-
-    The origin of the models' features is how they were extracted, and their path.
-    """
+def load_index(args, dataset, features, device, processes):
+    """Returns the index for --mbr-neighbors, and the array to search it by unless the features."""
     if not args.index:
         return None, None
     index, images = NeighborIndex.load(args.index, device), dataset.images_of(args.split)
     index.check_no_overlap(dataset, images)
     if not args.index_features:
-        index.check_source(*origin)
+        index.check_features(features, dataset)
         return index, None
     options = args.features_memory, args.combine
     features = load_shared_features(
         args.index_features, dataset, images, device, 'float32', processes, *options
     )
-    index.check_source(features.source, features.path)
-    return index, send_features(features.array, device)
+    features.array = send_features(features.array, device)
+    index.check_features(features, dataset)
+    return index, features.array
 
 
 def check_tokenizer(args, ensemble, dataset):

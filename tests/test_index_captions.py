@@ -71,6 +71,10 @@ def test_wrong_use_is_an_error_message(data, trained, index, tmp_path):
     save_features(tmp_path / 'wide.h5', Features(numpy.ones((30, 9), 'float32')))
     process = evaluate(data, trained, *use, '--index-features', tmp_path / 'wide.h5')
     assert_input_error(process, 'size 8, not 9')
+    shuffled = load_features(data / 'feats.mat').array[:, ::-1]
+    save_features(tmp_path / 'other.h5', Features(shuffled))
+    process = evaluate(data, trained, *use, '--index-features', tmp_path / 'other.h5')
+    assert_input_error(process, 'index.h5: was made of other features than those of', 'other.h5')
     process = evaluate(data, trained, '--mbr-neighbors', 5, '--index', data / 'captions.h5')
     assert_input_error(process, 'captions.h5', 'index_captions.py')
     process = run_script('index_captions.py', '-s', data / 'captions.h5', '-i', tmp_path / 'no.mat')
@@ -102,7 +106,9 @@ def test_flags_that_need_each_other_are_checked_before_files(flags, message):
         assert_input_error(process, message)
 
 
-@pytest.mark.parametrize('name', ['vectors', 'tokens', 'first_caption', 'components', 'dataset'])
+@pytest.mark.parametrize(
+    'name', ['vectors', 'tokens', 'first_caption', 'components', 'fingerprints']
+)
 def test_damaged_files_are_rejected(index, tmp_path, name):
     damaged, features = tmp_path / 'damaged.h5', numpy.ones((2, 8), 'float32')
     for damage in (

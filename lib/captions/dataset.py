@@ -99,6 +99,19 @@ class CaptionDataset:
         texts = [*vocabulary.tokens, vocabulary.tokenizer, *self.filename, *self.raw]
         return fingerprint(*arrays, *texts)
 
+    def fingerprints_of(self, images) -> numpy.ndarray:
+        """Returns fingerprints of images, by which they are known in other data sets.
+
+        Args:
+            images (array): Indices of the images, (n,).
+
+        Returns:
+            array: Of each image's file name and its captions as they were written, (n,), uint64.
+        """
+        contents = zip(self.filename[images], self.references_of(images))
+        digests = (fingerprint(filename, *captions) for filename, captions in contents)
+        return numpy.array([int(digest[:16], 16) for digest in digests], 'uint64')
+
     @property
     def lengths(self):
         """Number of tokens of each caption, (captions,), int64."""

@@ -78,6 +78,7 @@ class NeighborSpace:
         topics = components.T @ topic_covariance / len(imgids)
         return cls(mean, inverse_std, components.astype('float32'), topics.astype('float32'))
 
+    @numpy.errstate(over='ignore', invalid='ignore')
     def __call__(self, features):
         """Maps features.
 
@@ -85,7 +86,8 @@ class NeighborSpace:
             features (array): (B, D), real numbers, NumPy or CuPy.
 
         Returns:
-            array: (B, :attr:`size`), float32, of length 1, on the same device.
+            array: (B, :attr:`size`), float32, of length 1, on the same device. Vectors are 0
+            where all features are means, and NaN where numbers are too large.
         """
         whitened = self._whiten(features)
         xp = chainer.backend.get_array_module(whitened)

@@ -18,6 +18,9 @@ from lib.hdf5 import read_hdf5, write_hdf5, write_text
 SHARPNESS = 10
 # Similarities computed at once, which bounds the memory of a search.
 SIMILARITIES_AT_ONCE = 1 << 24
+# Images by which features are compared with those that an index was made of, and how far apart
+# their vectors may be; unrelated ones are 1.4 apart.
+IMAGES_TO_COMPARE, MAX_DISTANCE = 100, 0.3
 
 
 class References(NamedTuple):
@@ -45,8 +48,8 @@ class NeighborIndex:
             :class:`lib.captions.dataset.CaptionDataset`.
         first_caption (array): Image ``k`` has the captions from ``first_caption[k]`` to
             ``first_caption[k + 1]``, (n + 1,).
-        imgid (array): The ``imgid`` of each image, (n,), int32.
-        dataset (str): Fingerprint of the data set that these are the ``imgid`` of.
+        fingerprints (array): Of each image, (n,), uint64, see
+            :meth:`lib.captions.dataset.CaptionDataset.fingerprints_of`.
         path (str): The file it was read from, for error messages.
     """
 
@@ -57,8 +60,7 @@ class NeighborIndex:
     tokens: numpy.ndarray
     offsets: numpy.ndarray
     first_caption: numpy.ndarray
-    imgid: numpy.ndarray
-    dataset: str
+    fingerprints: numpy.ndarray
     path: str = 'the index'
 
     @classmethod
@@ -88,8 +90,7 @@ class NeighborIndex:
             tokens=tokens,
             offsets=offsets,
             first_caption=first_caption,
-            imgid=imgids,
-            dataset=dataset.fingerprint(),
+            fingerprints=dataset.fingerprints_of(images),
         )
 
     def check_vocabulary(self, ensemble):
@@ -107,21 +108,41 @@ class NeighborIndex:
                 'index of the captions that it was trained on'
             )
 
-    def check_source(self, features, path):
+    def check_features(self, features, dataset):
         """Checks that the index was made of features like some others.
 
         Args:
-            features (lib.features.feature_source.FeatureSource): How the others were extracted,
-                None if unknown.
-            path (str): What has them, for the error message.
+            features (lib.features.feature_file.Features): The others; their array may be on the
+                device of the index.
+            dataset (lib.captions.dataset.CaptionDataset): The data set whose ``imgid`` are their
+                rows.
 
         Raises:
-            InputError: If that is known not to be so.
+            InputError: If they have another size, are known to have been extracted in another way,
+                or are others for training images that the index contains.
         """
-        if None not in (self.feature_source, features) and self.feature_source != features:
+        self._check_size(features.array)
+        if None not in (self.feature_source, features.source) and (
+            self.feature_source != features.source
+        ):
             raise InputError(
                 f'{self.path}: was made of features that were extracted in another way than those '
-                f'of {path}'
+                f'of {features.path}'
+            )
+        images = dataset.images_of('train')[:IMAGES_TO_COMPARE]
+        _, ours, theirs = numpy.intersect1d(
+            self.fingerprints, dataset.fingerprints_of(images), return_indices=True
+        )
+        rows = dataset.imgid[images[theirs]]
+        is_there = rows < len(features.array)
+        device = chainer.backend.get_device_from_array(self.vectors)
+        vectors = self.space(device.send(features.array[rows[is_there]]))
+        xp = device.xp
+        distances = xp.linalg.norm(vectors - self.vectors[ours[is_there]], axis=1)
+        distances = distances[xp.isfinite(distances)]  # no features were extracted of the others
+        if len(distances) and xp.median(distances) > MAX_DISTANCE:
+            raise InputError(
+                f'{self.path}: was made of other features than those of {features.path}'
             )
 
     def check_no_overlap(self, dataset, images):
@@ -134,10 +155,10 @@ class NeighborIndex:
         Raises:
             InputError: If they are.
         """
-        imgids = numpy.intersect1d(self.imgid, dataset.imgid[images])
-        if len(imgids) and self.dataset == dataset.fingerprint():
+        overlap = numpy.intersect1d(self.fingerprints, dataset.fingerprints_of(images))
+        if len(overlap):
             raise InputError(
-                f'{self.path}: contains the captions of {len(imgids)} of the images to evaluate'
+                f'{self.path}: contains the captions of {len(overlap)} of the images to evaluate'
             )
 
     def references(self, features, n_neighbors: int) -> list[References]:
@@ -170,12 +191,7 @@ class NeighborIndex:
             InputError: If the features have another size than those of the index, or a similarity
                 is NaN.
         """
-        if features.shape[1] != len(self.space.mean):
-            raise InputError(
-                f'{self.path}: was made of features of size {len(self.space.mean)}, not '
-                f'{features.shape[1]}',
-                option='index',
-            )
+        self._check_size(features)
         n_neighbors = min(n_neighbors, len(self.vectors))
         n_rows = max(1, SIMILARITIES_AT_ONCE // len(self.vectors))
         found = [
@@ -184,9 +200,16 @@ class NeighborIndex:
         ]
         return tuple(map(numpy.concatenate, zip(*found)))
 
+    def _check_size(self, features):
+        if features.shape[1] != len(self.space.mean):
+            raise InputError(
+                f'{self.path}: was made of features of size {len(self.space.mean)}, not '
+                f'{features.shape[1]}',
+                option='index',
+            )
+
     def _search(self, features, n_neighbors):
-        with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
-            similarities = self.space(features) @ self.vectors.T
+        similarities = self.space(features) @ self.vectors.T
         xp = chainer.backend.get_array_module(similarities)
         if xp.isnan(similarities).any():
             raise InputError(
@@ -218,11 +241,10 @@ class NeighborIndex:
         with write_hdf5(path, 'index') as file:
             self.vocabulary.write_to(file)
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
-            write_text(file, 'dataset', self.dataset)
             for name in 'mean', 'inverse_std', 'components', 'topics':
                 file[name] = getattr(self.space, name)
             file['vectors'] = self.vectors.astype('float16')
-            for name in 'tokens', 'offsets', 'first_caption', 'imgid':
+            for name in 'tokens', 'offsets', 'first_caption', 'fingerprints':
                 file[name] = getattr(self, name)
 
     @classmethod
@@ -252,11 +274,10 @@ class NeighborIndex:
                 tokens=file.array('tokens', 'int32', ('tokens',), UNK, len(vocabulary)),
                 offsets=file.offsets('offsets', 'captions', 'tokens'),
                 first_caption=file.offsets('first_caption', 'images', 'captions'),
-                imgid=file.array('imgid', 'int32', ('images',), 0),
-                dataset=file.text('dataset'),
+                fingerprints=file.array('fingerprints', 'uint64', ('images',)),
                 path=str(path),
             )
-            if not len(index.imgid) or not numpy.diff(index.first_caption).all():
+            if not len(index.vectors) or not numpy.diff(index.first_caption).all():
                 raise DamagedError('an image has no captions')
         index.vectors = device.send(index.vectors)
         index.space.to_device(device)

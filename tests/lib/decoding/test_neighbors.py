@@ -41,21 +41,27 @@ def index(data):
     return NeighborIndex.from_dataset(data[0], Features(data[1], SOURCE))
 
 
+def on_device(index, device):
+    """Returns a copy of an index on a device."""
+    space = NeighborSpace(*(device.send(array.copy()) for array in vars(index.space).values()))
+    return dataclasses.replace(index, vectors=device.send(index.vectors), space=space)
+
+
 def assert_same_index(actual, expected):
     rounded = expected.vectors.astype('float16')
     numpy.testing.assert_array_equal(to_cpu(actual.vectors), rounded)
-    for name in 'tokens', 'offsets', 'first_caption', 'imgid':
+    for name in 'tokens', 'offsets', 'first_caption', 'fingerprints':
         numpy.testing.assert_array_equal(to_cpu(getattr(actual, name)), getattr(expected, name))
     for name, array in vars(expected.space).items():
         numpy.testing.assert_array_equal(to_cpu(getattr(actual.space, name)), array)
-    for name in 'vocabulary', 'feature_source', 'dataset':
+    for name in 'vocabulary', 'feature_source':
         assert getattr(actual, name) == getattr(expected, name)
 
 
 def test_contains_the_training_images_with_their_captions(data, index):
     captions, _ = data
     images = captions.images_of('train')
-    numpy.testing.assert_array_equal(index.imgid, captions.imgid[images])
+    numpy.testing.assert_array_equal(index.fingerprints, captions.fingerprints_of(images))
     for number, image in enumerate(images):
         (references,) = (index._references([number], [1.0]),)
         expected = [
@@ -85,8 +91,7 @@ def test_finds_what_a_plain_search_finds(device, data, index, tmp_path, monkeypa
 def test_of_equally_near_images_the_first_ones_are_found(device, data, index):
     twice = dataclasses.replace(index, vectors=numpy.concatenate([index.vectors, index.vectors]))
     twice.vectors[[0, 3, 20, 40, 71]] = index.vectors[5]
-    twice.vectors = device.send(twice.vectors)
-    twice.space = NeighborSpace(*map(device.send, vars(index.space).values()))
+    twice = on_device(twice, device)
     queries = device.send(data[1][:4])
     similarities = to_cpu(twice.space(queries) @ twice.vectors.T)
     for n_neighbors in 1, 2, 3, 7, 30, 72, 100:
@@ -99,13 +104,12 @@ def test_of_equally_near_images_the_first_ones_are_found(device, data, index):
 def test_similarities_that_are_not_numbers_are_an_error(device, data, index):
     features = data[1][:2].copy()
     features[1, 0] = numpy.nan
-    space = NeighborSpace(*map(device.send, vars(index.space).values()))
-    on_device = dataclasses.replace(index, vectors=device.send(index.vectors), space=space)
+    index = on_device(index, device)
     with pytest.raises(InputError, match='a similarity is not a number'):
-        on_device.references(device.send(features), 3)
-    space.components = device.send(numpy.full_like(index.space.components, 3e38))
+        index.references(device.send(features), 3)
+    index.space.components[...] = 3e38
     with pytest.raises(InputError, match='a similarity is not a number'):
-        on_device.references(device.send(data[1][:2]), 3)
+        index.references(device.send(data[1][:2]), 3)
 
 
 def test_nearer_neighbors_weigh_more(data, index):
@@ -247,13 +251,29 @@ def test_an_index_must_fit_the_models(data, index):
     index.check_vocabulary(Ensemble([small_model(8, words)]))
     with pytest.raises(InputError, match='another vocabulary'):
         index.check_vocabulary(Ensemble([small_model(8)]))
-    for source in None, SOURCE:
-        index.check_source(source, 'feats.h5')
-    other = FeatureSource('net.caffemodel', 'fc6', 224, [1.0, 2.0, 3.0], 'warp')
-    with pytest.raises(InputError, match='in another way than those of feats.h5'):
-        index.check_source(other, 'feats.h5')
     with pytest.raises(InputError, match='size 8, not 9'):
         index.search(numpy.ones((2, 9), 'float32'), 3)
+
+
+def test_an_index_must_have_been_made_of_such_features(device, data, index):
+    captions, array = data
+    index = on_device(index, device)
+
+    def check(array, source=None):
+        index.check_features(Features(device.send(array), source, 'feats.h5'), captions)
+
+    check(array)
+    check(array, SOURCE)
+    with pytest.raises(InputError, match='in another way than those of feats.h5'):
+        check(array, dataclasses.replace(SOURCE, layer='fc6'))
+    with pytest.raises(InputError, match='size 8, not 9'):
+        check(numpy.ones((60, 9), 'float32'))
+    with pytest.raises(InputError, match='other features than those of feats.h5'):
+        check(array[:, ::-1].copy())
+    # Features of no training image are known, so there is nothing to compare.
+    check(numpy.full_like(array, numpy.nan))
+    index.fingerprints = numpy.zeros_like(index.fingerprints)
+    check(array[:, ::-1].copy())
 
 
 def test_images_must_not_be_evaluated_with_their_own_captions(data, index):
@@ -261,7 +281,21 @@ def test_images_must_not_be_evaluated_with_their_own_captions(data, index):
     index.check_no_overlap(captions, captions.images_of('val'))
     with pytest.raises(InputError, match='captions of 36 of the images'):
         index.check_no_overlap(captions, captions.images_of('train'))
-    other, _ = make_dataset(61)  # its numbers stand for other images
+
+
+def test_images_are_known_in_other_data_sets(index):
+    """With other splits, vocabulary and numbers, but the same file names and captions."""
+    images = parse_karpathy('dataset.json', dataset(60))
+    images = [
+        image._replace(split='val', imgid=image.imgid + 1000, cocoid=image.imgid)
+        for image in images
+    ]
+    other = CaptionDataset.from_images(images, min_count=30, train_splits=['val'])
+    other.split[:] = 1
+    with pytest.raises(InputError, match='captions of 36 of the images'):
+        index.check_no_overlap(other, other.images_of('val'))
+    renamed = [image._replace(filename=f'other/{image.filename}') for image in images]
+    other = CaptionDataset.from_images(renamed, min_count=1, train_splits=['val'])
     index.check_no_overlap(other, other.images_of('train'))
 
 
