@@ -109,12 +109,14 @@ class Captioner:
         if cnn is None:
             return cls(ensemble, index=index)
         extractor = FeatureExtractor.load(cnn, device, ensemble.feature_source, **extraction)
-        _warn_of_differences(extractor.source, ensemble.feature_source)
+        _warn_of_differences(
+            extractor.source, ensemble.feature_source, 'the model was trained with'
+        )
         index_extractor = None
         if index is not None and index.feature_source not in (None, extractor.source):
-            batch_size = extraction.get('batch_size')
-            index_extractor = FeatureExtractor.load(cnn, device, index.feature_source, batch_size)
-            _warn_of_differences(index_extractor.source, index.feature_source)
+            index_extractor = _load_index_extractor(
+                cnn, device, index, extraction.get('batch_size')
+            )
         return cls(ensemble, extractor, index, index_extractor)
 
     def __call__(self, images, **options) -> list[list[Caption]]:
@@ -310,16 +312,29 @@ class Captioner:
         ]
 
 
-def _warn_of_differences(source, trained_on):
-    """Warns where features are extracted in another way than those a model was trained on."""
-    if isinstance(trained_on, ExternalSource):
+def _load_index_extractor(cnn, device, index, batch_size):
+    """Returns what extracts features like those that an index was made of."""
+    try:
+        extractor = FeatureExtractor.load(cnn, device, index.feature_source, batch_size)
+    except InputError as error:
+        if error.option != 'layer':
+            raise
+        raise InputError(
+            f'{index.path}: was made of features that {cnn} does not have: {error.message}'
+        ) from error
+    _warn_of_differences(extractor.source, index.feature_source, f'{index.path} was made with')
+    return extractor
+
+
+def _warn_of_differences(source, recorded, what):
+    """Warns where features are extracted in another way than is recorded in what needs them."""
+    if isinstance(recorded, ExternalSource):
         return
-    for name, expected in vars(trained_on or source).items():
+    for name, expected in vars(recorded or source).items():
         used = getattr(source, name)
         if used != expected:
             warnings.warn(
-                f'{name.replace("_", " ")} {used} is used, but the model was trained with '
-                f'{expected}',
+                f'{name.replace("_", " ")} {used} is used, but {what} {expected}',
                 InputWarning,
                 stacklevel=3,
             )

@@ -41,7 +41,8 @@ def write_hdf5(path, kind=None):
 
     Args:
         path (str): File to write.
-        kind (str): ``'captions'``, ``'model'`` or ``'snapshot'`` marks it as one of our formats.
+        kind (str): ``'captions'``, ``'model'``, ``'snapshot'`` or ``'index'`` marks it as one of
+            our formats.
     """
     with open_output(path) as file:
         output = HDF5Output(file)
@@ -77,6 +78,7 @@ def read_hdf5(path, kind, written_by):
         InputError: If the file is missing, of another kind or damaged. In the block,
             ``ValueError`` and other errors of h5py, NumPy and Chainer count as damage.
     """
+    what = f'{"an" if kind == "index" else "a"} {kind} file'
     try:
         check_input(path)
         with h5py.File(path) as file:
@@ -85,20 +87,18 @@ def read_hdf5(path, kind, written_by):
             strings = _strings_with(file, 'format')
             version = versions.get(read_text_attribute(file, 'format', strings=strings))
             if version is None:
-                raise InputError(f'{path}: not a {kind} file; {written_by} writes one')
+                raise InputError(f'{path}: not {what}; {written_by} writes one')
             yield CheckedGroup(file, version, strings)
     except FileNotFoundError:
         raise InputError(f'{path}: no such file; {written_by} writes it') from None
     except DamagedError as error:
         raise InputError(
-            f'{path}: not a {kind} file, or damaged ({error}); {written_by} writes one'
+            f'{path}: not {what}, or damaged ({error}); {written_by} writes one'
         ) from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         if getattr(error, 'errno', None):  # of the system, not of damage
             raise InputError(f'{path}: {os.strerror(error.errno)}') from error
-        raise InputError(
-            f'{path}: not a {kind} file, or damaged; {written_by} writes one'
-        ) from error
+        raise InputError(f'{path}: not {what}, or damaged; {written_by} writes one') from error
 
 
 def read_strings(path):

@@ -76,7 +76,7 @@ def test_wrong_use_is_an_error_message(data, trained, index, tmp_path):
     process = evaluate(data, trained, *use, '--index-features', tmp_path / 'other.h5')
     assert_input_error(process, 'index.h5: was made of other features than those of', 'other.h5')
     process = evaluate(data, trained, '--mbr-neighbors', 5, '--index', data / 'captions.h5')
-    assert_input_error(process, 'captions.h5', 'index_captions.py')
+    assert_input_error(process, 'captions.h5: not an index file; index_captions.py writes one')
     process = run_script('index_captions.py', '-s', data / 'captions.h5', '-i', tmp_path / 'no.mat')
     assert_input_error(process, 'no.mat', 'No such file')
     output = '-o', data / 'captions.h5'

@@ -1,6 +1,7 @@
 import dataclasses
 import doctest
 import pathlib
+import shutil
 import warnings
 
 import chainer
@@ -123,6 +124,23 @@ def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_
     for own, of_index in (array, array), (array, stored), (stored, array):
         results = captioner.caption_features(own, options, index_features=of_index)
         assert_same_results(results, expected)
+
+
+def test_an_index_of_another_cnn_is_named(folder, tmp_path):
+    path = make_index(folder, 'fc6', tmp_path / 'index.h5')
+    with pytest.warns(InputWarning) as record:
+        Captioner.load(
+            folder.models, cnn=shutil.copy(folder.cnn, tmp_path / 'other.caffemodel'), index=path
+        )
+    assert [str(warning.message).split(' is used, but ')[1] for warning in record] == [
+        'the model was trained with vgg19.caffemodel',
+        f'{path} was made with vgg19.caffemodel',
+    ]
+    index = NeighborIndex.load(path, CPU)
+    index.feature_source.layer = 'pool10'
+    index.save(path)
+    with pytest.raises(InputError, match=r'index\.h5: was made of features that .* no such layer'):
+        Captioner.load(folder.models, cnn=folder.cnn, index=path)
 
 
 def test_neighbors_need_an_index(folder):
