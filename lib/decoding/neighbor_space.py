@@ -9,6 +9,7 @@ import tqdm
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
+from lib.errors import InputError
 from lib.memory import check_memory
 
 # Principal components of the features, and how many of them are part of the space themselves.
@@ -49,6 +50,7 @@ class NeighborSpace:
         return min(N_OWN_COMPONENTS, self.topics.shape[0]) + self.topics.shape[1]
 
     @classmethod
+    @numpy.errstate(over='ignore', invalid='ignore')  # found out below
     def fit(cls, features, imgids, topics) -> 'NeighborSpace':
         """Learns the space from images and their captions.
 
@@ -58,7 +60,8 @@ class NeighborSpace:
             topics (array): What :func:`embed_captions` returns of their captions, (n, T).
 
         Raises:
-            lib.errors.InputError: If there is too little memory for features of this size.
+            lib.errors.InputError: If there is too little memory for features of this size, or
+                their values are too large.
         """
         size = features.array.shape[1]
         # The covariance, a copy of it, and its eigenvectors or what is added to it.
@@ -73,6 +76,8 @@ class NeighborSpace:
             standardized = _standardize(features.array[rows], mean, inverse_std)
             covariance += standardized.T @ standardized
             topic_covariance += standardized.T @ block_topics.astype('float32')
+        if not numpy.isfinite(covariance).all():
+            raise InputError(f'{features.path}: the features are too large for an index')
         components = _whitening_components(covariance / len(imgids))
         # The least squares, since whitened components are uncorrelated.
         topics = components.T @ topic_covariance / len(imgids)

@@ -239,6 +239,14 @@ def test_images_that_are_all_described_alike_are_no_error(n_images, tmp_path):
     assert len(index.references(features, 3)) == n_images
 
 
+def test_features_that_are_too_large_are_an_error(data):
+    captions, features = data
+    features = numpy.full_like(features, 3e38)
+    features[0] = -3e38
+    with pytest.raises(InputError, match='feats.h5: the features are too large'):
+        NeighborIndex.from_dataset(captions, Features(features, path='feats.h5'))
+
+
 def test_features_of_a_size_that_needs_too_much_memory_are_an_error(data, monkeypatch):
     monkeypatch.setattr('lib.memory.available_memory', lambda: 1000)
     with pytest.raises(InputError, match='feats.h5: an index of features of size 8 would take'):
