@@ -239,6 +239,10 @@ def test_scripts_give_the_results_of_the_cpu(gpu, data, trained, tmp_path):
     images = [write_image(tmp_path / f'{seed}.jpg', seed) for seed in range(3)]
     write_json(tmp_path / 'dataset.json', dataset(n_images=3))
     small_model(feature_size=12).save(tmp_path / 'model.h5')
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat'
+    process = run_script('index_captions.py', *inputs, '-o', tmp_path / 'index.h5')
+    assert process.returncode == 0, process.stderr
+    index = '--index', tmp_path / 'index.h5', '--index-features', data / 'feats.mat'
 
     def results(gpu_number):
         """Returns features, captions of images and captions of a split."""
@@ -251,7 +255,7 @@ def test_scripts_give_the_results_of_the_cpu(gpu, data, trained, tmp_path):
             ('generate_caption.py', '-m', tmp_path / 'model.h5', '-i', cnn, *images),
             (
                 *('evaluate.py', '-m', *[trained[0] / 'best.h5'] * 2),
-                *('-s', data / 'captions.h5', '-i', data / 'feats.mat', '--json', outputs[1]),
+                *(*inputs, '--json', outputs[1], '--mbr-neighbors', 5, *index),
             ),
         ):
             process = run_script(script, '-g', gpu_number, *arguments)
