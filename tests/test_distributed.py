@@ -249,8 +249,12 @@ def images(tmp_path_factory):
 
 
 def test_evaluating_together_gives_what_one_process_gives(data, trained, tmp_path):
-    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-m', trained[0] / 'best.h5'
-    flags = '--beam-width', 1, 3, '--split', 'val'
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat'
+    process = run_script('index_captions.py', *inputs, '-o', tmp_path / 'index.h5')
+    assert process.returncode == 0, process.stderr
+    inputs += '-m', trained[0] / 'best.h5', '--index', tmp_path / 'index.h5'
+    inputs += '--index-features', data / 'feats.mat'
+    flags = '--beam-width', 1, 3, '--split', 'val', '--mbr-neighbors', 5
     one = run_script('evaluate.py', *inputs, *flags, '--json', tmp_path / 'one.json')
     together = run_processes(
         2,
