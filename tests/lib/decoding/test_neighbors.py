@@ -1,19 +1,15 @@
 """The index of training images and their captions."""
 
 import dataclasses
-import itertools
-import math
-from collections import Counter
 
 import chainer
 import numpy
 import pytest
-from hypothesis import given, settings, strategies
 
 from lib.captions.dataset import CaptionDataset
 from lib.captions.karpathy import parse_karpathy
 from lib.decoding.ensemble import Ensemble
-from lib.decoding.neighbor_space import NeighborSpace, embed_captions
+from lib.decoding.neighbor_space import NeighborSpace
 from lib.decoding.neighbors import SHARPNESS, NeighborIndex
 from lib.errors import InputError
 from lib.features.feature_file import Features
@@ -171,64 +167,8 @@ def test_many_captions_are_embedded_alike_by_both_methods(monkeypatch):
     assert (products.max(axis=1) > 0.999).all()
 
 
-def plain_products(captions_of_images):
-    """Returns the products of the images' tf-idf vectors, computed one n-gram after the other."""
-    ngrams = [
-        Counter(itertools.chain(*({*c, *itertools.pairwise(c)} for c in captions)))
-        for captions in captions_of_images
-    ]
-    n_images = Counter(itertools.chain(*ngrams))
-    n_needed = min(5, max((n for n in n_images.values() if n < len(ngrams)), default=0))
-    vectors = [
-        {
-            ngram: math.log1p(count) * math.log(len(ngrams) / n_images[ngram])
-            for ngram, count in counts.items()
-            if n_images[ngram] >= n_needed
-        }
-        for counts in ngrams
-    ]
-    norms = [math.hypot(*vector.values()) or 1 for vector in vectors]
-
-    def product(a, b):
-        return sum(value * b.get(ngram, 0) for ngram, value in a.items())
-
-    return [
-        [product(a, b) / norm / other for b, other in zip(vectors, norms)]
-        for a, norm in zip(vectors, norms)
-    ]
-
-
-def flat(captions_of_images):
-    """Returns captions of images as an index has them."""
-    captions = list(itertools.chain(*captions_of_images))
-    return (
-        numpy.array([token for caption in captions for token in caption], 'int32'),
-        numpy.cumsum([0, *map(len, captions)]),
-        numpy.cumsum([0, *map(len, captions_of_images)]),
-    )
-
-
-@settings(max_examples=50)
-@given(
-    strategies.lists(
-        strategies.lists(
-            strategies.lists(strategies.sampled_from([2, 3, 4, 60_000]), min_size=1, max_size=6),
-            min_size=1,
-            max_size=3,
-        ),
-        min_size=1,
-        max_size=12,
-    )
-)
-def test_captions_are_embedded_by_their_ngrams(captions):
-    embedded = embed_captions(*flat(captions))
-    numpy.testing.assert_allclose(embedded @ embedded.T, plain_products(captions), atol=1e-9)
-
-
 @pytest.mark.parametrize('n_images', [1, 5, 400])
 def test_images_that_are_all_described_alike_are_no_error(n_images, tmp_path):
-    captions = [[list(range(3, 403))]] * n_images  # more n-grams than topics
-    assert embed_captions(*flat(captions)).shape == (n_images, 0)
     captions, features = make_dataset(n_images)
     captions.tokens[:] = 3
     captions.split[:] = 0
