@@ -55,6 +55,12 @@ RUNS = [
      '0.jpg', [BYTES]),
     ('generate_caption.py -l images.txt -m model.h5 -i net.caffemodel --beam-width 3 --top 2',
      'images.txt', [mutations.change_text, BYTES]),
+    ('index_captions.py -s captions.h5 -i feats.h5 -o out/index.h5', 'captions.h5', [H5, BYTES]),
+    ('index_captions.py -s captions.h5 -i feats.h5 -o out/index.h5', 'feats.h5', [H5, BYTES]),
+    ('evaluate.py -m model.h5 -s captions.h5 -i feats.mat --beam-width 2 --mbr-neighbors 3 '
+     '--index index.h5 --json out/j.json', 'index.h5', [H5, BYTES]),
+    ('generate_caption.py 0.jpg 1.jpg -m model.h5 -i net.caffemodel --beam-width 3 --top 2 '
+     '--mbr-neighbors 3 --index index.h5', 'index.h5', [H5, BYTES]),
     ('extract_features.py -i net.caffemodel --dataset dataset.json --image-root . --image-size 8 '
      '-o out/feats.mat', 'dataset.json', [mutations.change_json, BYTES]),
     ('extract_features.py -i net.caffemodel --dataset dataset.json --image-root . --image-size 8 '
@@ -104,6 +110,7 @@ def make_folder(folder: Path):
     for command in (
         'preprocess_vocab.py dataset.json -o captions.h5 --min-count 1',
         TRAINING.format(epoch=3) + '-i feats.mat',
+        'index_captions.py -s captions.h5 -i feats.mat -o index.h5',
     ):
         process = run_script(*command.split(), cwd=folder)
         assert process.returncode == 0, process.stderr
