@@ -148,7 +148,7 @@ def embed_captions(tokens, offsets, first_caption):
     """
     counts = _count_ngrams(tokens, offsets, first_caption)
     n_images = counts.getnnz(axis=0)
-    # What all images have says nothing of any; without it, no matrix but an empty one is zero.
+    # The weight of what all images have is 0, and Arpack fails if all weights are.
     n_images[n_images == len(first_caption) - 1] = 0
     is_kept = n_images >= max(1, min(MIN_IMAGES, n_images.max()))
     weights = counts[:, is_kept].log1p()
