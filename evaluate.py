@@ -32,6 +32,7 @@ from lib.errors import InputError, InputWarning
 from lib.evaluation.bootstrap import bootstrap_intervals, compare
 from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import Card, write_gallery
+from lib.evaluation.metrics import check_pycocoevalcap
 from lib.evaluation.results_file import read_results
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import send_features
@@ -110,6 +111,8 @@ def main():
         raise InputError(f'--json {args.json}: several beam widths need several files')
     if args.index_features and not args.index:
         raise InputError('--index-features: needs --index')
+    if args.compare:
+        check_pycocoevalcap(args.compare, option='compare')
     processes = connect_processes(args.communicator)
     if processes.is_main:
         inputs = [*args.model, args.captions, *args.features, args.index]
@@ -155,7 +158,9 @@ def evaluate(args, all_options, dataset, evaluator, rank):
         if evaluation is None:  # only the main process has one
             continue
         scores = {'beam_width': options.beam_width, **evaluation.scores}
-        intervals = bootstrap_intervals(scores, evaluation.image_scores)
+        intervals = {}
+        if evaluation.image_scores:
+            intervals = bootstrap_intervals(scores, evaluation.image_scores)
         print_row(scores, intervals, with_header=not all_scores)
         all_scores.append({**scores, 'intervals': intervals})
         if other:
@@ -265,7 +270,9 @@ def print_row(scores, intervals, with_header):
         COLUMN_FORMATS[name].format(score) if name in COLUMN_FORMATS else f'{100 * score:.1f}'
         for name, score in scores.items()
     )
-    print(''.join(f'{cell:>9}' for cell in cells))
+    print(''.join(f'{cell:>9}' for cell in cells), flush=True)
+    if not intervals:
+        return
     halves = (
         format_half(name, *intervals[name]) if name in intervals else ''
         for name in scores
@@ -303,13 +310,19 @@ def print_differences(path, scores, differences):
 
 
 def print_remarks(dataset, scores):
-    """Prints where the scores differ from those of other programs."""
-    if dataset.vocabulary.tokenizer == 'characters':
+    """Prints what is missing, and where the scores differ from those of other programs."""
+    if 'CIDEr' not in scores:
+        print(
+            'pycocoevalcap was not found, so BLEU, METEOR, ROUGE-L and CIDEr are left out; '
+            'pip install pycocoevalcap'
+        )
+    elif dataset.vocabulary.tokenizer == 'characters':
         print('these are scores of characters, not words; METEOR is omitted')
     elif 'METEOR' not in scores:
         print(
-            'java was not found, so METEOR is left out and the scores are not comparable with '
-            'those of other programs, which use the Penn Treebank tokenizer'
+            'java was not found, or does not work, so METEOR is left out and the scores are not '
+            'comparable with those of other programs, which use the Penn Treebank tokenizer; '
+            'install Java'
         )
 
 
@@ -329,28 +342,29 @@ def add_to_name(path, suffix):
 
 
 def write_results(path, dataset, images, evaluation):
-    """Writes captions in COCO's results format, with the CIDEr of each."""
-    ids, cider = dataset.ids_of(images), evaluation.image_scores.means['CIDEr'].tolist()
+    """Writes captions in COCO's results format, with the CIDEr of each if it was computed."""
     results = [
-        {'image_id': image_id, 'caption': best.text, 'CIDEr': score}
-        for image_id, (best, *_), score in zip(ids, evaluation.captions, cider)
+        {'image_id': image_id, 'caption': best.text}
+        for image_id, (best, *_) in zip(dataset.ids_of(images), evaluation.captions)
     ]
+    if evaluation.image_cider is not None:
+        for result, cider in zip(results, evaluation.image_cider.tolist()):
+            result['CIDEr'] = cider
     write_json(path, results)
 
 
 def write_html(args, dataset, evaluator, evaluation):
-    cards, cider = [], evaluation.image_scores.means['CIDEr']
-    for index in numpy.argsort(-cider, kind='stable'):
+    cards, cider = [], evaluation.image_cider
+    order = range(len(evaluator.images)) if cider is None else numpy.argsort(-cider, kind='stable')
+    for index in order:
         name = dataset.filename[evaluator.images[index]]
         path = join_below(args.image_root, name) if args.image_root else None
-        score = f'CIDEr {cider[index]:.2f}'
+        score = '' if cider is None else f'CIDEr {cider[index]:.2f}'
         cards.append(
             Card(name, path, evaluation.captions[index], evaluator.references[index], score)
         )
-    title = (
-        f'{len(cards)} images of {args.split}, mean CIDEr {evaluation.scores["CIDEr"]:.3f}, beam '
-        f'width {args.beam_width[-1]}'
-    )
+    mean = '' if cider is None else f'mean CIDEr {evaluation.scores["CIDEr"]:.3f}, '
+    title = f'{len(cards)} images of {args.split}, {mean}beam width {args.beam_width[-1]}'
     write_gallery(args.html, title, cards)
 
 

@@ -25,6 +25,7 @@ from lib.command_line import (
 )
 from lib.device import select_device, set_seed
 from lib.errors import InputError
+from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.gpu_memory import make_fetcher, send_features
 from lib.features.shared_features import load_shared_features
 from lib.fingerprint import fingerprint
@@ -88,6 +89,8 @@ def main():
 def train(args, device, processes):
     snapshot = os.path.join(args.output, SNAPSHOT)
     check_snapshot(args, snapshot)
+    if args.select_by == 'CIDEr':
+        check_pycocoevalcap('CIDEr', option='select_by')
     dataset = CaptionDataset.load(args.captions)
     for split in 'train', 'val':
         if not dataset.images_of(split).size:

@@ -76,6 +76,15 @@ def gpu():
     select_device(-1)
 
 
+@pytest.fixture
+def no_pycocoevalcap(tmp_path_factory, monkeypatch):
+    """Lets scripts run as if pycocoevalcap were not installed."""
+    folder = tmp_path_factory.mktemp('python')
+    code = "import sys; sys.modules['pycocoevalcap'] = None\n"
+    (folder / 'sitecustomize.py').write_text(code)
+    monkeypatch.setenv('PYTHONPATH', str(folder), prepend=':')
+
+
 @pytest.fixture(scope='session')
 def data(tmp_path_factory):
     """A folder with captions and features."""

@@ -177,8 +177,36 @@ def test_missing_java_is_remarked(folder, monkeypatch, tmp_path):
     monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
     process = evaluate(folder, '--beam-width', 1)
     assert process.returncode == 0, process.stderr
-    assert 'METEOR' not in process.stdout.splitlines()[1]
-    assert 'java was not found' in process.stdout
+    *_, remark = lines = process.stdout.splitlines()
+    assert 'METEOR' not in lines[1]
+    assert remark.startswith('java was not found, or does not work, so METEOR is left out')
+    assert process.stdout.count('java') == 1
+
+
+def test_captions_are_counted_and_written_without_pycocoevalcap(folder, no_pycocoevalcap, tmp_path):
+    results, page = tmp_path / 'r.json', tmp_path / 'page.html'
+    process = evaluate(folder, '--beam-width', 1, 3, '--json', results, '--html', page)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ''
+    loss, header, *rows, remark = process.stdout.splitlines()
+    assert loss.startswith('val: loss ')
+    assert header.split() == ['M', 'distinct', 'new', 'words', 'cut', 'off', 'stutter']
+    assert [row.split()[0] for row in rows] == ['1', '3']
+    assert remark.startswith('pycocoevalcap was not found, so BLEU, METEOR, ROUGE-L and CIDEr are')
+    assert remark.endswith('pip install pycocoevalcap')
+    scores = json.loads((tmp_path / 'r_scores.json').read_text())
+    assert [row['intervals'] for row in scores] == [{}, {}]
+    captions = json.loads((tmp_path / 'r_beam3.json').read_text())
+    assert [result.keys() for result in captions] == [{'image_id', 'caption'}] * 6
+    # In the order of the data set.
+    html = page.read_text()
+    names = re.findall(r'<h2>(\S+) </h2>', html)
+    assert names == [f'{result["image_id"]}.jpg' for result in captions]
+    assert '<h1>6 images of val, beam width 3</h1>' in html
+
+    process = evaluate(folder, '--compare', tmp_path / 'r_beam3.json')
+    assert_input_error(process, '--compare', 'r_beam3.json: needs pycocoevalcap; pip install')
+    assert process.stdout == ''
 
 
 def test_scores_captions_split_into_characters(tmp_path):

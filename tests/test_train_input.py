@@ -157,3 +157,10 @@ def test_a_full_disk_is_one_error_line(data, tmp_path, n_bytes, name):
     process = run_python(TRAIN_WITH_LIMIT, n_bytes, *inputs, *flags)
     assert_input_error(process, output, name, 'File too large')
     assert not list(output.glob('.*'))
+
+
+def test_selection_by_scores_needs_pycocoevalcap_before_training(data, no_pycocoevalcap, tmp_path):
+    process = train(data, tmp_path / 'result', '--select-by CIDEr')
+    assert_input_error(process, '--select-by CIDEr: needs pycocoevalcap; pip install pycocoevalcap')
+    assert process.stdout == ''
+    assert not (tmp_path / 'result').exists()

@@ -10,7 +10,7 @@ from lib.decoding.decode import DecodingOptions
 from lib.evaluation.bootstrap import ImageScores
 from lib.evaluation.faults import is_cut_off, stutters
 from lib.evaluation.likelihood import mean_log_prob
-from lib.evaluation.metrics import CaptionScorer, has_java
+from lib.evaluation.metrics import CaptionScorer, has_java, has_pycocoevalcap
 
 
 class Evaluation(NamedTuple):
@@ -18,16 +18,22 @@ class Evaluation(NamedTuple):
 
     Attributes:
         captions (list of list of Caption): For each image its captions, best first.
-        image_scores (lib.evaluation.bootstrap.ImageScores): What the scores were computed from.
-        scores (dict): BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr of the first
-            captions; how many are ``distinct``; the share that is ``new``, not a training
-            caption; their mean number of ``words``; and, of words, the shares that are ``cut off``
-            and that ``stutter``, see :mod:`lib.evaluation.faults`.
+        image_scores (lib.evaluation.bootstrap.ImageScores): What BLEU to CIDEr were computed from;
+            None without pycocoevalcap.
+        scores (dict): With pycocoevalcap BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr
+            of the first captions; how many are ``distinct``; the share that is ``new``, not a
+            training caption; their mean number of ``words``; and, of words, the shares that are
+            ``cut off`` and that ``stutter``, see :mod:`lib.evaluation.faults`.
     """
 
     captions: list[list[Caption]]
-    image_scores: ImageScores
+    image_scores: ImageScores | None
     scores: dict[str, float]
+
+    @property
+    def image_cider(self):
+        """CIDEr of the first caption of each image, (n,), float64; None without pycocoevalcap."""
+        return self.image_scores and self.image_scores.means['CIDEr']
 
 
 class Evaluator:
@@ -46,9 +52,6 @@ class Evaluator:
     Attributes:
         images (array): Indices of the split's images in the data set, (n,).
         references (list of list of str): The reference captions of each image.
-
-    Raises:
-        InputError: If pycocoevalcap is not installed.
     """
 
     def __init__(self, captioner, dataset, split, features, processes, index_features=None):
@@ -60,11 +63,12 @@ class Evaluator:
         device = chainer.backend.get_device_from_array(features)
         self._rows = device.send(processes.share_of(dataset.imgid[self.images]))
         self._tokenizer = dataset.vocabulary.tokenizer
-        with_java = self._tokenizer == 'words' and has_java()
         self.references = dataset.references_of(self.images)
         self._scorer = self._training_texts = None
         if processes.is_main:
-            self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
+            if has_pycocoevalcap():
+                with_java = self._tokenizer == 'words' and has_java()
+                self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
             self._training_texts = dataset.training_texts()
             tokens = dataset.vocabulary.tokens
             self._never_last = {tokens[index] for index in dataset.never_last()}
@@ -85,7 +89,10 @@ class Evaluator:
         return self._processes.mean(observation)['loss']
 
     def evaluate(self, options: DecodingOptions) -> Evaluation | None:
-        """Captions the images and scores their first captions, in the main process."""
+        """Captions the images and scores their first captions, in the main process.
+
+        Without pycocoevalcap the captions are counted, but not compared with the references.
+        """
         captions = self._captioner.caption_features(
             self._features, options, self._rows, self._index_features
         )
@@ -93,11 +100,11 @@ class Evaluator:
         if not self._processes.is_main:
             return None
         texts = [best.text for best, *_ in captions]
-        scores, image_scores = self._scorer(texts)
+        scores, image_scores = self._scorer(texts) if self._scorer else ({}, None)
         return Evaluation(captions, image_scores, {**scores, **self._count(texts)})
 
     def score(self, texts: list[str]):
-        """Scores other captions of the same images, in the main process.
+        """Scores other captions of the same images, in the main process, with pycocoevalcap.
 
         Args:
             texts (list of str): A caption of each of :attr:`images`.

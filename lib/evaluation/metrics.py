@@ -17,6 +17,25 @@ from lib.errors import InputError
 from lib.evaluation.bootstrap import ImageScores
 
 
+def has_pycocoevalcap() -> bool:
+    """Returns whether pycocoevalcap is installed."""
+    return importlib.util.find_spec('pycocoevalcap') is not None
+
+
+def check_pycocoevalcap(what: str, option: str | None = None):
+    """Checks that pycocoevalcap is installed.
+
+    Args:
+        what (str): What needs it.
+        option (str): See :class:`lib.errors.InputError`.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not has_pycocoevalcap():
+        raise InputError(f'{what}: needs pycocoevalcap; pip install pycocoevalcap', option)
+
+
 def has_java() -> bool:
     """Returns whether there is a working ``java``."""
     path = shutil.which('java')
@@ -41,8 +60,7 @@ class CaptionScorer:
     """
 
     def __init__(self, references: list[list[str]], with_java: bool, tokenizer: str = 'words'):
-        if importlib.util.find_spec('pycocoevalcap') is None:
-            raise InputError('scores need pycocoevalcap: pip install pycocoevalcap')
+        check_pycocoevalcap('scoring captions')
         self._with_java, self._tokenizer = with_java, tokenizer
         self._references = self._tokenize(references)
         if not any(map(any, self._references.values())):

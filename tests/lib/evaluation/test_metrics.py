@@ -120,5 +120,7 @@ def test_an_interruption_ends_meteor(broken_java):
 
 def test_the_error_without_pycocoevalcap_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    with pytest.raises(InputError, match='pip install pycocoevalcap'):
+    with pytest.raises(
+        InputError, match='scoring captions: needs pycocoevalcap; pip install pycocoevalcap'
+    ):
         CaptionScorer([['a']], with_java=False)
