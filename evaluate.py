@@ -21,7 +21,6 @@ from lib.command_line import (
     add_communicator_flag,
     add_device_flags,
     add_seed_flag,
-    print_line,
     run_main,
 )
 from lib.decoding.ensemble import Ensemble, average_weights
@@ -34,6 +33,7 @@ from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.evaluation.results_file import read_results
+from lib.evaluation.score_table import print_differences, print_remarks, print_scores
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import send_features
 from lib.features.shared_features import load_shared_features
@@ -43,18 +43,6 @@ from lib.processes import connect_processes
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
-COLUMN_FORMATS = {
-    'beam_width': '{:d}',
-    'CIDEr': '{:.3f}',
-    'distinct': '{:d}',
-    'new': '{:.1%}',
-    'words': '{:.1f}',
-    'cut off': '{:.1%}',
-    'stutter': '{:.1%}',
-}
-# Of the scores that are compared, on the scale on which they are printed.
-DIFFERENCE_FORMATS = {'CIDEr': ('{:+.3f}', '{:.3f}', 1)}
-OTHER_DIFFERENCE_FORMATS = '{:+.1f}', '{:.1f}', 100
 
 
 def parse_args():
@@ -161,11 +149,11 @@ def evaluate(args, all_options, dataset, evaluator, rank):
         intervals = {}
         if evaluation.image_scores:
             intervals = bootstrap_intervals(scores, evaluation.image_scores)
-        print_row(scores, intervals, with_header=not all_scores)
+        print_scores(scores, intervals, with_header=not all_scores)
         all_scores.append({**scores, 'intervals': intervals})
         if other:
             differences = compare(evaluation.scores, evaluation.image_scores, *other)
-            print_differences(args.compare, scores, differences)
+            print_differences(args.compare, differences)
             all_scores[-1]['differences'] = {
                 name: difference._asdict() for name, difference in differences.items()
             }
@@ -174,7 +162,7 @@ def evaluate(args, all_options, dataset, evaluator, rank):
             write_results(path, dataset, evaluator.images, evaluation)
     if not all_scores:
         return
-    print_remarks(dataset, all_scores[-1])
+    print_remarks(all_scores[-1], dataset.vocabulary.tokenizer)
     if args.json and not is_special_file(args.json):
         write_json(scores_path(args), all_scores)
     if args.html:
@@ -261,69 +249,9 @@ def print_loss(split, evaluator):
             print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
 
 
-def print_row(scores, intervals, with_header):
-    """Prints scores in their customary units, percent except CIDEr, and half their intervals."""
-    if with_header:
-        names = ('M' if name == 'beam_width' else name for name in scores)
-        print(''.join(f'{name:>9}' for name in names))
-    cells = (
-        COLUMN_FORMATS[name].format(score) if name in COLUMN_FORMATS else f'{100 * score:.1f}'
-        for name, score in scores.items()
-    )
-    print(''.join(f'{cell:>9}' for cell in cells), flush=True)
-    if not intervals:
-        return
-    halves = (
-        format_half(name, *intervals[name]) if name in intervals else ''
-        for name in scores
-        if name != 'beam_width'
-    )
-    print(f'{"±":>9}' + ''.join(f'{half:>9}' for half in halves).rstrip(), flush=True)
-
-
-def format_difference(name, value, signed):
-    with_sign, without_sign, factor = DIFFERENCE_FORMATS.get(name, OTHER_DIFFERENCE_FORMATS)
-    return (with_sign if signed else without_sign).format(factor * value)
-
-
-def format_half(name, low, high):
-    """Returns half the width of a score's interval."""
-    return format_difference(name, (high - low) / 2, signed=False)
-
-
 def score_other(path, dataset, evaluator):
     """Returns what :meth:`Evaluator.score` does of the captions in a file."""
     return evaluator.score(read_results(path, dataset.ids_of(evaluator.images)))
-
-
-def print_differences(path, scores, differences):
-    """Prints the differences of scores, half their intervals, and the probabilities."""
-    names = [name for name in scores if name in differences]
-    print_line(f'minus {path}, half its 95 % interval, and p:')
-    for label, cells in (
-        ('', names),
-        ('', [format_difference(name, differences[name].value, signed=True) for name in names]),
-        ('±', [format_half(name, differences[name].low, differences[name].high) for name in names]),
-        ('p', [f'{differences[name].p:.3f}' for name in names]),
-    ):
-        print(f'{label:>9}' + ''.join(f'{cell:>9}' for cell in cells), flush=True)
-
-
-def print_remarks(dataset, scores):
-    """Prints what is missing, and where the scores differ from those of other programs."""
-    if 'CIDEr' not in scores:
-        print(
-            'pycocoevalcap was not found, so BLEU, METEOR, ROUGE-L and CIDEr are left out; '
-            'pip install pycocoevalcap'
-        )
-    elif dataset.vocabulary.tokenizer == 'characters':
-        print('these are scores of characters, not words; METEOR is omitted')
-    elif 'METEOR' not in scores:
-        print(
-            'java was not found, or does not work, so METEOR is left out and the scores are not '
-            'comparable with those of other programs, which use the Penn Treebank tokenizer; '
-            'install Java'
-        )
 
 
 def results_path(args, beam_width):
