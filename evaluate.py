@@ -32,12 +32,12 @@ from lib.evaluation.bootstrap import bootstrap_intervals, compare
 from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.evaluation.metrics import check_pycocoevalcap
-from lib.evaluation.results_file import read_results
+from lib.evaluation.results_file import read_results, results_paths, scores_path, write_results
 from lib.evaluation.score_table import print_differences, print_remarks, print_scores
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import send_features
 from lib.features.shared_features import load_shared_features
-from lib.files import is_special_file, join_below, replace_together, write_json
+from lib.files import join_below, replace_together, write_json
 from lib.output_checks import check_not_overwritten, check_outputs
 from lib.processes import connect_processes
 
@@ -95,8 +95,6 @@ def parse_args():
 
 def main():
     args = parse_args()
-    if args.json and len(args.beam_width) > 1 and is_special_file(args.json):
-        raise InputError(f'--json {args.json}: several beam widths need several files')
     if args.index_features and not args.index:
         raise InputError('--index-features: needs --index')
     if args.compare:
@@ -138,9 +136,11 @@ def main():
 
 def evaluate(args, all_options, dataset, evaluator, rank):
     """Prints a row of scores for each beam width, and writes what the flags ask for."""
-    all_scores = []
-    other = score_other(args.compare, dataset, evaluator) if args.compare and not rank else None
-    for options in all_options:
+    image_ids, rows, other = dataset.ids_of(evaluator.images), [], None
+    paths = results_paths(args.json, args.beam_width) if args.json else [None] * len(all_options)
+    if args.compare and not rank:
+        other = evaluator.score(read_results(args.compare, image_ids))
+    for options, path in zip(all_options, paths):
         set_seed(args.seed, rank)
         evaluation = evaluator.evaluate(options)
         if evaluation is None:  # only the main process has one
@@ -149,33 +149,32 @@ def evaluate(args, all_options, dataset, evaluator, rank):
         intervals = {}
         if evaluation.image_scores:
             intervals = bootstrap_intervals(scores, evaluation.image_scores)
-        print_scores(scores, intervals, with_header=not all_scores)
-        all_scores.append({**scores, 'intervals': intervals})
+        print_scores(scores, intervals, with_header=not rows)
+        rows.append({**scores, 'intervals': intervals})
         if other:
             differences = compare(evaluation.scores, evaluation.image_scores, *other)
             print_differences(args.compare, differences)
-            all_scores[-1]['differences'] = {
+            rows[-1]['differences'] = {
                 name: difference._asdict() for name, difference in differences.items()
             }
-        if args.json:
-            path = results_path(args, options.beam_width)
-            write_results(path, dataset, evaluator.images, evaluation)
-    if not all_scores:
+        if path:
+            texts = [best.text for best, *_ in evaluation.captions]
+            write_results(path, image_ids, texts, evaluation.image_cider)
+    if not rows:
         return
-    print_remarks(all_scores[-1], dataset.vocabulary.tokenizer)
-    if args.json and not is_special_file(args.json):
-        write_json(scores_path(args), all_scores)
+    print_remarks(rows[-1], dataset.vocabulary.tokenizer)
+    if args.json and scores_path(args.json):
+        write_json(scores_path(args.json), rows)
     if args.html:
         write_html(args, dataset, evaluator, evaluation)
 
 
 def outputs_of(args):
     """Returns the paths of all files to write."""
-    paths = [path for path in (args.html, args.average_weights) if path]
+    paths = [args.html, args.average_weights]
     if args.json:
-        paths += [results_path(args, beam_width) for beam_width in args.beam_width]
-        paths += [scores_path(args)] if not is_special_file(args.json) else []
-    return paths
+        paths += [*results_paths(args.json, args.beam_width), scores_path(args.json)]
+    return [path for path in paths if path]
 
 
 def check_images(args, dataset):
@@ -247,38 +246,6 @@ def print_loss(split, evaluator):
                 )
             perplexity = numpy.exp(loss)
             print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
-
-
-def score_other(path, dataset, evaluator):
-    """Returns what :meth:`Evaluator.score` does of the captions in a file."""
-    return evaluator.score(read_results(path, dataset.ids_of(evaluator.images)))
-
-
-def results_path(args, beam_width):
-    if len(args.beam_width) == 1:
-        return args.json
-    return add_to_name(args.json, f'beam{beam_width}')
-
-
-def scores_path(args):
-    return add_to_name(args.json, 'scores')
-
-
-def add_to_name(path, suffix):
-    stem, extension = os.path.splitext(path)
-    return f'{stem}_{suffix}{extension}'
-
-
-def write_results(path, dataset, images, evaluation):
-    """Writes captions in COCO's results format, with the CIDEr of each if it was computed."""
-    results = [
-        {'image_id': image_id, 'caption': best.text}
-        for image_id, (best, *_) in zip(dataset.ids_of(images), evaluation.captions)
-    ]
-    if evaluation.image_cider is not None:
-        for result, cider in zip(results, evaluation.image_cider.tolist()):
-            result['CIDEr'] = cider
-    write_json(path, results)
 
 
 def write_html(args, dataset, evaluator, evaluation):

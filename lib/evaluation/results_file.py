@@ -1,18 +1,65 @@
-"""COCO's results format: a JSON list of captions of images."""
+"""COCO's results format, a JSON list of captions of images; and the scores beside such files."""
 
 import json
+import os
 
 from lib.errors import InputError
-from lib.files import check_input
+from lib.files import check_input, is_special_file, write_json
+
+
+def results_paths(path: str, beam_widths: list[int]) -> list[str]:
+    """Returns the paths of the captions of each beam width.
+
+    Args:
+        path (str): That of a single one.
+        beam_widths (list of int): The beam widths.
+
+    Raises:
+        InputError: If there are several, and the path is a device or a pipe.
+    """
+    if len(beam_widths) == 1:
+        return [path]
+    if is_special_file(path):
+        raise InputError(f'{path}: several beam widths need several files', option='json')
+    return [_add_to_name(path, f'beam{beam_width}') for beam_width in beam_widths]
+
+
+def scores_path(path: str) -> str | None:
+    """Returns the path of the scores of captions; None beside a device or a pipe."""
+    return None if is_special_file(path) else _add_to_name(path, 'scores')
+
+
+def _add_to_name(path, suffix):
+    stem, extension = os.path.splitext(path)
+    return f'{stem}_{suffix}{extension}'
+
+
+def write_results(path: str, image_ids: list[int], captions: list[str], cider=None):
+    """Writes a caption of each of some images.
+
+    Args:
+        path (str): The file.
+        image_ids (list of int): The images, as :meth:`lib.captions.dataset.CaptionDataset.ids_of` names
+            them.
+        captions (list of str): Their captions.
+        cider (array): CIDEr of each caption, (n,), float64, which other programs ignore.
+    """
+    results = [
+        {'image_id': image_id, 'caption': caption} for image_id, caption in zip(image_ids, captions)
+    ]
+    if cider is not None:
+        results = [{**result, 'CIDEr': score} for result, score in zip(results, cider.tolist())]
+    write_json(path, results)
 
 
 def read_results(path: str, image_ids: list[int]) -> list[str]:
     """Reads a caption of each of some images.
 
     Args:
-        path (str): A file such as ``evaluate.py --json`` writes:
+        path (str): A file such as :func:`write_results` writes:
             ``[{"image_id": 1, "caption": "a dog runs"}, ...]``.
-        image_ids (list of int): The images.
+        image_ids (list of int): The images, as :meth:`lib.captions.dataset.CaptionDataset.ids_of` names
+            them.
 
     Returns:
         list of str: The captions, in the order of the images.
