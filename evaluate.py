@@ -36,7 +36,7 @@ from lib.evaluation.results_file import read_results, results_paths, scores_path
 from lib.evaluation.score_table import print_differences, print_remarks, print_scores
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import send_features
-from lib.features.shared_features import load_shared_features
+from lib.features.shared_features import load_shared_features, move_to_device
 from lib.files import join_below, replace_together, write_json
 from lib.output_checks import check_not_overwritten, check_outputs
 from lib.processes import connect_processes
@@ -120,10 +120,7 @@ def main():
     )
     ensemble.check_feature_size(features.array.shape[1], features.path)
 
-    array, features.array = features.array, send_features(features.array, device)
-    if features.array is not array:  # a GPU has its own copy now
-        del array
-        processes.free_arrays()
+    move_to_device(features, device, processes)
     index, index_features = load_index(args, dataset, features, device, processes)
     captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)

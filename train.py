@@ -26,8 +26,8 @@ from lib.command_line import (
 from lib.device import select_device, set_seed
 from lib.errors import InputError
 from lib.evaluation.metrics import check_pycocoevalcap
-from lib.features.gpu_memory import make_fetcher, send_features
-from lib.features.shared_features import load_shared_features
+from lib.features.gpu_memory import make_fetcher
+from lib.features.shared_features import load_shared_features, move_to_device
 from lib.fingerprint import fingerprint
 from lib.processes import connect_processes
 from lib.trained_model import TrainedModel
@@ -119,15 +119,11 @@ def train(args, device, processes):
         **model.network.hyperparameters,
         'training_captions': len(dataset.captions_of('train')),
     }
-    device_features = send_features(features.array, device, feature_type)
-    is_replaced = device_features is not features.array
-    del features  # a GPU may have its own copy now
-    if is_replaced:
-        processes.free_arrays()
+    move_to_device(features, device, processes, feature_type)
     if processes.is_main:
         remove_leftover_results(args.output)
     with Interruption(processes) as interruption:
-        trainer = make_trainer(args, dataset, device_features, model, interruption, processes)
+        trainer = make_trainer(args, dataset, features.array, model, interruption, processes)
         trainer.extend(RandomState())
         trainer.extend(Snapshot(settings, args.snapshot_every, processes))
         if args.resume:

@@ -39,8 +39,8 @@ def write_results(path: str, image_ids: list[int], captions: list[str], cider=No
 
     Args:
         path (str): The file.
-        image_ids (list of int): The images, as :meth:`lib.captions.dataset.CaptionDataset.ids_of` names
-            them.
+        image_ids (list of int): The images, see
+            :meth:`lib.captions.dataset.CaptionDataset.ids_of`.
         captions (list of str): Their captions.
         cider (array): CIDEr of each caption, (n,), float64, which other programs ignore.
     """
@@ -58,8 +58,8 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
     Args:
         path (str): A file such as :func:`write_results` writes:
             ``[{"image_id": 1, "caption": "a dog runs"}, ...]``.
-        image_ids (list of int): The images, as :meth:`lib.captions.dataset.CaptionDataset.ids_of` names
-            them.
+        image_ids (list of int): The images, see
+            :meth:`lib.captions.dataset.CaptionDataset.ids_of`.
 
     Returns:
         list of str: The captions, in the order of the images.

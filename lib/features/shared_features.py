@@ -9,7 +9,7 @@ from lib.errors import InputError, InputWarning
 from lib.features.feature_file import Features
 from lib.features.feature_matrix import check_features_memory
 from lib.features.feature_source import ExternalSource
-from lib.features.gpu_memory import make_allocator
+from lib.features.gpu_memory import make_allocator, send_features
 from lib.features.stored_features import StoredFeatures
 
 
@@ -113,6 +113,26 @@ def _combine(files, combine, allocate):
         for file, end in zip(files, numpy.cumsum(sizes)):
             file.copy_rows(array[:, end - file.shape[1] : end])
     return Features(array, ExternalSource.of(*names), path)
+
+
+def move_to_device(features, device, processes, feature_type='float32'):
+    """Moves features to where they are needed.
+
+    If the device has a copy of its own then, all arrays that the processes share are freed.
+
+    Args:
+        features (Features): What :func:`load_shared_features` returned; its array is replaced by
+            what :func:`lib.features.gpu_memory.send_features` returns.
+        device, processes, feature_type: As for :func:`load_shared_features`.
+
+    Raises:
+        InputError: If a value exceeds the range of float16.
+    """
+    array = send_features(features.array, device, feature_type)
+    is_replaced = array is not features.array
+    features.array = array
+    if is_replaced:
+        processes.free_arrays()
 
 
 def _load_once(load, allocate, processes):
