@@ -143,20 +143,18 @@ def evaluate(args, all_options, dataset, evaluator, rank):
         if evaluation is None:  # only the main process has one
             continue
         scores = {'beam_width': options.beam_width, **evaluation.scores}
-        intervals = {}
-        if evaluation.image_scores:
-            intervals = bootstrap_intervals(scores, evaluation.image_scores)
+        intervals = bootstrap_intervals(evaluation.resampled)
         print_scores(scores, intervals, with_header=not rows)
         rows.append({**scores, 'intervals': intervals})
         if other:
-            differences = compare(evaluation.scores, evaluation.image_scores, *other)
+            differences = compare(evaluation.scores, evaluation.resampled, *other)
             print_differences(args.compare, differences)
             rows[-1]['differences'] = {
                 name: difference._asdict() for name, difference in differences.items()
             }
         if path:
             texts = [best.text for best, *_ in evaluation.captions]
-            write_results(path, image_ids, texts, evaluation.image_cider)
+            write_results(path, image_ids, texts, evaluation.cider)
     if not rows:
         return
     print_remarks(rows[-1], dataset.vocabulary.tokenizer)
@@ -246,7 +244,7 @@ def print_loss(split, evaluator):
 
 
 def write_html(args, dataset, evaluator, evaluation):
-    cards, cider = [], evaluation.image_cider
+    cards, cider = [], evaluation.cider
     order = range(len(evaluator.images)) if cider is None else numpy.argsort(-cider, kind='stable')
     for index in order:
         name = dataset.filename[evaluator.images[index]]

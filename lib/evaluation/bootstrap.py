@@ -62,46 +62,18 @@ class Difference(NamedTuple):
     p: float
 
 
-def bootstrap_intervals(scores, image_scores: ImageScores) -> dict[str, tuple[float, float]]:
-    """Returns the 95 % intervals of scores over images, by the bootstrap (Efron, 1979).
+def resample(scores, image_scores: ImageScores) -> dict[str, numpy.ndarray]:
+    """Computes the scores of images drawn with replacement: the bootstrap (Efron, 1979).
+
+    The draws are the same for all captions of as many images.
 
     Args:
-        scores (dict): The scores, from their names.
+        scores (dict): The scores of all images, from their names.
         image_scores (ImageScores): What they were computed from.
+
+    Returns:
+        dict: From names to scores, (N_RESAMPLES,), float64.
     """
-    return {name: _interval(values) for name, values in _resample(scores, image_scores).items()}
-
-
-def compare(
-    scores, image_scores: ImageScores, other_scores, other_image_scores: ImageScores
-) -> dict[str, Difference]:
-    """Compares captions of the same images by the paired bootstrap.
-
-    See Koehn, *Statistical Significance Tests for Machine Translation Evaluation*, 2004.
-
-    Args:
-        scores, other_scores (dict): The scores, from their names.
-        image_scores, other_image_scores (ImageScores): What they were computed from.
-    """
-    resampled = _resample(scores, image_scores)
-    other = _resample(other_scores, other_image_scores)
-    differences = {}
-    for name in resampled:
-        changes = resampled[name] - other[name]
-        share = min((changes <= 0).mean(), (changes >= 0).mean())
-        differences[name] = Difference(
-            scores[name] - other_scores[name], *_interval(changes), min(1.0, float(2 * share))
-        )
-    return differences
-
-
-def _interval(values):
-    low, high = numpy.percentile(values, [OUTSIDE / 2, 100 - OUTSIDE / 2])
-    return float(low), float(high)
-
-
-def _resample(scores, image_scores):
-    """Returns the scores of images drawn with replacement, always the same, (N_RESAMPLES,)."""
     rng, n_images = numpy.random.RandomState(0), len(image_scores.bleu)
     blocks = []
     for _ in range(N_RESAMPLES // BLOCK):
@@ -113,3 +85,36 @@ def _resample(scores, image_scores):
         name: numpy.concatenate([block[name] for block in blocks]) + scores[name] - own[name][0]
         for name in own
     }
+
+
+def bootstrap_intervals(resampled) -> dict[str, tuple[float, float]]:
+    """Returns the 95 % intervals of scores.
+
+    Args:
+        resampled (dict): What :func:`resample` returned.
+    """
+    return {name: _interval(values) for name, values in resampled.items()}
+
+
+def compare(scores, resampled, other_scores, other_resampled) -> dict[str, Difference]:
+    """Compares captions of the same images by the paired bootstrap.
+
+    See Koehn, *Statistical Significance Tests for Machine Translation Evaluation*, 2004.
+
+    Args:
+        scores, other_scores (dict): The scores, from their names.
+        resampled, other_resampled (dict): What :func:`resample` returned of them.
+    """
+    differences = {}
+    for name in resampled:
+        changes = resampled[name] - other_resampled[name]
+        share = min((changes <= 0).mean(), (changes >= 0).mean())
+        differences[name] = Difference(
+            scores[name] - other_scores[name], *_interval(changes), min(1.0, float(2 * share))
+        )
+    return differences
+
+
+def _interval(values):
+    low, high = numpy.percentile(values, [OUTSIDE / 2, 100 - OUTSIDE / 2])
+    return float(low), float(high)

@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 import chainer
+import numpy
 
 from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
 from lib.decoding.decode import DecodingOptions
-from lib.evaluation.bootstrap import ImageScores
+from lib.evaluation.bootstrap import resample
 from lib.evaluation.faults import is_cut_off, stutters
 from lib.evaluation.likelihood import mean_log_prob
 from lib.evaluation.metrics import CaptionScorer, has_java, has_pycocoevalcap
@@ -18,22 +19,20 @@ class Evaluation(NamedTuple):
 
     Attributes:
         captions (list of list of Caption): For each image its captions, best first.
-        image_scores (lib.evaluation.bootstrap.ImageScores): What BLEU to CIDEr were computed from;
-            None without pycocoevalcap.
         scores (dict): With pycocoevalcap BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr
             of the first captions; how many are ``distinct``; the share that is ``new``, not a
             training caption; their mean number of ``words``; and, of words, the shares that are
             ``cut off`` and that ``stutter``, see :mod:`lib.evaluation.faults`.
+        resampled (dict): See :func:`lib.evaluation.bootstrap.resample`; empty without
+            pycocoevalcap.
+        cider (array): CIDEr of the first caption of each image, (n,), float64; None without
+            pycocoevalcap.
     """
 
     captions: list[list[Caption]]
-    image_scores: ImageScores | None
     scores: dict[str, float]
-
-    @property
-    def image_cider(self):
-        """CIDEr of the first caption of each image, (n,), float64; None without pycocoevalcap."""
-        return self.image_scores and self.image_scores.means['CIDEr']
+    resampled: dict[str, numpy.ndarray]
+    cider: numpy.ndarray | None
 
 
 class Evaluator:
@@ -100,8 +99,15 @@ class Evaluator:
         if not self._processes.is_main:
             return None
         texts = [best.text for best, *_ in captions]
-        scores, image_scores = self._scorer(texts) if self._scorer else ({}, None)
-        return Evaluation(captions, image_scores, {**scores, **self._count(texts)})
+        if self._scorer is None:
+            return Evaluation(captions, self._count(texts), {}, None)
+        scores, image_scores = self._scorer(texts)
+        return Evaluation(
+            captions,
+            {**scores, **self._count(texts)},
+            resample(scores, image_scores),
+            image_scores.means['CIDEr'],
+        )
 
     def score(self, texts: list[str]):
         """Scores other captions of the same images, in the main process, with pycocoevalcap.
@@ -110,9 +116,11 @@ class Evaluator:
             texts (list of str): A caption of each of :attr:`images`.
 
         Returns:
-            tuple: See :meth:`lib.evaluation.metrics.CaptionScorer.__call__`.
+            tuple: Their scores, a dictionary, and what
+            :func:`lib.evaluation.bootstrap.resample` returns of them.
         """
-        return self._scorer(texts)
+        scores, image_scores = self._scorer(texts)
+        return scores, resample(scores, image_scores)
 
     def _count(self, texts):
         n_new = sum(text not in self._training_texts for text in texts)

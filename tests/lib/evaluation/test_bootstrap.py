@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from lib.evaluation.bootstrap import ImageScores, bootstrap_intervals, compare
+from lib.evaluation.bootstrap import ImageScores, bootstrap_intervals, compare, resample
 from lib.evaluation.metrics import CaptionScorer
 
 pytest.importorskip('pycocoevalcap', reason='requirements.txt')
@@ -42,8 +42,8 @@ def test_resampled_scores_are_those_of_repeated_images():
 def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     values = numpy.random.RandomState(0).randn(400)
     of_images = ImageScores(numpy.ones((400, 10)), {'CIDEr': values})
-    scores = of_images.scores(numpy.ones((1, 400)))
-    low, high = bootstrap_intervals({name: v[0] for name, v in scores.items()}, of_images)['CIDEr']
+    scores = {name: value for name, (value,) in of_images.scores(numpy.ones((1, 400))).items()}
+    low, high = bootstrap_intervals(resample(scores, of_images))['CIDEr']
     error = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - error, abs=0.02)
     assert high == pytest.approx(values.mean() + error, abs=0.02)
@@ -52,26 +52,30 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
 def test_a_score_that_is_not_quite_a_mean_keeps_its_place():
     of_images = ImageScores(numpy.ones((50, 10)), {'METEOR': numpy.linspace(0, 1, 50)})
     scores = {f'BLEU-{n}': 1.0 for n in range(1, 5)} | {'METEOR': 0.6}
-    low, high = bootstrap_intervals(scores, of_images)['METEOR']
+    low, high = bootstrap_intervals(resample(scores, of_images))['METEOR']
     assert low < 0.6 < high
     assert (low + high) / 2 == pytest.approx(0.6, abs=0.01)
 
 
 def test_intervals_are_the_same_every_time():
-    scores, of_images = scored(random_captions(30, 4), random_captions(30, 5))
-    assert bootstrap_intervals(scores, of_images) == bootstrap_intervals(scores, of_images)
+    of_captions = scored(random_captions(30, 4), random_captions(30, 5))
+    first, second = (bootstrap_intervals(resample(*of_captions)) for _ in range(2))
+    assert first == second
 
 
 def test_a_better_program_is_told_from_an_equal_one():
     references = random_captions(60, 6)
     worse = random_captions(60, 7)
     better = [*references[:30], *worse[30:]]
-    of_better, of_worse = scored(better, references), scored(worse, references)
-    for name, difference in compare(*of_better, *of_worse).items():
-        assert difference.value == pytest.approx(of_better[0][name] - of_worse[0][name])
+    better, worse = (
+        (scores, resample(scores, of_images))
+        for scores, of_images in (scored(better, references), scored(worse, references))
+    )
+    for name, difference in compare(*better, *worse).items():
+        assert difference.value == pytest.approx(better[0][name] - worse[0][name])
         assert 0 < difference.low < difference.value < difference.high
         assert difference.p < 0.01
-    for difference in compare(*of_worse, *of_worse).values():
+    for difference in compare(*worse, *worse).values():
         assert difference == (0, 0, 0, 1)
-    for name, difference in compare(*of_worse, *of_better).items():
-        assert difference.value == -compare(*of_better, *of_worse)[name].value
+    for name, difference in compare(*worse, *better).items():
+        assert difference.value == -compare(*better, *worse)[name].value
