@@ -3,6 +3,7 @@
 import json
 import os
 
+from lib.captions.captioned_image import check_text
 from lib.errors import InputError
 from lib.files import check_input, is_special_file, write_json
 
@@ -65,15 +66,21 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
         list of str: The captions, in the order of the images.
 
     Raises:
-        InputError: If the file cannot be read, or has captions of other images.
+        InputError: If the file cannot be read, has captions of other images, or several of one.
     """
     try:
         check_input(path)
         with open(path, encoding='utf-8') as file:
             results = json.load(file)
-        captions = {result['image_id']: result['caption'] for result in results}
-        if not all(isinstance(caption, str) for caption in captions.values()):
-            raise TypeError('a caption is not a text')
+        captions = {}
+        for result in results:
+            image_id, caption = result['image_id'], result['caption']
+            if not isinstance(caption, str):
+                raise TypeError('a caption is not a text')
+            check_text(caption)
+            if image_id in captions:
+                raise InputError(f'{path}: has several captions of image_id {image_id}')
+            captions[image_id] = caption
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

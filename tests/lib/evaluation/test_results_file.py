@@ -62,6 +62,7 @@ def test_images_have_the_ids_of_coco_if_these_are_unique(tmp_path):
         ('[{"image_id": 3, "caption": 4}]', 'not in COCO'),
         ('[{"image_id": 3, "caption": "a"}]', 'of other images: of 1, without 1 of the 2 images'),
         ('[[]]', 'not in COCO'),
+        (r'[{"image_id": 3, "caption": "a \ud83d"}]', 'not in COCO.*not valid text'),
         ('[' * 100_000, 'not in COCO'),
     ],
 )
@@ -75,4 +76,11 @@ def test_captions_of_more_images_are_refused(tmp_path):
     path = str(tmp_path / 'r.json')
     write_results(path, [*IDS, 9], [*CAPTIONS, 'a cat'])
     with pytest.raises(InputError, match='of other images: of 3, without 0 of the 2 images'):
+        read_results(path, IDS)
+
+
+def test_several_captions_of_an_image_are_refused(tmp_path):
+    path = str(tmp_path / 'r.json')
+    write_results(path, [*IDS, 3], [*CAPTIONS, 'a cat'])
+    with pytest.raises(InputError, match=r'r.json: has several captions of image_id 3'):
         read_results(path, IDS)
