@@ -139,6 +139,8 @@ def _meteor(references, candidates):
     try:
         score, of_images = meteor.compute_score(references, candidates)
     except (ValueError, OSError) as error:
+        with contextlib.suppress(OSError):  # which its destructor would raise
+            meteor.meteor_p.stdin.close()
         raise InputError('METEOR failed; is java working, with 2 GB of memory?') from error
     finally:
         # An exception, such as an interruption, leaves it locked; then its destructor would wait.

@@ -99,6 +99,8 @@ def test_java_that_cannot_tokenize_is_named(broken_java):
         CaptionScorer(REFERENCES, with_java=True)
 
 
+# Or its destructor would print a traceback.
+@pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
 def test_meteor_that_fails_is_named(broken_java):
     broken_java('[ "$1" = -jar ] && exit 1')
     with pytest.raises(InputError, match='METEOR failed; is java working'):
