@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy
 
+from lib.errors import InputError
+
 N_RESAMPLES = 2000
 # Percent of the resamples outside the interval.
 OUTSIDE = 5
@@ -72,9 +74,12 @@ def resample(scores, image_scores: ImageScores) -> dict[str, numpy.ndarray]:
         image_scores (ImageScores): What they were computed from.
 
     Returns:
-        dict: From names to scores, (N_RESAMPLES,), float64.
+        dict: From names to scores, (N_RESAMPLES,), float64; empty if there is only one image, which
+        tells nothing of others.
     """
     rng, n_images = numpy.random.RandomState(0), len(image_scores.bleu)
+    if n_images == 1:
+        return {}
     blocks = []
     for _ in range(N_RESAMPLES // BLOCK):
         counts = rng.multinomial(n_images, numpy.full(n_images, 1 / n_images), BLOCK)
@@ -104,11 +109,17 @@ def compare(scores, resampled, other_scores, other_resampled) -> dict[str, Diffe
     Args:
         scores, other_scores (dict): The scores, from their names.
         resampled, other_resampled (dict): What :func:`resample` returned of them.
+
+    Raises:
+        InputError: If there is only one image.
     """
+    if not resampled:
+        raise InputError('needs more than one image', option='compare')
     differences = {}
     for name in resampled:
         changes = resampled[name] - other_resampled[name]
-        share = min((changes <= 0).mean(), (changes >= 0).mean())
+        # The images themselves count as one resample, so that no probability is 0.
+        share = (1 + min((changes <= 0).sum(), (changes >= 0).sum())) / (1 + len(changes))
         differences[name] = Difference(
             scores[name] - other_scores[name], *_interval(changes), min(1.0, float(2 * share))
         )

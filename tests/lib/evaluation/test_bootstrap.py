@@ -3,6 +3,7 @@
 import numpy
 import pytest
 
+from lib.errors import InputError
 from lib.evaluation.bootstrap import ImageScores, bootstrap_intervals, compare, resample
 from lib.evaluation.metrics import CaptionScorer
 
@@ -79,3 +80,20 @@ def test_a_better_program_is_told_from_an_equal_one():
         assert difference == (0, 0, 0, 1)
     for name, difference in compare(*worse, *better).items():
         assert difference.value == -compare(*better, *worse)[name].value
+
+
+def test_no_difference_has_probability_zero():
+    # A difference of all images could still come from a resample that was not drawn.
+    of_images = [
+        ImageScores(numpy.ones((50, 10)), {'CIDEr': numpy.full(50, n)}) for n in (0.0, 1.0)
+    ]
+    scores = [dict.fromkeys(of_images[0].scores(numpy.ones((1, 50))), n) for n in (0.0, 1.0)]
+    first, second = ((scores[n], resample(scores[n], of_images[n])) for n in range(2))
+    assert compare(*first, *second)['CIDEr'].p == pytest.approx(2 / 2001)
+
+
+def test_one_image_tells_nothing_of_others():
+    of_one = scored(['a dog runs'], ['a dog sleeps'])
+    assert bootstrap_intervals(resample(*of_one)) == {}
+    with pytest.raises(InputError, match='compare needs more than one image'):
+        compare(of_one[0], resample(*of_one), of_one[0], resample(*of_one))
