@@ -91,8 +91,9 @@ class Beam:
             # Copied, so that the captions keep the log-probabilities that the model gives.
             ranked = log_probs.copy()
             tokens = slots.tokens.reshape(-1, self._max_length)[unfinished, : self._n_steps]
+            images = unfinished // slots.scores.shape[1]
             for constrain in constraints:
-                constrain(ranked, tokens, unfinished // slots.scores.shape[1])
+                constrain(ranked, tokens, images)
         self.slots = self._extend(
             slots,
             unfinished,
