@@ -21,7 +21,7 @@ def sample_categorical(logits, rows=None):
             may be drawn from the same one; by default one is drawn from each.
 
     Returns:
-        array: Indices below V, (n,), int32.
+        array: Indices below V, (n,), int32; any if the logits are NaN.
     """
     if not isinstance(logits, numpy.ndarray):
         return _sample_on_gpu(logits, rows)
@@ -40,7 +40,8 @@ def sample_categorical(logits, rows=None):
     offsets = numpy.arange(len(cumulative), dtype='float64')[:, None]
     ends = cumulative[:, group_size - 1 :: group_size] + offsets
     groups = numpy.searchsorted(ends.ravel(), rows + thresholds, side='right')
-    groups -= ends.shape[1] * rows
+    # Anywhere if there are NaN, as in a network that diverged; the caller notices those.
+    groups = numpy.clip(groups - ends.shape[1] * rows, 0, ends.shape[1])
     members = numpy.minimum(groups[:, None] * group_size + numpy.arange(group_size), size - 1)
     n_below = (cumulative[rows[:, None], members] <= thresholds[:, None]).sum(axis=1)
     return numpy.clip(groups * group_size + n_below, 0, size - 1).astype('int32')

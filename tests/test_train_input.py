@@ -67,6 +67,9 @@ def test_unusable_recipes_are_rejected(data, tmp_path):
         '--warmup-iterations -1',
         '--weight-decay -1',
         '--lr-schedule none',
+        '--reward BLEU',
+        '--reward-weight 1.1',
+        '--reward-samples 1',
     ],
 )
 def test_invalid_values_of_flags_are_rejected(data, tmp_path, flags):

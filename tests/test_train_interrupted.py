@@ -130,11 +130,14 @@ def test_a_second_training_in_the_same_folder_is_refused(data, tmp_path):
     assert train(data, tmp_path / 'result', '--epoch 1').returncode in (0, 2)
 
 
-def test_a_loss_that_is_not_finite_names_iteration_and_images(device, data, tmp_path):
+@pytest.mark.parametrize(
+    'images, more', [([7], '--batch-size 3'), (range(30), '--batch-size 12 --reward CIDEr')]
+)
+def test_a_loss_that_is_not_finite_names_iteration_and_images(device, data, tmp_path, images, more):
     features = features_of(dataset())
-    features[7] = 3e38  # of a training image
+    features[images] = 3e38
     huge = write_matlab(tmp_path / 'huge.mat', features)
-    flags = '--epoch 2 --batch-size 3 --lr 1 --no-standardize'
+    flags = f'--epoch 2 --lr 1 --no-standardize {more}'
     process = train(data, tmp_path / 'result', '-i', huge, flags, device=device)
     assert_input_error(process, 'the loss is', 'in iteration', '7.jpg', 'lower learning rate')
     assert not (tmp_path / 'result').exists()

@@ -45,3 +45,10 @@ def test_improbable_indices_are_drawn(device):
     assert counts.mean() == 100
     # Five standard deviations of the deviation of n independent counts.
     assert counts.std() == pytest.approx(10, rel=5 / (2 * n) ** 0.5)
+
+
+def test_rows_of_nan_give_any_index(device):
+    logits = numpy.full((6, 300), numpy.nan, 'float32')
+    logits[3] = 0
+    indices = to_cpu(sample_categorical(device.send(logits)))
+    assert ((indices >= 0) & (indices < 300)).all()
