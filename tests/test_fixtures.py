@@ -15,6 +15,7 @@ from lib.decoding.ensemble import Ensemble
 from lib.features.feature_file import load_features
 from lib.features.feature_source import FeatureSource
 from lib.trained_model import TrainedModel
+from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, features_of
 from tests.helpers.scripts import ROOT, run_script
 
@@ -104,3 +105,10 @@ def test_training_resumes(tmp_path, flags):
     assert params.keys() == expected.keys()
     for name, param in params.items():
         numpy.testing.assert_allclose(param.array, expected[name].array, atol=1e-4, err_msg=name)
+
+
+def test_training_resumes_without_what_was_added_later(tmp_path):
+    shutil.copy(SNAPSHOT, tmp_path / 'snapshot.h5')
+    flags = *UNCHANGED_FLAGS.split(), *RENAMED_FLAGS['new names'], '--reward', 'CIDEr'
+    process = run_script('train.py', '--resume', '-o', tmp_path, *flags)
+    assert_input_error(process, '--reward CIDEr: ', 'snapshot.h5 was written with None')

@@ -19,6 +19,8 @@ RENAMED_SETTINGS = {
     'loss': 'loss_reduction',
     'warm_up': 'warmup_iterations',
 }
+# What settings were that older snapshots do not contain, where others change the training.
+ADDED_SETTINGS = {'reward': None}
 # Settings that are fingerprints of what was read; the model is the one to start from, if any.
 DATA = 'captions', 'features', 'model'
 # Settings that are options of another name. The last epoch is a setting if the learning rate or
@@ -116,7 +118,7 @@ def _check_settings(path, saved_settings, settings):
             f'{path}: was written with other data ({", ".join(changed)}); give all that the run '
             'was started with'
         )
-    for name, saved in saved_settings.items():
+    for name, saved in {**ADDED_SETTINGS, **saved_settings}.items():
         name = RENAMED_SETTINGS.get(name, name)
         if name == 'lr' and saved is None:  # older snapshots do not contain the default
             saved = OPTIMIZERS[settings['optimizer']].default_rate
