@@ -81,7 +81,7 @@ def update_and_fail(self):
 ParallelUpdater.update = update_and_fail
 train.run_main(train.main)
 """
-CHANCE = '--dropout 0.3 --scheduled-sampling 0.2 --epoch 3 --batch-size 4'
+CHANCE = '--dropout 0.3 --scheduled-sampling 0.2 --reward CIDEr --epoch 3 --batch-size 4'
 
 
 def train_and_fail(data, output, rank, iteration, action, n=2, flags=CHANCE, batch_size=4):

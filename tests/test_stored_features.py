@@ -14,7 +14,7 @@ from tests.helpers.mpi import run_processes, why_no_mpi
 from tests.helpers.scripts import run_script
 from tests.helpers.training import SMALL, assert_same_training, train
 
-FLAGS = '--epoch 2 --standardize --select-by CIDEr'
+FLAGS = '--epoch 2 --standardize --select-by CIDEr --reward CIDEr'
 FILES = 'best.h5', 'epoch_002.h5', 'snapshot.h5'
 
 

@@ -134,7 +134,7 @@ def test_model_contains_vocabulary_sizes_and_standardization(trained, data):
 @pytest.mark.parametrize(
     'flags',
     [
-        '--lr-decay 0.7 --lr-decay-every 2 --gradient-clip 1',
+        '--lr-decay 0.7 --lr-decay-every 2 --gradient-clip 1 --reward CIDEr',
         '--optimizer momentum --warmup-iterations 30 --weight-decay 1e-4 --label-smoothing 0.1',
         '--optimizer rmsprop --loss-reduction sentence --layers 2 --select-by CIDEr',
     ],
@@ -231,10 +231,22 @@ def test_starts_from_a_trained_model(data, trained, tmp_path):
             numpy.testing.assert_allclose(arrays[name], array, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize('batch_size', [1000, 1])
-def test_batches_of_all_captions_and_of_one(data, tmp_path, batch_size):
-    process = train(data, tmp_path / 'result', f'--epoch 2 --batch-size {batch_size}')
+@pytest.mark.parametrize('flags', ['--batch-size 1000', '--batch-size 1 --reward CIDEr'])
+def test_batches_of_all_captions_and_of_one(data, tmp_path, flags):
+    process = train(data, tmp_path / 'result', '--epoch 2', flags)
     assert process.returncode == 0, process.stderr
+
+
+def test_reward_rises(device, data, trained, tmp_path):
+    flags = '--reward CIDEr --reward-weight 1 --epoch 8 --batch-size 24 --lr 0.02 --dropout 0'
+    flags = flags, '-m', trained[0] / 'best.h5'
+    process = train(data, tmp_path / 'result', *flags, small='', device=device)
+    assert process.returncode == 0, process.stderr
+    rewards = [entry['main/reward'] for entry in read_log(tmp_path / 'result')]
+    assert sum(rewards[-3:]) > 1.25 * sum(rewards[:3])
+    header, *lines = process.stdout.splitlines()
+    assert ' reward ' in header
+    assert f' {rewards[-1]:.3f} ' in next(line for line in lines if line.split()[0] == '8')
 
 
 def test_model_records_how_features_were_extracted(data, tmp_path):

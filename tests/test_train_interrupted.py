@@ -42,7 +42,7 @@ def stop(data, output, iteration, numbers, *flags):
     'number, iteration, flags',
     [
         (signal.SIGINT, 17, '--lr-decay 0.7 --gradient-clip 1'),
-        (signal.SIGTERM, 31, '--optimizer momentum --scheduled-sampling 0.3'),
+        (signal.SIGTERM, 31, '--optimizer momentum --scheduled-sampling 0.3 --reward CIDEr'),
         (signal.SIGHUP, 24, '--layers 2 --lr-schedule cosine'),
     ],
 )
