@@ -125,6 +125,11 @@ class CaptionDataset:
         """Returns the indices of the captions of a split."""
         return numpy.flatnonzero(self.split[self.image] == SPLITS.index(split))
 
+    def captions_of_images(self) -> list[numpy.ndarray]:
+        """Returns the indices of the captions of each image."""
+        ends = numpy.cumsum(numpy.bincount(self.image, minlength=len(self.imgid)))
+        return numpy.split(numpy.argsort(self.image, kind='stable'), ends[:-1])
+
     def tokens_of(self, caption: int) -> numpy.ndarray:
         """Returns the token indices of a caption."""
         return self.tokens[self.offsets[caption] : self.offsets[caption + 1]]
@@ -138,9 +143,8 @@ class CaptionDataset:
 
     def references_of(self, images) -> list[list[str]]:
         """Returns the captions of each of some images, as they were written."""
-        order = numpy.argsort(self.image, kind='stable')
-        bounds = numpy.searchsorted(self.image[order], numpy.stack((images, images + 1)))
-        return [self.raw[order[start:stop]].tolist() for start, stop in bounds.T]
+        captions_of = self.captions_of_images()
+        return [self.raw[captions_of[image]].tolist() for image in images]
 
     def never_last(self) -> numpy.ndarray:
         """Returns the tokens with which training captions do not end, such as "a" and "of".

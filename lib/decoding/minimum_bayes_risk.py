@@ -80,9 +80,24 @@ def zipf_rarity(ngrams):
 
 
 def expected_cider(
-    candidates: list[list[int]], references: list[list[int]], weights=None, rarity=zipf_rarity
+    candidates: list[list[int]], references: list[list[int]], weights=None
 ) -> numpy.ndarray:
-    """Returns the mean CIDEr-D of captions against references, in [0, 1].
+    """Returns the mean CIDEr-D of captions against references, see :func:`cider`.
+
+    Args:
+        candidates, references: As for :func:`cider`.
+        weights (array): The references' weights in the mean; by default all are equal.
+
+    Returns:
+        array: One value per candidate, (n,), float64.
+    """
+    return numpy.average(cider(candidates, references), axis=1, weights=weights)
+
+
+def cider(
+    candidates: list[list[int]], references: list[list[int]], rarity=zipf_rarity
+) -> numpy.ndarray:
+    """Returns the CIDEr-D of captions against each of some references, in [0, 1].
 
     CIDEr-D (Vedantam et al., *CIDEr*, CVPR 2015) weighs n-grams by how rare they are among
     images. An n-gram with ``<UNK>`` matches no other, since its word is not known. The factor 10 is
@@ -91,12 +106,11 @@ def expected_cider(
     Args:
         candidates (list of list of int): Captions, as tokens.
         references (list of list of int): What to compare them with, at least one.
-        weights (array): Their weights in the mean; by default all are equal.
         rarity (callable): Takes n-grams, (m, n), and returns the logarithms of their inverse
             document frequencies, or something like it, (m,).
 
     Returns:
-        array: One value per candidate, (n,), float64.
+        array: (candidates, references), float64.
     """
     captions = [*candidates, *references]
     lengths = numpy.array([len(tokens) for tokens in captions])
@@ -109,7 +123,7 @@ def expected_cider(
         lengths[: len(candidates)], lengths[len(candidates) :]
     )
     penalties = numpy.exp(-((length_differences / LENGTH_DEVIATION) ** 2) / 2)
-    return numpy.average(similarities / MAX_N * penalties, axis=1, weights=weights)
+    return similarities / MAX_N * penalties
 
 
 def _ngram_similarities(tokens, lengths, n_candidates, n, rarity):
@@ -120,7 +134,7 @@ def _ngram_similarities(tokens, lengths, n_candidates, n, rarity):
         lengths (array): The number of tokens of each caption.
         n_candidates (int): How many of the captions are candidates.
         n (int): Tokens of an n-gram.
-        rarity (callable): As for :func:`expected_cider`.
+        rarity (callable): As for :func:`cider`.
 
     Returns:
         array: (candidates, references), float64.

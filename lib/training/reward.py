@@ -1,6 +1,6 @@
 """Self-critical training: raising the CIDEr-D of captions that the network samples."""
 
-import itertools
+from itertools import chain
 from typing import NamedTuple
 
 import chainer
@@ -8,7 +8,7 @@ import numpy
 
 from lib.captions.packing import pack
 from lib.captions.vocabulary import EOS
-from lib.decoding.minimum_bayes_risk import MAX_N, expected_cider
+from lib.decoding.minimum_bayes_risk import MAX_N, cider
 from lib.decoding.sampling import sample
 
 # Tokens of a sampled caption, at most.
@@ -29,34 +29,38 @@ class CiderReward:
 
     def __init__(self, dataset):
         self._dataset, self._n_tokens = dataset, len(dataset.vocabulary)
-        self._by_image = numpy.argsort(dataset.image, kind='stable')
-        self._bounds = numpy.searchsorted(
-            dataset.image[self._by_image], numpy.arange(len(dataset.imgid) + 1)
-        )
-        captions = dataset.captions_of('train')
-        lengths = dataset.lengths[captions] + 1
-        tokens = numpy.concatenate([[*dataset.tokens_of(caption), EOS] for caption in captions])
-        images = numpy.repeat(dataset.image[captions], lengths)
+        self._captions_of = dataset.captions_of_images()
+        self._n_images = len(dataset.images_of('train'))
+        tokens = numpy.insert(dataset.tokens, dataset.offsets[1:], EOS)
+        lengths = dataset.lengths + 1
+        images = numpy.repeat(dataset.image, lengths)
         # How many tokens there are from each one to the end of its caption.
         remaining = numpy.repeat(numpy.cumsum(lengths), lengths) - numpy.arange(len(tokens))
-        self._n_images = len(dataset.images_of('train'))
+        remaining[~numpy.isin(images, dataset.images_of('train'))] = 0
         self._frequencies = [self._count(tokens, images, remaining, n) for n in range(1, MAX_N + 1)]
 
-    def __call__(self, image, captions):
+    def __call__(self, images, captions):
         """Returns the rewards of captions.
 
         Args:
-            image (int): The image that they describe, an index into the data set.
-            captions (list of list of int): Their tokens, with ``</S>`` if they end.
+            images (array): Images, as indices into the data set, (B,), integers.
+            captions (list of list of list of int): The tokens of K captions of each image, with
+                ``</S>`` if they end.
 
         Returns:
-            array: CIDEr-D, from 0 to 10, (n,), float64.
+            array: CIDEr-D, from 0 to 10, (B, K), float64.
         """
         references = [
-            [*self._dataset.tokens_of(caption).tolist(), EOS]
-            for caption in self._by_image[self._bounds[image] : self._bounds[image + 1]]
+            [[*self._dataset.tokens_of(caption), EOS] for caption in self._captions_of[image]]
+            for image in images
         ]
-        return CIDER_SCALE * expected_cider(captions, references, rarity=self._rarity)
+        # All at once, although most pairs are of two images, since each call has a fixed cost.
+        similarities = cider([*chain(*captions)], [*chain(*references)], self._rarity)
+        n_references = numpy.array([len(of_image) for of_image in references])
+        starts, own = numpy.cumsum(n_references) - n_references, numpy.arange(len(images))
+        sums = numpy.add.reduceat(similarities, starts, axis=1)
+        sums = sums.reshape(len(images), -1, len(images))[own, :, own]
+        return CIDER_SCALE * sums / n_references[:, None]
 
     def _count(self, tokens, images, remaining, n):
         """Returns the n-grams of the training set, as sorted keys, and in how many images each is.
@@ -64,27 +68,31 @@ class CiderReward:
         Args:
             tokens (array): Those of all captions, (T,).
             images (array): The image that each describes, (T,).
-            remaining (array): How many tokens of the caption there are from each on, (T,).
+            remaining (array): How many tokens of the caption there are from each on, (T,); 0 if it
+                is not in the training set.
             n (int): Tokens of an n-gram.
         """
         starts = numpy.flatnonzero(remaining >= n)
         keys = self._keys(tokens[starts[:, None] + numpy.arange(n)])
         keys, numbers = numpy.unique(keys, return_inverse=True)
-        pairs = numpy.unique(numbers.astype('int64') * (images.max() + 1) + images[starts])
-        return keys, numpy.bincount(pairs // (images.max() + 1), minlength=len(keys))
+        n_images = len(self._captions_of)
+        pairs = numpy.unique(numbers * n_images + images[starts])
+        counts = numpy.bincount(pairs // n_images, minlength=len(keys))
+        # A last key, so that whatever is searched for has a position.
+        return numpy.append(keys, numpy.iinfo('int64').max), numpy.append(counts, 1)
 
     def _keys(self, ngrams):
+        """Returns a number for each n-gram, (m, n); equal ones have the same."""
+        # Overflows with more than 65,536 tokens, of which then hardly ever two n-grams share a key.
         return ngrams @ self._n_tokens ** numpy.arange(ngrams.shape[1])
 
     def _rarity(self, ngrams):
         """Returns the logarithms of the inverse document frequencies of n-grams, (m, n)."""
         known, counts = self._frequencies[ngrams.shape[1] - 1]
         keys = self._keys(ngrams)
-        positions = numpy.minimum(numpy.searchsorted(known, keys), len(known) - 1)
-        frequencies = 1
-        if len(known):
-            frequencies = numpy.where(known[positions] == keys, counts[positions], 1)
-        return numpy.log(self._n_images / frequencies) * numpy.ones(len(ngrams))
+        positions = numpy.searchsorted(known, keys)
+        is_known = known[positions] == keys
+        return numpy.log(self._n_images / numpy.where(is_known, counts[positions], 1))
 
 
 class RewardLoss:
@@ -124,11 +132,9 @@ class RewardLoss:
         features = features[chosen] if rows is None else features[rows[chosen]]
         drawn = sample(network, features, n_samples, max_length=MAX_LENGTH)
         captions = [caption.tokens for of_image in drawn for caption in of_image]
-        rewards = numpy.stack(
-            [
-                self._reward(image, [_with_eos(caption.tokens) for caption in of_image])
-                for image, of_image in zip(images[chosen], drawn)
-            ]
+        rewards = self._reward(
+            images[chosen],
+            [[_with_eos(caption.tokens) for caption in of_image] for of_image in drawn],
         )
         chainer.report({'reward': (rewards.mean(), rewards.size)}, network)
         others = (rewards.sum(axis=1, keepdims=True) - rewards) / (n_samples - 1)
@@ -141,7 +147,7 @@ class RewardLoss:
     def _pack(self, captions, weights):
         """Packs samples; returns what :meth:`ShowAndTell.weighted_loss` takes."""
         offsets = numpy.cumsum([0, *map(len, captions)])
-        tokens = numpy.fromiter(itertools.chain(*captions), 'int32', offsets[-1])
+        tokens = numpy.fromiter(chain(*captions), 'int32', offsets[-1])
         order, inputs, targets, batch_sizes = pack(
             Captions(tokens, offsets), numpy.arange(len(captions))
         )

@@ -54,7 +54,7 @@ def test_reward_is_the_cider_of_pycocoevalcap():
         references, {image: [text(tokens)] for image, tokens in captions.items()}
     )
     reward = CiderReward(dataset)
-    rewards = [reward(image, [[*captions[image], EOS]]).item() for image in images]
+    rewards = reward(numpy.array(images), [[[*captions[image], EOS]] for image in images])[:, 0]
     numpy.testing.assert_allclose(rewards, expected, rtol=1e-9)
     assert max(rewards) > 1
 
@@ -63,16 +63,16 @@ def test_unknown_words_and_breaking_off_do_not_pay():
     dataset = make_dataset()
     reward, image = CiderReward(dataset), int(dataset.images_of('train')[0])
     caption = dataset.tokens_of(numpy.flatnonzero(dataset.image == image)[1]).tolist()
-    whole, broken_off, unknown = reward(
-        image, [[*caption, EOS], caption, [*caption[:-1], UNK, EOS]]
-    )
+    captions = [[*caption, EOS], caption, [*caption[:-1], UNK, EOS]]
+    ((whole, broken_off, unknown),) = reward(numpy.array([image]), [captions])
     assert whole > broken_off > unknown
 
 
 def test_data_sets_without_long_captions_are_fine():
     images = [CaptionedImage(n, -1, f'{n}.jpg', 'train', [['dog']], ['dog']) for n in range(2)]
     reward = CiderReward(CaptionDataset.from_images(images, 1))
-    assert reward(1, [[3, EOS], [3, 3, 3, 3, 3, EOS]]).tolist() == [0, 0]
+    captions = [[3, EOS], [3, 3, 3, 3, 3, EOS]]
+    assert reward(numpy.array([1]), [captions]).tolist() == [[0, 0]]
 
 
 # All captions of at most two tokens of a vocabulary of two words and <UNK>, and what each earns.
@@ -118,12 +118,11 @@ def test_the_gradient_is_that_of_the_expected_reward(
     features = device.send(numpy.random.RandomState(1).randn(1, 4))
     monkeypatch.setattr(reward_module, 'MAX_LENGTH', MAX_LENGTH)
     network.loss_reduction = loss_reduction
-    rewards = []
 
-    def reward(image, captions):
-        assert image == 7
-        rewards.append([REWARDS[tuple(t for t in tokens if t != EOS)] for tokens in captions])
-        return numpy.array(rewards[-1])
+    def reward(images, captions):
+        assert images == [7]
+        (of_image,) = captions
+        return numpy.array([[REWARDS[tuple(t for t in tokens if t != EOS)] for tokens in of_image]])
 
     loss = RewardLoss(network, reward, weight=1, n_samples=2)
     batch = device.send(numpy.array([[0, 2, 3, 4], [2, 3, 4, 1]], 'int32'))
