@@ -100,7 +100,9 @@ class RewardLoss:
 
     The latter is that of self-critical sequence training (Rennie et al., arXiv:1612.00563), which
     is REINFORCE with a baseline; here that is the mean reward of the other samples of the image
-    (Luo, arXiv:2003.09971). As many captions are drawn as the batch has.
+    (Luo, arXiv:2003.09971). As many captions are drawn as the batch has, rounded up to whole
+    images, and without dropout. Dropout acts on their probabilities in the loss, so that its
+    gradient is that of the expected reward only where dropout is 0.
 
     Args:
         network (models.show_and_tell.ShowAndTell): The network.

@@ -7,12 +7,17 @@ from pycocoevalcap.cider.cider import Cider
 
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.packing import make_converter
 from lib.captions.vocabulary import BOS, EOS, UNK
 from lib.decoding.caption import Caption
+from lib.processes import Processes
 from lib.training import reward as reward_module
+from lib.training.parallel import ParallelUpdater, make_updater
 from lib.training.reward import CiderReward, RewardLoss
 from models.show_and_tell import ShowAndTell
+from tests.helpers.plain_show_and_tell import PlainShowAndTell
 from tests.helpers.samples import dataset as sample_dataset
+from tests.helpers.samples import features_of
 
 to_cpu = chainer.get_device('@numpy').send
 
@@ -24,10 +29,10 @@ def make_dataset(min_count=1):
             -1,
             image['filename'],
             image['split'],
-            [sentence['tokens'] for sentence in image['sentences']],
-            [sentence['raw'] for sentence in image['sentences']],
+            [sentence['tokens'] for sentence in image['sentences'][: 2 + n % 4]],
+            [sentence['raw'] for sentence in image['sentences'][: 2 + n % 4]],
         )
-        for image in sample_dataset()['images']
+        for n, image in enumerate(sample_dataset()['images'])
     ]
     return CaptionDataset.from_images(images, min_count)
 
@@ -36,12 +41,13 @@ def test_reward_is_the_cider_of_pycocoevalcap():
     dataset = make_dataset()
     rng, images = numpy.random.RandomState(0), dataset.images_of('train').tolist()
     first = {image: numpy.flatnonzero(dataset.image == image)[0] for image in images}
-    # Captions of other images, altered; one is empty.
-    captions = {}
-    for image in images:
-        tokens = dataset.tokens_of(first[images[rng.randint(len(images))]]).tolist()
-        captions[image] = [*tokens, *tokens[: rng.randint(4)]]
-    captions[images[0]] = []
+    # Two captions of other images for each, altered; one is empty.
+    captions = {image: [] for image in images}
+    for of_image in captions.values():
+        for other in rng.choice(images, 2):
+            tokens = dataset.tokens_of(first[other]).tolist()
+            of_image.append([*tokens, *tokens[: rng.randint(4)]])
+    captions[images[0]][1] = []
 
     def text(tokens):
         return ' '.join(map(str, [*tokens, EOS]))
@@ -50,13 +56,15 @@ def test_reward_is_the_cider_of_pycocoevalcap():
         image: [text(dataset.tokens_of(c)) for c in numpy.flatnonzero(dataset.image == image)]
         for image in images
     }
-    _, expected = Cider().compute_score(
-        references, {image: [text(tokens)] for image, tokens in captions.items()}
+    rewards = CiderReward(dataset)(
+        numpy.array(images), [[[*tokens, EOS] for tokens in captions[image]] for image in images]
     )
-    reward = CiderReward(dataset)
-    rewards = reward(numpy.array(images), [[[*captions[image], EOS]] for image in images])[:, 0]
-    numpy.testing.assert_allclose(rewards, expected, rtol=1e-9)
-    assert max(rewards) > 1
+    for n in range(2):
+        _, expected = Cider().compute_score(
+            references, {image: [text(of_image[n])] for image, of_image in captions.items()}
+        )
+        numpy.testing.assert_allclose(rewards[:, n], expected, rtol=1e-9)
+    assert rewards.max() > 1
 
 
 def test_unknown_words_and_breaking_off_do_not_pay():
@@ -148,3 +156,103 @@ def test_the_gradient_is_that_of_the_expected_reward(
             param.array[index] = value
             slope = (changes[0] - changes[1]) / 2e-5
             assert -length * gradients[name][index] == pytest.approx(slope, abs=1e-8), name
+
+
+@pytest.mark.parametrize('loss_reduction', ['mean', 'sentence'])
+@pytest.mark.parametrize('dtype', ['float32', 'float16'])
+def test_loss_is_that_of_the_captions_and_of_the_samples(
+    device, monkeypatch, loss_reduction, dtype
+):
+    """Computes it caption by caption. Of seven captions, three have three samples each."""
+    drawn = []
+
+    def sample_and_keep(*arguments, **options):
+        drawn.append(reward_module_sample(*arguments, **options))
+        return drawn[-1]
+
+    reward_module_sample = reward_module.sample
+    monkeypatch.setattr(reward_module, 'sample', sample_and_keep)
+    monkeypatch.setattr(reward_module, 'MAX_LENGTH', 5)
+    numpy.random.seed(0)
+    dataset, features = make_dataset(), features_of(sample_dataset()).astype(dtype)
+    sizes = features.shape[1], len(dataset.vocabulary), 6, 7
+    network, plain = ShowAndTell(*sizes, dropout=0), PlainShowAndTell(*sizes)
+    for param in network.params():
+        param.array[...] += numpy.random.randn(*param.shape)
+    plain.copy_from(network)
+    network.to_device(device)
+    network.loss_reduction = loss_reduction
+    on_device = device.send(features)
+
+    def reward(images, captions):
+        earned = [[(image + sum(t)) % 7 for t in c] for image, c in zip(images, captions)]
+        return numpy.array(earned, 'float64')
+
+    captions = dataset.captions_of('train')[3:24:3]
+    losses = []
+    for fetch_rows in None, lambda rows: on_device[rows]:  # features may be fetched for each batch
+        numpy.random.seed(1)
+        convert = make_converter(dataset, on_device, fetch_rows, with_images=True)
+        *arguments, images = convert(captions, device)
+        loss = RewardLoss(network, reward, weight=0.3, n_samples=3)(*arguments, images)
+        assert loss.dtype == 'float32'
+        losses.append(float(loss.array))
+    assert losses[0] == losses[1]
+    assert any(len(caption.tokens) == 5 for of_image in drawn[0] for caption in of_image)
+
+    of_captions = float(network(*arguments).array)
+    n_targets = len(captions) + dataset.lengths[captions].sum()
+    length, of_samples = 1 if loss_reduction == 'sentence' else n_targets / len(captions), 0
+    for image, of_image in zip(images[::3].tolist(), drawn[0], strict=True):
+        all_targets = [[*caption.tokens, EOS][:5] for caption in of_image]
+        ((*rewards,),) = reward([image], [all_targets])
+        for targets, earned in zip(all_targets, rewards):
+            nll = plain.caption_loss(
+                features[dataset.imgid[image]].astype('float32'), [BOS, *targets], targets
+            )
+            advantage = earned - (sum(rewards) - earned) / 2
+            of_samples += advantage * float(nll.array) / 9 / length
+    assert abs(of_samples) > 0.1
+    assert losses[0] == pytest.approx(0.7 * of_captions + 0.3 * of_samples, rel=1e-4)
+
+
+@pytest.mark.parametrize('loss_reduction', ['mean', 'sentence'])
+def test_processes_update_like_one_with_their_whole_batch(monkeypatch, loss_reduction):
+    """Of an image whose samples are always the same, as their shares have samples of their own."""
+    samples = [Caption([3, 4, 5], 0), Caption([3], 0)]
+    monkeypatch.setattr(
+        reward_module, 'sample', lambda _, features, *__, **___: [samples] * len(features)
+    )
+    dataset, features = make_dataset(), features_of(sample_dataset())
+    image = dataset.images_of('train')[2]
+    captions = numpy.flatnonzero(dataset.image == image)[:4]
+
+    def weights_after(processes):
+        numpy.random.seed(0)
+        network = ShowAndTell(features.shape[1], len(dataset.vocabulary), 6, 7, dropout=0)
+        network.loss_reduction = loss_reduction
+        optimizer = chainer.optimizers.SGD(1).setup(network)
+        updater = make_updater(
+            captions,
+            len(captions),
+            optimizer,
+            processes,
+            dataset,
+            seed=0,
+            converter=make_converter(dataset, features, with_images=True),
+            device=chainer.get_device('@numpy'),
+            loss_func=RewardLoss(network, CiderReward(dataset), weight=0.6, n_samples=2),
+        )
+        assert isinstance(updater, ParallelUpdater) == (processes.size > 1)
+        updater.update()
+        return {name: param.array for name, param in network.namedparams()}
+
+    expected, of_processes = weights_after(Processes()), []
+    for rank in range(2):
+        processes = Processes()
+        processes.rank, processes.size = rank, 2
+        processes.compute_on_main = lambda compute, *arguments: compute(*arguments)
+        of_processes.append(weights_after(processes))
+    for name, array in expected.items():
+        mean = numpy.mean([weights[name] for weights in of_processes], axis=0)
+        numpy.testing.assert_allclose(mean, array, atol=1e-6, err_msg=name)
