@@ -37,7 +37,7 @@ class Ensemble:
             _check_compatible(model, first)
         self.vocabulary, self.feature_source = first.vocabulary, first.feature_source
         known = [model.never_last for model in self.models if model.never_last is not None]
-        self._never_last = numpy.concatenate(known) if known else None
+        self._never_last = functools.reduce(numpy.union1d, known) if known else None
         self._networks = [model.network for model in self.models]
         # Each layer has two arrays of state, c and h.
         self._n_arrays = [2 * network.hyperparameters['n_layers'] for network in self._networks]
@@ -68,7 +68,7 @@ class Ensemble:
     def never_last(self):
         """Whether training captions do not end with a token, (V,), bool, on the device.
 
-        None if no model knows.
+        None if no model knows. Of models that differ, each adds what it knows.
         """
         if self._never_last is None:
             return None
@@ -115,13 +115,14 @@ def average_weights(paths: list[str]) -> TrainedModel:
         paths (list of str): Files that ``train.py`` wrote.
 
     Returns:
-        lib.trained_model.TrainedModel: The first model with the mean of all weights, on the
-        CPU.
+        lib.trained_model.TrainedModel: The first model with the mean of all weights and all
+        that any model knows of how captions do not end, on the CPU.
 
     Raises:
         InputError: If a file is not a model, or they differ in vocabulary, features or sizes.
     """
-    models = Ensemble([TrainedModel.load(path) for path in paths]).models
+    ensemble = Ensemble([TrainedModel.load(path) for path in paths])
+    models = ensemble.models
     for model in models[1:]:
         if _sizes(model) != _sizes(models[0]):
             raise InputError(f'{model.path}: cannot be averaged with {paths[0]}: sizes differ')
@@ -135,6 +136,7 @@ def average_weights(paths: list[str]) -> TrainedModel:
         for param in others:
             total += param.array
         mean.array[...] = total / len(models)
+    models[0].never_last = ensemble._never_last
     models[0].run = {'mean_of': [model.run for model in models]}
     return models[0]
 

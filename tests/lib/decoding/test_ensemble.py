@@ -6,6 +6,7 @@ from lib.decoding.beam_search import beam_search
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
+from lib.trained_model import TrainedModel
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.plain_beam_search import plain_beam_search
 from tests.helpers.samples import random_features, small_model
@@ -85,6 +86,20 @@ def test_models_that_differ_in_vocabulary_or_features_are_rejected(tmp_path, opt
         Ensemble.load(paths, CPU)
     with pytest.raises(InputError, match=message):
         average_weights(paths)
+
+
+@pytest.mark.parametrize(
+    'of_models, expected', [([None, [3, 5], [2, 3]], [2, 3, 5]), ([None, None], None)]
+)
+def test_a_mean_of_models_knows_the_endings_that_any_of_them_knows(tmp_path, of_models, expected):
+    paths = [str(tmp_path / f'{n}.h5') for n in range(len(of_models))]
+    for path, never_last in zip(paths, of_models):
+        model = small_model()
+        model.never_last = None if never_last is None else numpy.array(never_last, 'int32')
+        model.save(path)
+    average_weights(paths).save(tmp_path / 'mean.h5')
+    never_last = TrainedModel.load(tmp_path / 'mean.h5').never_last
+    assert (never_last if expected is None else never_last.tolist()) == expected
 
 
 def test_check_feature_size_names_file_and_model(tmp_path):
