@@ -186,7 +186,8 @@ def add_optimization_flags(parser):
         type=sample_count,
         default=5,
         metavar='K',
-        help='captions drawn of an image; as many are drawn as the batch has, of one image in K',
+        help='captions to draw of an image; of the images of every Kth caption of a batch, so that '
+        'as many are drawn as it has',
     )
 
 

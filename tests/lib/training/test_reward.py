@@ -76,11 +76,16 @@ def test_unknown_words_and_breaking_off_do_not_pay():
     assert whole > broken_off > unknown
 
 
-def test_data_sets_without_long_captions_are_fine():
-    images = [CaptionedImage(n, -1, f'{n}.jpg', 'train', [['dog']], ['dog']) for n in range(2)]
-    reward = CiderReward(CaptionDataset.from_images(images, 1))
-    captions = [[3, EOS], [3, 3, 3, 3, 3, EOS]]
-    assert reward(numpy.array([1]), [captions]).tolist() == [[0, 0]]
+@pytest.mark.parametrize(
+    'n_images, min_count', [(2, 1), (1, 1), (2, 9)], ids=['short', 'one image', 'unknown']
+)
+def test_captions_that_say_nothing_in_particular_earn_nothing(n_images, min_count):
+    images = [
+        CaptionedImage(n, -1, f'{n}.jpg', 'train', [['dog']], ['dog']) for n in range(n_images)
+    ]
+    reward = CiderReward(CaptionDataset.from_images(images, min_count))
+    captions = [[], [EOS], [UNK, EOS], [3, EOS], [3, 3, 3, 3, 3, EOS]]
+    assert reward(numpy.array([n_images - 1]), [captions]).tolist() == [[0] * 5]
 
 
 # All captions of at most two tokens of a vocabulary of two words and <UNK>, and what each earns.
