@@ -64,6 +64,7 @@ def test_converter_returns_features_that_are_fetched(device):
     dataset = make_dataset([['a'], ['a', 'b', 'c'], ['b', 'c']])
     features = numpy.arange(10, dtype='float32').reshape(5, 2)
     convert = make_converter(dataset, features, lambda rows: device.send(features[rows]))
-    batch, inputs, targets, batch_sizes = convert([0, 1, 2], device)
+    batch, inputs, targets, batch_sizes, rows = convert([0, 1, 2], device)
     numpy.testing.assert_array_equal(to_cpu(batch), features[[2, 4, 0]])
+    assert rows is None
     assert len(inputs) == len(targets) == sum(batch_sizes) == 9
