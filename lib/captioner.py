@@ -113,7 +113,9 @@ class Captioner:
             extractor.source, ensemble.feature_source, 'the model was trained with'
         )
         index_extractor = None
-        if index is not None and index.feature_source not in (None, extractor.source):
+        # Nothing may be known of how the features were extracted, but that they are the models'.
+        like_the_models = None, ensemble.feature_source, extractor.source
+        if index is not None and index.feature_source not in like_the_models:
             index_extractor = _load_index_extractor(
                 cnn, device, index, extraction.get('batch_size')
             )

@@ -70,6 +70,7 @@ def test_unusable_recipes_are_rejected(data, tmp_path):
         '--reward BLEU',
         '--reward-weight 1.1',
         '--reward-samples 1',
+        '--reward-samples 3',
     ],
 )
 def test_invalid_values_of_flags_are_rejected(data, tmp_path, flags):

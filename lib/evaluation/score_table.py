@@ -32,17 +32,20 @@ def print_scores(scores, intervals, with_header: bool):
 
 
 def print_differences(path: str, differences):
-    """Prints the differences of scores, half their intervals, and the probabilities.
+    """Prints the differences of scores, their intervals, and the probabilities.
 
     Args:
         path (str): The captions that were compared with.
         differences (dict): What :func:`lib.evaluation.bootstrap.compare` returned.
     """
-    print_line(f'minus {path}, half its 95 % interval, and p:')
+    print_line(f'minus {path}, its 95 % interval, and p:')
     _print_row(['', *differences])
-    items = differences.items()
-    _print_row(['', *(_format(name, difference.value, sign='+') for name, difference in items)])
-    _print_row(['±', *(_half(name, difference.low, difference.high) for name, difference in items)])
+    for label, attribute in ('', 'value'), ('from', 'low'), ('to', 'high'):
+        cells = (
+            _format(name, getattr(difference, attribute), sign='+')
+            for name, difference in differences.items()
+        )
+        _print_row([label, *cells])
     _print_row(['p', *(f'{difference.p:.3f}' for difference in differences.values())])
 
 

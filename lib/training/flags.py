@@ -2,6 +2,7 @@
 
 import argparse
 
+from lib.errors import InputError
 from lib.features.flags import add_data_flags
 from lib.flag_types import (
     decay_factor,
@@ -26,6 +27,8 @@ FIXED_FLAGS = (
     'scheduled_sampling', 'reward', 'reward_weight', 'reward_samples', 'gradient_clip',
     'select_by', 'standardize', 'seed',
 )  # fmt: skip
+# What applies with --reward where a flag is not given.
+REWARD_DEFAULTS = {'reward_weight': 0.9, 'reward_samples': 5}
 
 
 def add_file_flags(parser):
@@ -177,17 +180,16 @@ def add_optimization_flags(parser):
     group.add_argument(
         '--reward-weight',
         type=share,
-        default=0.5,
         metavar='W',
-        help='weight of the loss of --reward, from 0 to 1; the usual loss has the rest',
+        help='weight of the loss of --reward, from 0 to 1; the usual loss has the rest; unless '
+        f'given, {REWARD_DEFAULTS["reward_weight"]}',
     )
     group.add_argument(
         '--reward-samples',
         type=sample_count,
-        default=5,
         metavar='K',
-        help='captions to draw of an image; of the images of every Kth caption of a batch, so that '
-        'as many are drawn as it has',
+        help='captions to draw of an image with --reward; images are those of one caption in K of '
+        f'the batch; unless given, {REWARD_DEFAULTS["reward_samples"]}',
     )
 
 
@@ -208,6 +210,20 @@ def add_selection_flags(parser):
         metavar='N',
         help='stop after N epochs without a better one; 0 never stops early',
     )
+
+
+def complete_reward_flags(args):
+    """Sets what is not given of the flags that belong to ``--reward``.
+
+    Raises:
+        InputError: If one is given without it.
+    """
+    for name, default in REWARD_DEFAULTS.items():
+        is_given = getattr(args, name) is not None
+        if is_given and args.reward is None:
+            raise InputError('needs --reward', option=name)
+        if args.reward is not None and not is_given:
+            setattr(args, name, default)
 
 
 def optimizer_from_flags(args, network, processes):

@@ -23,7 +23,7 @@ from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import VGG19, FeatureExtractor
 from lib.features.feature_file import Features, save_features
-from lib.features.feature_source import FeatureSource
+from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.images import UnreadableImageError, read_image
 from lib.features.stored_features import StoredFeatures
 from lib.trained_model import TrainedModel
@@ -124,6 +124,21 @@ def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_
     for own, of_index in (array, array), (array, stored), (stored, array):
         results = captioner.caption_features(own, options, index_features=of_index)
         assert_same_results(results, expected)
+
+
+def test_features_of_another_program_may_be_those_of_the_index_and_the_models(folder, tmp_path):
+    index = NeighborIndex.load(make_index(folder, 'fc7', tmp_path / 'index.h5'), CPU)
+    model = TrainedModel.load(folder.models[0])
+    paths = model_path, index_path = tmp_path / 'model.h5', tmp_path / 'external_index.h5'
+    for content, path in zip((model, index), paths):
+        content.feature_source = ExternalSource.of('clip.npz')
+        content.save(path)
+    captioner = Captioner.load(
+        model_path, cnn=folder.cnn, index=index_path, layer='fc7', mean=SOURCE.mean
+    )
+    results = captioner(folder.images, **DECODING, mbr_neighbors=1)
+    known = Captioner.load(folder.models[0], cnn=folder.cnn, index=tmp_path / 'index.h5')
+    assert_same_results(results, known(folder.images, **DECODING, mbr_neighbors=1))
 
 
 def test_an_index_of_another_cnn_is_named(folder, tmp_path):

@@ -50,11 +50,12 @@ def test_differences_have_signs_and_probabilities(capsys):
     }
     print_differences('other\n.json', differences)
     title, *rows = capsys.readouterr().out.splitlines()
-    assert title == r'minus other\n.json, half its 95 % interval, and p:'
+    assert title == r'minus other\n.json, its 95 % interval, and p:'
     assert rows == [
         '            BLEU-4    CIDEr',
         '              +1.6   -0.034',
-        '        ±      0.8    0.017',
+        '     from     +0.8   -0.051',
+        '       to     +2.4   -0.017',
         '        p    0.000    1.000',
     ]
 
