@@ -17,8 +17,9 @@ CONJUNCTIONS = 'and', 'or'
 # What a fault costs, in nats: so much that it occurs only where there is no other way on, in which
 # case a caption with a fault is better than none.
 FAULT_PENALTY = 10_000
-# Tokens that are not to be said twice in a row, at most.
-MAX_STUTTER = 3
+# Tokens that are not to be said twice in a row, at most: shorter limits let greedy search run on
+# ("and a woman in a black shirt and a woman in a black shirt").
+MAX_STUTTER = 10
 
 
 class MinimumLength:

@@ -56,7 +56,7 @@ class DecodingOptions:
             of this many similar images of an index, see :mod:`lib.decoding.neighbors`.
         bad_endings (bool): Let captions end with tokens with which no training caption ends, as in
             "a dog in front of a". Older models do not know these tokens.
-        stutter (bool): Let captions say up to three words twice in a row, as in "a dog dog runs".
+        stutter (bool): Let captions say up to ten words twice in a row, as in "a dog dog runs".
         sample (bool): Draw captions at random instead of searching.
         temperature (float): Temperature at which captions are drawn.
 

@@ -70,7 +70,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     )
     for name, description in (
         ('bad-endings', 'end as no training caption does, as in "a dog in front of a"'),
-        ('stutter', 'say up to three words twice in a row, as in "a dog dog runs"'),
+        ('stutter', 'say up to ten words twice in a row, as in "a dog dog runs"'),
     ):
         group.add_argument(
             f'--{name}',

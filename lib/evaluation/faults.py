@@ -18,7 +18,7 @@ def is_cut_off(tokens: list[str], never_last: set[str]) -> bool:
 
 
 def stutters(tokens: list[str]) -> bool:
-    """Returns whether a caption says up to three words twice in a row.
+    """Returns whether a caption says up to ten words twice in a row.
 
     Example:
         >>> stutters('a dog dog is running'.split())

@@ -22,6 +22,8 @@ def test_a_caption_is_cut_off_if_it_ends_with_a_word_that_ends_none():
         ('the dog runs in the in the water', True),
         ('in front of a in front of a house', False),
         ('sits on a bench on a bench', True),
+        ('a dog in a blue shirt and a man in a blue shirt', False),
+        ('a man and a woman in black and a woman in black', True),
         ('a black and white dog', False),
         ('black and black dog', True),
         ('red or red', True),
