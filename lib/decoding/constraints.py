@@ -14,8 +14,8 @@ from models.kernels import launch, load_kernel
 SOURCE = 'lib/decoding/constraints.cu'
 # Words that may stand between two equal ones in "a white and white dog".
 CONJUNCTIONS = 'and', 'or'
-# What a fault costs, in nats: so much that it occurs only where there is no other way on, in which
-# case a caption with a fault is better than none.
+# What a fault costs, in nats: so much that it occurs only if nothing else is allowed. Then a
+# caption with a fault is better than none.
 FAULT_PENALTY = 10_000
 # Tokens that are not to be said twice in a row, at most: shorter limits let greedy search run on
 # ("and a woman in a black shirt and a woman in a black shirt").
