@@ -28,7 +28,7 @@ def load_shared_features(
         feature_type (str): See :func:`lib.features.gpu_memory.send_features`.
         processes (lib.processes.Processes): All of them must call this function.
         memory (float): GiB of each machine's memory that the features may take; the remaining rows
-            stay on the disk. There is no limit by default.
+            stay on the disk. By default all rows are read into memory.
         combine (str): One of :data:`lib.features.feature_source.COMBINATIONS`, if each file has
             features of all images.
 
