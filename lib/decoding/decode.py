@@ -1,6 +1,7 @@
 """Decoding with the options of a script, a notebook or a server."""
 
 import dataclasses
+import itertools
 import numbers
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ from lib.decoding.beam_search import beam_search
 from lib.decoding.caption import Caption
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.decoding.diverse_beam_search import diverse_beam_search
+from lib.decoding.ensemble import Ensemble
 from lib.decoding.minimum_bayes_risk import mbr_rerank
+from lib.decoding.rescoring import rescore
 from lib.decoding.sampling import sample
 from lib.errors import InputError
 
@@ -125,6 +128,9 @@ def decode(
 ) -> list[list[Caption]]:
     """Captions images.
 
+    Minimum Bayes risk ranks the captions that each network of an ensemble finds by itself. They
+    are more, and differ more, than those that are most probable on average.
+
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.
         features (array): Image features, (B, D), float.
@@ -142,28 +148,45 @@ def decode(
         return sample(
             model, features, options.top, options.temperature, options.max_length, constraints
         )
-    reranks = options.mbr_samples or options.mbr_neighbors
+    if not (options.mbr_samples or options.mbr_neighbors):
+        return _search(model, features, options, options.top, constraints)
+    networks = model.networks if isinstance(model, Ensemble) else [model]
+    beams = [
+        _search(network, features, options, options.beam_width, constraints) for network in networks
+    ]
+    reranked = mbr_rerank(
+        model,
+        features,
+        [_without_repetitions(itertools.chain(*of_image)) for of_image in zip(*beams)],
+        options.mbr_samples,
+        options.temperature,
+        options.max_length,
+        references,
+    )
+    captions = [best[: options.top] for best in reranked]
+    if len(networks) > 1:
+        captions = rescore(model, features, captions, options.max_length)
+    return captions
+
+
+def _search(model, features, options, top, constraints):
     search = {
         'beam_width': options.beam_width,
-        'top': options.beam_width if reranks else options.top,
+        'top': top,
         'max_length': options.max_length,
         'length_normalization': options.length_normalization,
         'constraints': constraints,
     }
     if options.beam_groups > 1:
-        captions = diverse_beam_search(
+        return diverse_beam_search(
             model, features, options.beam_groups, options.diversity_penalty, **search
         )
-    else:
-        captions = beam_search(model, features, **search)
-    if reranks:
-        captions = mbr_rerank(
-            model,
-            features,
-            captions,
-            options.mbr_samples,
-            options.temperature,
-            options.max_length,
-            references,
-        )
-    return [best[: options.top] for best in captions]
+    return beam_search(model, features, **search)
+
+
+def _without_repetitions(captions):
+    """Returns captions of one image in order, without those whose tokens have come before."""
+    seen = {}
+    for caption in captions:
+        seen.setdefault(tuple(caption.tokens), caption)
+    return list(seen.values())

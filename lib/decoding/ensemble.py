@@ -23,6 +23,7 @@ class Ensemble:
         vocabulary (lib.captions.vocabulary.Vocabulary): The vocabulary of all models.
         feature_source (lib.features.feature_source.FeatureSource): How the features of all
             models were extracted, None if unknown.
+        networks (list of models.show_and_tell.ShowAndTell): The networks of the models.
 
     Raises:
         InputError: If the models differ in vocabulary or features.
@@ -38,9 +39,9 @@ class Ensemble:
         self.vocabulary, self.feature_source = first.vocabulary, first.feature_source
         known = [model.never_last for model in self.models if model.never_last is not None]
         self._never_last = functools.reduce(numpy.union1d, known) if known else None
-        self._networks = [model.network for model in self.models]
+        self.networks = [model.network for model in self.models]
         # Each layer has two arrays of state, c and h.
-        self._n_arrays = [2 * network.hyperparameters['n_layers'] for network in self._networks]
+        self._n_arrays = [2 * network.hyperparameters['n_layers'] for network in self.networks]
 
     @classmethod
     def load(cls, paths: list[str], device) -> 'Ensemble':
@@ -62,7 +63,7 @@ class Ensemble:
     @property
     def device(self):
         """The device of the networks."""
-        return self._networks[0].device
+        return self.networks[0].device
 
     @functools.cached_property
     def never_last(self):
@@ -82,7 +83,7 @@ class Ensemble:
 
     def start(self, features):
         """Feeds images, (B, D), to every network; returns their states."""
-        return tuple(array for network in self._networks for array in network.start(features))
+        return tuple(array for network in self.networks for array in network.start(features))
 
     def step(self, tokens, state):
         """Feeds one token to each of n captions in every network.
@@ -97,14 +98,14 @@ class Ensemble:
         """
         xp = chainer.backend.get_array_module(tokens)
         total, new_state = None, ()
-        for network, n_arrays in zip(self._networks, self._n_arrays):
+        for network, n_arrays in zip(self.networks, self._n_arrays):
             begin = len(new_state)
             log_probs, network_state = network.step(tokens, state[begin : begin + n_arrays])
             # In logarithms, since a probability may be too small for a float.
             total = log_probs if total is None else xp.logaddexp(total, log_probs, out=total)
             new_state += network_state
-        if len(self._networks) > 1:
-            total -= xp.log(xp.asarray(len(self._networks), total.dtype))
+        if len(self.networks) > 1:
+            total -= xp.log(xp.asarray(len(self.networks), total.dtype))
         return total, new_state
 
 

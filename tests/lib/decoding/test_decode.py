@@ -8,9 +8,12 @@ from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.decoding.decode import DecodingOptions, decode
 from lib.decoding.diverse_beam_search import diverse_beam_search
+from lib.decoding.ensemble import Ensemble
 from lib.decoding.minimum_bayes_risk import mbr_rerank
+from lib.decoding.rescoring import rescore
 from lib.decoding.sampling import sample
 from lib.errors import InputError
+from tests.helpers.assertions import assert_same_captions
 from tests.helpers.samples import random_features, small_model
 
 N_IMAGES = 6
@@ -45,6 +48,11 @@ def features(device):
 def decode_with(network, features, **options):
     numpy.random.seed(5)
     return decode(network, features, DecodingOptions(**options))
+
+
+def distinct(captions):
+    """Returns captions of an image once each, as the groups of a diverse beam may share some."""
+    return list({tuple(caption.tokens): caption for caption in captions}.values())
 
 
 def test_default_is_beam_search_of_width_20_for_5_captions(network, features):
@@ -102,7 +110,7 @@ def test_every_option_reaches_sampling(network, features, option, value, argumen
 def test_minimum_bayes_risk_ranks_the_whole_beam(network, features, groups, changes):
     options = DecodingOptions(**SEARCH | {'mbr_samples': 5} | groups | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
-    beams = decode(network, features, whole_beam)
+    beams = [distinct(beam) for beam in decode(network, features, whole_beam)]
     numpy.random.seed(5)
     reranked = mbr_rerank(
         network, features, beams, options.mbr_samples, options.temperature, options.max_length
@@ -111,6 +119,37 @@ def test_minimum_bayes_risk_ranks_the_whole_beam(network, features, groups, chan
     captions = decode(network, features, options)
     assert captions == [best[: options.top] for best in reranked]
     assert captions != [best[: options.top] for best in beams]
+
+
+@pytest.mark.parametrize('groups', [{}, {'beam_groups': 2}], ids=['beam search', 'diverse'])
+def test_minimum_bayes_risk_ranks_the_beams_of_every_network_of_an_ensemble(
+    device, features, groups
+):
+    models = [small_model(words=('a', 'dog', 'cat', 'runs'), seed=seed) for seed in (2, 3)]
+    for model in models:
+        model.network.to_device(device)
+    ensemble = Ensemble(models)
+    options = DecodingOptions(**SEARCH | {'mbr_samples': 30} | groups)
+    whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
+    beams = [decode(model.network, features, whole_beam) for model in models]
+    candidates = [distinct([*first, *second]) for first, second in zip(*beams)]
+    assert any(len(captions) > options.beam_width for captions in candidates)
+    numpy.random.seed(5)
+    reranked = mbr_rerank(ensemble, features, candidates, 30, max_length=options.max_length)
+    numpy.random.seed(5)
+    captions = decode(ensemble, features, options)
+    best = [image_captions[: options.top] for image_captions in reranked]
+    for actual, expected in zip(captions, rescore(ensemble, features, best, options.max_length)):
+        assert_same_captions(actual, expected)
+
+
+def test_an_ensemble_of_one_network_reranks_like_that_network(device, features):
+    model = small_model(words=('a', 'dog', 'cat', 'runs', 'home'), seed=2)
+    model.network.to_device(device)
+    options = SEARCH | {'mbr_samples': 30}
+    assert decode_with(Ensemble([model]), features, **options) == decode_with(
+        model.network, features, **options
+    )
 
 
 @pytest.mark.parametrize(
