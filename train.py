@@ -8,6 +8,7 @@ import lib  # noqa: F401  first: Ctrl-C is quiet from here on
 # isort: split
 import os
 import sys
+import warnings
 
 import chainer
 import numpy
@@ -24,7 +25,7 @@ from lib.command_line import (
     run_main,
 )
 from lib.device import select_device, set_seed
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.gpu_memory import make_fetcher
 from lib.features.shared_features import load_shared_features, move_to_device
@@ -79,6 +80,13 @@ def parse_args():
 def main():
     args = parse_args()
     processes = connect_processes(args.communicator)
+    if args.reward and args.model is None and not args.resume:
+        warnings.warn(
+            '--reward without --model: rewards are meant for a network that has been trained '
+            'without them',
+            InputWarning,
+            stacklevel=1,
+        )
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     if not processes.is_main:
         return train(args, device, processes)

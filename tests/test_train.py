@@ -235,6 +235,8 @@ def test_starts_from_a_trained_model(data, trained, tmp_path):
 def test_batches_of_all_captions_and_of_one(data, tmp_path, flags):
     process = train(data, tmp_path / 'result', '--epoch 2', flags)
     assert process.returncode == 0, process.stderr
+    # Rewards improve a network that has been trained already.
+    assert ('--reward without --model' in process.stderr) == ('--reward' in flags)
 
 
 def test_reward_rises(device, data, trained, tmp_path):
@@ -242,6 +244,7 @@ def test_reward_rises(device, data, trained, tmp_path):
     flags = flags, '-m', trained[0] / 'best.h5'
     process = train(data, tmp_path / 'result', *flags, small='', device=device)
     assert process.returncode == 0, process.stderr
+    assert '--model' not in process.stderr
     rewards = [entry['main/reward'] for entry in read_log(tmp_path / 'result')]
     assert sum(rewards[-3:]) > 1.25 * sum(rewards[:3])
     header, *lines = process.stdout.splitlines()
