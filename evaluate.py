@@ -13,7 +13,6 @@ import warnings
 
 import numpy
 
-from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.command_line import (
@@ -24,6 +23,7 @@ from lib.command_line import (
     run_main,
 )
 from lib.decoding.ensemble import Ensemble, average_weights
+from lib.decoding.feature_captioner import FeatureCaptioner
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device, set_seed
@@ -122,7 +122,7 @@ def main():
 
     move_to_device(features, device, processes)
     index, index_features = load_index(args, dataset, features, device, processes)
-    captioner = Captioner(ensemble, index=index)
+    captioner = FeatureCaptioner(ensemble, index)
     evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)
     print_loss(args.split, evaluator)
     with replace_together():

@@ -1,30 +1,22 @@
 """Captions of images, from model files and a caffemodel."""
 
-import dataclasses
-import itertools
-import math
 import os
 import warnings
 
 import chainer
 import numpy
-import tqdm
 from PIL import Image
 
 from lib.decoding.caption import Caption
-from lib.decoding.constraints import fault_constraints
-from lib.decoding.decode import DecodingOptions, decode
+from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.feature_captioner import FeatureCaptioner
 from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import FeatureExtractor
 from lib.features.feature_source import ExternalSource
 
-# Images to decode at once: enough to be efficient on a CPU, and no more than have this many
-# captions in their beams.
-FEATURES_AT_ONCE = 64
-CAPTIONS_AT_ONCE = 8192
 # Images to extract features of at once: few enough to return the first captions soon.
 IMAGES_AT_ONCE = 16
 GPU_IMAGES_AT_ONCE = 64
@@ -65,10 +57,8 @@ class Captioner:
         index: NeighborIndex | None = None,
         index_extractor: FeatureExtractor | None = None,
     ):
-        self.ensemble, self._extractor = ensemble, extractor
-        self._index, self._index_extractor = index, index_extractor
-        if index is not None:
-            index.check_vocabulary(ensemble)
+        self.ensemble, self._feature_captioner = ensemble, FeatureCaptioner(ensemble, index)
+        self._extractor, self._index_extractor = extractor, index_extractor
 
     @classmethod
     def load(
@@ -138,7 +128,7 @@ class Captioner:
             UnreadableImageError: If a file is not an image.
         """
         if isinstance(images, chainer.get_array_types()):
-            return self.caption_features(images, DecodingOptions(**options))
+            return self._feature_captioner(images, DecodingOptions(**options))
         if isinstance(images, (str, os.PathLike, Image.Image)):
             images = [images]
         results = self.caption_images(images, DecodingOptions(**options))
@@ -215,103 +205,36 @@ class Captioner:
             numbers (sequence of int): Which, from 0.
         """
         models = [self.ensemble.models[n] for n in numbers]
-        return Captioner(Ensemble(models), self._extractor, self._index, self._index_extractor)
+        return Captioner(
+            Ensemble(models), self._extractor, self._feature_captioner.index, self._index_extractor
+        )
 
     def _caption_extracted(self, features, options, queries):
         """Yields the captions of each image that features were extracted from.
 
         Args:
-            features, options: As for :meth:`caption_features`.
+            features (array): (N, D), float32, on the device of the models.
+            options (lib.decoding.decode.DecodingOptions): How to decode captions.
             queries (array): What the index is searched by; None if it is the features.
         """
         source = self._extractor.source
         self.ensemble.check_feature_size(
             features.shape[1], f'{source.layer} of {source.network}', option='layer'
         )
-        n_decoded = self._images_at_once(options)
+        n_decoded = self._feature_captioner.images_at_once(options)
         queries = features if queries is None else queries
         for start in range(0, len(features), n_decoded):
             rows = slice(start, start + n_decoded)
-            yield from self._decode(features[rows], options, queries[rows])
-
-    def caption_features(
-        self, features, options: DecodingOptions, rows=None, index_features=None
-    ) -> list[list[Caption]]:
-        """Captions images by their features, with a progress bar on a terminal.
-
-        Args:
-            features (array): (N, D), real numbers.
-            options (lib.decoding.decode.DecodingOptions): How to decode captions.
-            rows (array): Which of them to caption, (n,), integers, on the device of the
-                features; by default all.
-            index_features (array): What the index is searched by, (N, D'); by default the
-                features.
-
-        Returns:
-            list of list of Caption: For each row its captions, best first.
-
-        Raises:
-            InputError: If features have another size than those the models were trained on.
-        """
-        if features.ndim != 2:
-            raise InputError(f'features have shape {features.shape}; expected (N, D)')
-        if features.dtype.kind not in 'fiu':
-            raise InputError(f'features are {features.dtype}, not real numbers')
-        self.ensemble.check_feature_size(features.shape[1], 'features')
-        if rows is None:
-            rows = chainer.backend.get_array_module(features).arange(len(features))
-        send, to_cpu = self.ensemble.device.send, chainer.get_device('@numpy').send
-        n_images, captions = self._images_at_once(options), []
-        with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
-            for start in range(0, len(rows), n_images):
-                chunk = rows[start : start + n_images]
-                batch = queries = send(features[chunk].astype('float32', copy=False))
-                if index_features is not None:
-                    queries = send(index_features[to_cpu(chunk)])  # wherever they are
-                captions += self._decode(batch, options, queries)
-                progress.update(len(chunk))
-        return captions
-
-    def _images_at_once(self, options):
-        """Returns how many images to decode at once, so that memory suffices for wide beams."""
-        n_captions = options.top if options.sample else options.beam_width
-        n_images = max(1, CAPTIONS_AT_ONCE // n_captions)
-        return min(n_images, FEATURES_AT_ONCE) if self._is_on_cpu else n_images
+            yield from self._feature_captioner.caption_batch(features[rows], options, queries[rows])
 
     @property
     def has_index(self) -> bool:
         """Whether captions can be ranked by those of similar images."""
-        return self._index is not None
+        return self._feature_captioner.index is not None
 
     @property
     def _is_on_cpu(self):
         return self.ensemble.device.xp is numpy
-
-    def _decode(self, features, options, queries):
-        to_text, references = self.ensemble.vocabulary.decode, None
-        constraints = fault_constraints(self.ensemble, options)
-        if options.mbr_neighbors:
-            if self._index is None:
-                raise InputError('needs an index of captions', option='mbr_neighbors')
-            references = self._index.references(queries, options.mbr_neighbors)
-        with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
-            decoded = decode(self.ensemble, features, options, references, constraints)
-        for caption in itertools.chain(*decoded):
-            if not math.isfinite(caption.log_prob):
-                if options.min_length and options.no_repeat_ngram:
-                    raise InputError(
-                        f'{options.min_length}: no caption of this length repeats no '
-                        f'{options.no_repeat_ngram}-gram',
-                        option='min_length',
-                    )
-                raise InputError(
-                    f'{self.ensemble.models[0].path}: a caption has log-probability '
-                    f'{caption.log_prob}: the weights, or the features, are too large'
-                )
-        return [
-            [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]
-            for captions in decoded
-        ]
 
 
 def _load_index_extractor(cnn, device, index, batch_size):

@@ -39,7 +39,7 @@ class Evaluator:
     """Evaluates models on the images of a split.
 
     Args:
-        captioner (lib.captioner.Captioner): The models.
+        captioner (lib.decoding.feature_captioner.FeatureCaptioner): The models.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
         features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
@@ -92,9 +92,7 @@ class Evaluator:
 
         Without pycocoevalcap the captions are counted, but not compared with the references.
         """
-        captions = self._captioner.caption_features(
-            self._features, options, self._rows, self._index_features
-        )
+        captions = self._captioner(self._features, options, self._rows, self._index_features)
         captions = self._processes.merge_shares(captions)
         if not self._processes.is_main:
             return None

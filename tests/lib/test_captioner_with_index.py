@@ -1,0 +1,134 @@
+import dataclasses
+import shutil
+
+import numpy
+import pytest
+
+from lib.captioner import Captioner
+from lib.captions.captioned_image import CaptionedImage
+from lib.captions.dataset import CaptionDataset
+from lib.decoding.decode import DecodingOptions
+from lib.decoding.ensemble import Ensemble
+from lib.decoding.feature_captioner import FeatureCaptioner
+from lib.decoding.minimum_bayes_risk import expected_cider
+from lib.decoding.neighbors import NeighborIndex
+from lib.errors import InputError, InputWarning
+from lib.features.extractor import FeatureExtractor
+from lib.features.feature_file import Features, save_features
+from lib.features.feature_source import ExternalSource
+from lib.features.stored_features import StoredFeatures
+from lib.trained_model import TrainedModel
+from tests.helpers.captioning import (
+    CPU,
+    DECODING,
+    FEATURE_SIZE,
+    SOURCE,
+    Folder,
+    assert_same_results,
+    load_captioner,
+)
+from tests.helpers.samples import small_model
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return Folder(tmp_path_factory.mktemp('captioner'))
+
+
+def make_index(folder, layer, path):
+    """Makes an index of the folder's images by a layer of the CNN; each has a caption."""
+    source = dataclasses.replace(SOURCE, layer=layer)
+    extractor = FeatureExtractor.load(folder.cnn, CPU, source)
+    ((_, features),) = extractor.extract(folder.images, chunk_size=len(folder.images))
+    vocabulary = small_model(FEATURE_SIZE).vocabulary
+    captions = [['a', 'dog'], ['cat', 'runs'], ['runs']]
+    dataset = CaptionDataset.from_images(
+        [
+            CaptionedImage(n, -1, f'{n}.jpg', 'train', [tokens], [' '.join(tokens)])
+            for n, tokens in enumerate(captions)
+        ],
+        min_count=1,
+    )
+    encoded = [token for tokens in captions for token in vocabulary.encode(tokens)]
+    dataset.tokens, dataset.vocabulary = numpy.array(encoded, 'int32'), vocabulary
+    NeighborIndex.from_dataset(dataset, Features(features, source)).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize('layer', ['fc7', 'pool5'])
+def test_captions_are_ranked_by_those_of_similar_images(device, folder, tmp_path, layer):
+    index_path = make_index(folder, layer, tmp_path / 'index.h5')
+    captioner = load_captioner(device, folder.models, folder.cnn, index_path)
+    assert captioner.has_index
+    results = captioner(folder.images, **DECODING, mbr_neighbors=1)
+    index = NeighborIndex.load(index_path, CPU)
+    options = {'beam_width': 4, 'top': 4, 'max_length': 6}
+    beams = [captioner.with_models([n])(folder.images, **options) for n in range(2)]
+    for number, (captions, *beams_of_image) in enumerate(zip(results, *beams)):
+        # The image itself is its nearest neighbor.
+        start, stop = index.offsets[number : number + 2]
+        found = {tuple(c.tokens): c.tokens for beam in beams_of_image for c in beam}
+        candidates = list(found.values())
+        gains = expected_cider(candidates, [index.tokens[start:stop].tolist()])
+        expected = [candidates[n] for n in numpy.argsort(-gains, kind='stable')[:3]]
+        assert [c.tokens for c in captions] == expected
+    prepared = [captioner.prepare(image) for image in folder.images]
+    options = DecodingOptions(**DECODING, mbr_neighbors=1)
+    assert_same_results(captioner.caption_prepared(prepared, options), results)
+    same = captioner.with_models([0, 1])
+    assert_same_results(same(folder.images, **DECODING, mbr_neighbors=1), results)
+
+
+def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_path):
+    features = folder.features()
+    index_path = make_index(folder, 'fc7', tmp_path / 'index.h5')
+    captioner = FeatureCaptioner(
+        Ensemble.load(folder.models, device), NeighborIndex.load(index_path, device)
+    )
+    save_features(tmp_path / 'features.h5', Features(features))
+    stored = StoredFeatures([tmp_path / 'features.h5'])
+    stored.open()
+    options, array = DecodingOptions(**DECODING, mbr_neighbors=1), device.send(features)
+    expected = captioner(array, options)
+    # Features that are read from the disk take indices of the CPU only.
+    for own, of_index in (array, array), (array, stored), (stored, array):
+        results = captioner(own, options, index_features=of_index)
+        assert_same_results(results, expected)
+
+
+def test_features_of_another_program_may_be_those_of_the_index_and_the_models(folder, tmp_path):
+    index = NeighborIndex.load(make_index(folder, 'fc7', tmp_path / 'index.h5'), CPU)
+    model = TrainedModel.load(folder.models[0])
+    paths = model_path, index_path = tmp_path / 'model.h5', tmp_path / 'external_index.h5'
+    for content, path in zip((model, index), paths):
+        content.feature_source = ExternalSource.of('clip.npz')
+        content.save(path)
+    captioner = Captioner.load(
+        model_path, cnn=folder.cnn, index=index_path, layer='fc7', mean=SOURCE.mean
+    )
+    results = captioner(folder.images, **DECODING, mbr_neighbors=1)
+    known = Captioner.load(folder.models[0], cnn=folder.cnn, index=tmp_path / 'index.h5')
+    assert_same_results(results, known(folder.images, **DECODING, mbr_neighbors=1))
+
+
+def test_an_index_of_another_cnn_is_named(folder, tmp_path):
+    path = make_index(folder, 'fc6', tmp_path / 'index.h5')
+    with pytest.warns(InputWarning) as record:
+        Captioner.load(
+            folder.models, cnn=shutil.copy(folder.cnn, tmp_path / 'other.caffemodel'), index=path
+        )
+    assert [str(warning.message).split(' is used, but ')[1] for warning in record] == [
+        'the model was trained with vgg19.caffemodel',
+        f'{path} was made with vgg19.caffemodel',
+    ]
+    index = NeighborIndex.load(path, CPU)
+    index.feature_source.layer = 'pool10'
+    index.save(path)
+    with pytest.raises(InputError, match=r'index\.h5: was made of features that .* no such layer'):
+        Captioner.load(folder.models, cnn=folder.cnn, index=path)
+
+
+def test_neighbors_need_an_index(folder):
+    with pytest.raises(InputError, match='needs an index') as raised:
+        Captioner.load(folder.models)(folder.features(), mbr_neighbors=3)
+    assert raised.value.option == 'mbr_neighbors'
