@@ -211,7 +211,11 @@ def load_index(args, dataset, features, device, processes):
     index, images = NeighborIndex.load(args.index, device), dataset.images_of(args.split)
     index.check_no_overlap(dataset, images)
     if not args.index_features:
-        index.check_features(features, dataset)
+        try:
+            index.check_features(features, dataset)
+        except InputError as error:
+            error.message += '; --index-features names the features that it was made of'
+            raise
         return index, None
     options = args.features_memory, args.combine
     features = load_shared_features(
