@@ -214,7 +214,8 @@ def load_index(args, dataset, features, device, processes):
         try:
             index.check_features(features, dataset)
         except InputError as error:
-            error.message += '; --index-features names the features that it was made of'
+            if error.option == 'index':
+                error.message += '; give features of the index alone by --index-features'
             raise
         return index, None
     options = args.features_memory, args.combine

@@ -82,8 +82,8 @@ def main():
     processes = connect_processes(args.communicator)
     if args.reward and args.model is None and not args.resume:
         warnings.warn(
-            '--reward without --model: rewards are meant for a network that has been trained '
-            'without them',
+            '--reward without --model starts from random weights; train without --reward first, '
+            'then give that model',
             InputWarning,
             stacklevel=1,
         )

@@ -196,7 +196,7 @@ class Captioner:
         queries = None
         if index_pixels and options.mbr_neighbors:
             queries = self._index_extractor(index_pixels[0])
-        return list(self._caption_extracted(self._extractor(pixels), options, queries))
+        return self._caption_extracted(self._extractor(pixels), options, queries)
 
     def with_models(self, numbers) -> 'Captioner':
         """Returns a captioner that uses the same CNN and some of the models.
@@ -210,7 +210,7 @@ class Captioner:
         )
 
     def _caption_extracted(self, features, options, queries):
-        """Yields the captions of each image that features were extracted from.
+        """Returns the captions of each image that features were extracted from.
 
         Args:
             features (array): (N, D), float32, on the device of the models.
@@ -221,11 +221,7 @@ class Captioner:
         self.ensemble.check_feature_size(
             features.shape[1], f'{source.layer} of {source.network}', option='layer'
         )
-        n_decoded = self._feature_captioner.images_at_once(options)
-        queries = features if queries is None else queries
-        for start in range(0, len(features), n_decoded):
-            rows = slice(start, start + n_decoded)
-            yield from self._feature_captioner.caption_batch(features[rows], options, queries[rows])
+        return self._feature_captioner(features, options, index_features=queries)
 
     @property
     def has_index(self) -> bool:

@@ -235,8 +235,15 @@ def test_starts_from_a_trained_model(data, trained, tmp_path):
 def test_batches_of_all_captions_and_of_one(data, tmp_path, flags):
     process = train(data, tmp_path / 'result', '--epoch 2', flags)
     assert process.returncode == 0, process.stderr
-    # Rewards improve a network that has been trained already.
-    assert ('--reward without --model' in process.stderr) == ('--reward' in flags)
+
+
+def test_rewards_of_a_network_that_has_learned_nothing_are_noted(data, tmp_path):
+    flags = '--epoch 1', '--reward CIDEr'
+    process = train(data, tmp_path / 'result', *flags)
+    assert process.stderr.startswith('note: --reward without --model starts from random weights')
+    process = train(data, tmp_path / 'result', *flags, '--resume')
+    assert process.returncode == 0
+    assert '--model' not in process.stderr
 
 
 def test_reward_rises(device, data, trained, tmp_path):

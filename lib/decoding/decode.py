@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import numbers
 from dataclasses import dataclass
 
@@ -53,10 +54,10 @@ class DecodingOptions:
         beam_groups (int): More than 1 selects diverse beam search, see
             :func:`lib.decoding.diverse_beam_search.diverse_beam_search`.
         diversity_penalty (float): Its penalty, in nats.
-        mbr_samples (int): More than 0 reranks the beam by minimum Bayes risk against this
+        mbr_samples (int): More than 0 reranks all captions found by minimum Bayes risk against this
             many samples, see :func:`lib.decoding.minimum_bayes_risk.mbr_rerank`.
-        mbr_neighbors (int): More than 0 reranks the beam by minimum Bayes risk against the captions
-            of this many similar images of an index, see :mod:`lib.decoding.neighbors`.
+        mbr_neighbors (int): More than 0 reranks all captions found by minimum Bayes risk against
+            the captions of this many similar images of an index, see :mod:`lib.decoding.neighbors`.
         bad_endings (bool): Let captions end with tokens with which no training caption ends, as in
             "a dog in front of a". Older models do not know these tokens.
         stutter (bool): Let captions say up to ten words twice in a row, as in "a dog dog runs".
@@ -128,11 +129,13 @@ def decode(
 ) -> list[list[Caption]]:
     """Captions images.
 
-    Minimum Bayes risk ranks the captions that each network of an ensemble finds by itself. They
-    are more, and differ more, than those that are most probable on average.
+    The networks of an ensemble search together, by the mean of their probabilities. For minimum
+    Bayes risk each searches by itself, which gives a larger and more varied set to rank; the
+    captions returned then have the log-probabilities of the ensemble.
 
     Args:
-        model: As for :func:`lib.decoding.beam_search.beam_search`.
+        model: As for :func:`lib.decoding.beam_search.beam_search`; may be a
+            :class:`lib.decoding.ensemble.Ensemble`.
         features (array): Image features, (B, D), float.
         options (DecodingOptions): How to decode them.
         references (list of lib.decoding.neighbors.References): With ``mbr_neighbors``, captions of
@@ -154,10 +157,11 @@ def decode(
     beams = [
         _search(network, features, options, options.beam_width, constraints) for network in networks
     ]
+    candidates = beams[0] if len(networks) == 1 else [_merge(*found) for found in zip(*beams)]
     reranked = mbr_rerank(
         model,
         features,
-        [_without_repetitions(itertools.chain(*of_image)) for of_image in zip(*beams)],
+        candidates,
         options.mbr_samples,
         options.temperature,
         options.max_length,
@@ -184,9 +188,12 @@ def _search(model, features, options, top, constraints):
     return beam_search(model, features, **search)
 
 
-def _without_repetitions(captions):
-    """Returns captions of one image in order, without those whose tokens have come before."""
-    seen = {}
+def _merge(*beams):
+    """Returns the captions that several networks have found of an image, most probable first."""
+    captions = sorted(itertools.chain(*beams), key=lambda caption: -caption.log_prob)
+    distinct = {}
     for caption in captions:
-        seen.setdefault(tuple(caption.tokens), caption)
-    return list(seen.values())
+        distinct.setdefault(tuple(caption.tokens), caption)
+    # A network that has found none returns one that is impossible.
+    possible = [caption for caption in distinct.values() if math.isfinite(caption.log_prob)]
+    return possible or captions[:1]

@@ -45,10 +45,12 @@ class FeatureCaptioner:
     def __call__(
         self, features, options: DecodingOptions, rows=None, index_features=None
     ) -> list[list[Caption]]:
-        """Captions images by their features, with a progress bar on a terminal.
+        """Captions images by their features.
+
+        If that takes several batches, a terminal shows their progress.
 
         Args:
-            features (array): (N, D), real numbers.
+            features (array or lib.features.stored_features.StoredFeatures): (N, D), real numbers.
             options (lib.decoding.decode.DecodingOptions): How to decode captions.
             rows (array): Which of them to caption, (n,), integers, on the device of the
                 features; by default all.
@@ -59,7 +61,9 @@ class FeatureCaptioner:
             list of list of Caption: For each row its captions, best first.
 
         Raises:
-            InputError: If features have another size than those the models were trained on.
+            InputError: If features are not a matrix of real numbers, or have another size than
+                those the models or the index were trained on; if an index is needed and there is
+                none, no caption meets the limits, or log-probabilities are not finite.
         """
         if features.ndim != 2:
             raise InputError(f'features have shape {features.shape}; expected (N, D)')
@@ -69,39 +73,26 @@ class FeatureCaptioner:
         if rows is None:
             rows = chainer.backend.get_array_module(features).arange(len(features))
         send, to_cpu = self.ensemble.device.send, chainer.get_device('@numpy').send
-        n_images, captions = self.images_at_once(options), []
-        with tqdm.tqdm(total=len(rows), unit='image', disable=None, leave=False) as progress:
+        n_images, captions = self._images_at_once(options), []
+        disable = True if len(rows) <= n_images else None  # or unless on a terminal
+        with tqdm.tqdm(total=len(rows), unit='image', disable=disable, leave=False) as progress:
             for start in range(0, len(rows), n_images):
                 chunk = rows[start : start + n_images]
                 batch = queries = send(features[chunk].astype('float32', copy=False))
                 if index_features is not None:
                     queries = send(index_features[to_cpu(chunk)])  # wherever they are
-                captions += self.caption_batch(batch, options, queries)
+                captions += self._decode(batch, options, queries)
                 progress.update(len(chunk))
         return captions
 
-    def images_at_once(self, options):
+    def _images_at_once(self, options):
         """Returns how many images to decode at once, so that memory suffices for wide beams."""
         n_captions = options.top if options.sample else options.beam_width
         n_images = max(1, CAPTIONS_AT_ONCE // n_captions)
         is_on_cpu = self.ensemble.device.xp is numpy
         return min(n_images, FEATURES_AT_ONCE) if is_on_cpu else n_images
 
-    def caption_batch(self, features, options: DecodingOptions, queries) -> list[list[Caption]]:
-        """Captions images all at once.
-
-        Args:
-            features (array): (B, D), float32, on the device of the models.
-            options (lib.decoding.decode.DecodingOptions): How to decode captions.
-            queries (array): What the index is searched by, (B, D'), on the same device.
-
-        Returns:
-            list of list of Caption: For each image its captions, best first.
-
-        Raises:
-            InputError: If an index is needed and there is none, no caption meets the limits, or
-                log-probabilities are not finite.
-        """
+    def _decode(self, features, options, queries):
         to_text, references = self.ensemble.vocabulary.decode, None
         constraints = fault_constraints(self.ensemble, options)
         if options.mbr_neighbors:
@@ -118,8 +109,9 @@ class FeatureCaptioner:
                         f'{options.no_repeat_ngram}-gram',
                         option='min_length',
                     )
+                paths = ', '.join(str(model.path) for model in self.ensemble.models)
                 raise InputError(
-                    f'{self.ensemble.models[0].path}: a caption has log-probability '
+                    f'{paths}: a caption has log-probability '
                     f'{caption.log_prob}: the weights, or the features, are too large'
                 )
         return [

@@ -100,15 +100,15 @@ def add_decoding_flags(parser, several_beam_widths=False):
         type=non_negative_int,
         default=DecodingOptions.mbr_samples,
         metavar='N',
-        help='rerank the beam by minimum Bayes risk against N sampled captions, such as 300; 0 '
-        'ranks by probability',
+        help='rerank the captions found by minimum Bayes risk against N sampled ones, such as '
+        '300; 0 ranks by probability',
     )
     group.add_argument(
         '--mbr-neighbors',
         type=non_negative_int,
         default=DecodingOptions.mbr_neighbors,
         metavar='K',
-        help='rerank the beam by minimum Bayes risk against the captions of the K most similar '
+        help='rerank the captions found by minimum Bayes risk against those of the K most similar '
         'images of --index, such as 100, and against samples alike if there are any; 0 does not',
     )
     group.add_argument(

@@ -127,7 +127,8 @@ class NeighborIndex:
         ):
             raise InputError(
                 f'{self.path}: was made of features that were extracted in another way than those '
-                f'of {features.path}'
+                f'of {features.path}',
+                option='index',
             )
         images = dataset.images_of('train')[:IMAGES_TO_COMPARE]
         _, ours, theirs = numpy.intersect1d(
@@ -142,7 +143,8 @@ class NeighborIndex:
         distances = distances[xp.isfinite(distances)]  # no features were extracted of the others
         if len(distances) and xp.median(distances) > MAX_DISTANCE:
             raise InputError(
-                f'{self.path}: was made of other features than those of {features.path}'
+                f'{self.path}: was made of other features than those of {features.path}',
+                option='index',
             )
 
     def check_no_overlap(self, dataset, images):

@@ -22,11 +22,13 @@ def rescore(
         max_length (int): Maximum number of tokens; a caption of this many has not ended.
 
     Returns:
-        list of list of Caption: The same captions in the same order. Those that the other model
-        considers impossible remain so.
+        list of list of Caption: The same captions in the same order. A log-probability that is not
+        finite is kept.
     """
     xp = chainer.backend.get_array_module(features)
     flat = [caption for best in captions for caption in best]
+    if not flat:
+        return [[] for _ in captions]
     targets = [[*caption.tokens, EOS][:max_length] for caption in flat]
     lengths = xp.array([len(tokens) for tokens in targets])
     padded = numpy.full((max(map(len, targets)), len(targets)), EOS, 'int32')
@@ -45,5 +47,5 @@ def rescore(
 
 
 def _with_log_prob(caption, log_prob):
-    is_possible = math.isfinite(caption.log_prob)
-    return dataclasses.replace(caption, log_prob=log_prob) if is_possible else caption
+    is_finite = math.isfinite(caption.log_prob)
+    return dataclasses.replace(caption, log_prob=log_prob) if is_finite else caption

@@ -1,10 +1,16 @@
 """A CNN, models and images to caption."""
 
+import dataclasses
+
 import chainer
 import numpy
 
 from lib.captioner import Captioner
+from lib.captions.captioned_image import CaptionedImage
+from lib.captions.dataset import CaptionDataset
+from lib.decoding.neighbors import NeighborIndex
 from lib.features.extractor import FeatureExtractor
+from lib.features.feature_file import Features
 from lib.features.feature_source import FeatureSource
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_same_captions
@@ -46,3 +52,23 @@ def load_captioner(device, paths, cnn=None, index=None):
     """Loads a captioner on a device."""
     gpu = -1 if device.xp is numpy else device.device.id
     return Captioner.load(paths, cnn=cnn, gpu=gpu, index=index)
+
+
+def make_index(folder, layer, path):
+    """Makes an index of the folder's images by a layer of the CNN; each has a caption."""
+    source = dataclasses.replace(SOURCE, layer=layer)
+    extractor = FeatureExtractor.load(folder.cnn, CPU, source)
+    ((_, features),) = extractor.extract(folder.images, chunk_size=len(folder.images))
+    vocabulary = small_model(FEATURE_SIZE).vocabulary
+    captions = [['a', 'dog'], ['cat', 'runs'], ['runs']]
+    dataset = CaptionDataset.from_images(
+        [
+            CaptionedImage(n, -1, f'{n}.jpg', 'train', [tokens], [' '.join(tokens)])
+            for n, tokens in enumerate(captions)
+        ],
+        min_count=1,
+    )
+    encoded = [token for tokens in captions for token in vocabulary.encode(tokens)]
+    dataset.tokens, dataset.vocabulary = numpy.array(encoded, 'int32'), vocabulary
+    NeighborIndex.from_dataset(dataset, Features(features, source)).save(path)
+    return str(path)

@@ -30,16 +30,10 @@ from tests.helpers.captioning import (
     DECODING,
     FEATURE_SIZE,
     SOURCE,
-    Folder,
     assert_same_results,
     load_captioner,
 )
 from tests.helpers.samples import random_features, small_model, write_image
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    return Folder(tmp_path_factory.mktemp('captioner'))
 
 
 @pytest.mark.parametrize('n_models', [1, 2])

@@ -1,58 +1,23 @@
-import dataclasses
 import shutil
 
 import numpy
 import pytest
 
 from lib.captioner import Captioner
-from lib.captions.captioned_image import CaptionedImage
-from lib.captions.dataset import CaptionDataset
 from lib.decoding.decode import DecodingOptions
-from lib.decoding.ensemble import Ensemble
-from lib.decoding.feature_captioner import FeatureCaptioner
 from lib.decoding.minimum_bayes_risk import expected_cider
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError, InputWarning
-from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import ExternalSource
-from lib.features.stored_features import StoredFeatures
 from lib.trained_model import TrainedModel
 from tests.helpers.captioning import (
     CPU,
     DECODING,
-    FEATURE_SIZE,
     SOURCE,
-    Folder,
     assert_same_results,
     load_captioner,
+    make_index,
 )
-from tests.helpers.samples import small_model
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    return Folder(tmp_path_factory.mktemp('captioner'))
-
-
-def make_index(folder, layer, path):
-    """Makes an index of the folder's images by a layer of the CNN; each has a caption."""
-    source = dataclasses.replace(SOURCE, layer=layer)
-    extractor = FeatureExtractor.load(folder.cnn, CPU, source)
-    ((_, features),) = extractor.extract(folder.images, chunk_size=len(folder.images))
-    vocabulary = small_model(FEATURE_SIZE).vocabulary
-    captions = [['a', 'dog'], ['cat', 'runs'], ['runs']]
-    dataset = CaptionDataset.from_images(
-        [
-            CaptionedImage(n, -1, f'{n}.jpg', 'train', [tokens], [' '.join(tokens)])
-            for n, tokens in enumerate(captions)
-        ],
-        min_count=1,
-    )
-    encoded = [token for tokens in captions for token in vocabulary.encode(tokens)]
-    dataset.tokens, dataset.vocabulary = numpy.array(encoded, 'int32'), vocabulary
-    NeighborIndex.from_dataset(dataset, Features(features, source)).save(path)
-    return str(path)
 
 
 @pytest.mark.parametrize('layer', ['fc7', 'pool5'])
@@ -77,23 +42,6 @@ def test_captions_are_ranked_by_those_of_similar_images(device, folder, tmp_path
     assert_same_results(captioner.caption_prepared(prepared, options), results)
     same = captioner.with_models([0, 1])
     assert_same_results(same(folder.images, **DECODING, mbr_neighbors=1), results)
-
-
-def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_path):
-    features = folder.features()
-    index_path = make_index(folder, 'fc7', tmp_path / 'index.h5')
-    captioner = FeatureCaptioner(
-        Ensemble.load(folder.models, device), NeighborIndex.load(index_path, device)
-    )
-    save_features(tmp_path / 'features.h5', Features(features))
-    stored = StoredFeatures([tmp_path / 'features.h5'])
-    stored.open()
-    options, array = DecodingOptions(**DECODING, mbr_neighbors=1), device.send(features)
-    expected = captioner(array, options)
-    # Features that are read from the disk take indices of the CPU only.
-    for own, of_index in (array, array), (array, stored), (stored, array):
-        results = captioner(own, options, index_features=of_index)
-        assert_same_results(results, expected)
 
 
 def test_features_of_another_program_may_be_those_of_the_index_and_the_models(folder, tmp_path):

@@ -1,15 +1,18 @@
 import dataclasses
+import itertools
+import math
 
 import numpy
 import pytest
 
-from lib.captions.vocabulary import BOS
+from lib.captions.vocabulary import BOS, UNK
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.decoding.decode import DecodingOptions, decode
 from lib.decoding.diverse_beam_search import diverse_beam_search
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.minimum_bayes_risk import mbr_rerank
+from lib.decoding.neighbors import References
 from lib.decoding.rescoring import rescore
 from lib.decoding.sampling import sample
 from lib.errors import InputError
@@ -17,6 +20,7 @@ from tests.helpers.assertions import assert_same_captions
 from tests.helpers.samples import random_features, small_model
 
 N_IMAGES = 6
+CAT = 5  # of the models of an ensemble
 # Narrower and shorter than the defaults, so that the tests take less time.
 SEARCH = {'beam_width': 6, 'top': 3, 'max_length': 8}
 # Options, values that change the captions, and the arguments that the decoder must get.
@@ -48,11 +52,6 @@ def features(device):
 def decode_with(network, features, **options):
     numpy.random.seed(5)
     return decode(network, features, DecodingOptions(**options))
-
-
-def distinct(captions):
-    """Returns captions of an image once each, as the groups of a diverse beam may share some."""
-    return list({tuple(caption.tokens): caption for caption in captions}.values())
 
 
 def test_default_is_beam_search_of_width_20_for_5_captions(network, features):
@@ -110,7 +109,7 @@ def test_every_option_reaches_sampling(network, features, option, value, argumen
 def test_minimum_bayes_risk_ranks_the_whole_beam(network, features, groups, changes):
     options = DecodingOptions(**SEARCH | {'mbr_samples': 5} | groups | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
-    beams = [distinct(beam) for beam in decode(network, features, whole_beam)]
+    beams = decode(network, features, whole_beam)
     numpy.random.seed(5)
     reranked = mbr_rerank(
         network, features, beams, options.mbr_samples, options.temperature, options.max_length
@@ -121,26 +120,83 @@ def test_minimum_bayes_risk_ranks_the_whole_beam(network, features, groups, chan
     assert captions != [best[: options.top] for best in beams]
 
 
-@pytest.mark.parametrize('groups', [{}, {'beam_groups': 2}], ids=['beam search', 'diverse'])
-def test_minimum_bayes_risk_ranks_the_beams_of_every_network_of_an_ensemble(
-    device, features, groups
-):
-    models = [small_model(words=('a', 'dog', 'cat', 'runs'), seed=seed) for seed in (2, 3)]
+def make_models(device, *seeds):
+    """Returns models of different sizes."""
+    models = [
+        small_model(words=('a', 'dog', 'cat', 'runs'), seed=seed, hidden_size=4 + seed)
+        for seed in seeds
+    ]
     for model in models:
         model.network.to_device(device)
-    ensemble = Ensemble(models)
-    options = DecodingOptions(**SEARCH | {'mbr_samples': 30} | groups)
+    return models
+
+
+def forbid_cats(ranked, tokens, images):
+    ranked[:, CAT] -= 10_000
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [{}, {'beam_groups': 2}, {'min_length': 3}, {'no_repeat_ngram': 1}, {'max_length': 4}],
+)
+def test_minimum_bayes_risk_ranks_what_each_network_of_an_ensemble_finds(device, features, changes):
+    models = make_models(device, 2, 3)
+    options = DecodingOptions(**SEARCH | {'mbr_samples': 30} | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
-    beams = [decode(model.network, features, whole_beam) for model in models]
-    candidates = [distinct([*first, *second]) for first, second in zip(*beams)]
+    beams = [
+        decode(model.network, features, whole_beam, constraints=[forbid_cats]) for model in models
+    ]
+    candidates = []
+    for beams_of_image in zip(*beams):
+        by_log_prob = sorted(itertools.chain(*beams_of_image), key=lambda caption: caption.log_prob)
+        distinct = {tuple(caption.tokens): caption for caption in by_log_prob}
+        candidates.append(sorted(distinct.values(), key=lambda caption: -caption.log_prob))
     assert any(len(captions) > options.beam_width for captions in candidates)
+    ensemble = Ensemble(models)
     numpy.random.seed(5)
     reranked = mbr_rerank(ensemble, features, candidates, 30, max_length=options.max_length)
+    best = [captions[: options.top] for captions in reranked]
     numpy.random.seed(5)
-    captions = decode(ensemble, features, options)
-    best = [image_captions[: options.top] for image_captions in reranked]
-    for actual, expected in zip(captions, rescore(ensemble, features, best, options.max_length)):
-        assert_same_captions(actual, expected)
+    results = decode(ensemble, features, options, constraints=[forbid_cats])
+    for captions, expected in zip(results, rescore(ensemble, features, best, options.max_length)):
+        assert_same_captions(captions, expected)
+        for caption in captions:
+            assert CAT not in caption.tokens
+            assert options.min_length <= len(caption.tokens) <= options.max_length
+
+
+def test_captions_with_equal_gains_are_ranked_by_probability_in_any_order_of_models(
+    device, features
+):
+    models = make_models(device, 2, 3)
+    options = DecodingOptions(**SEARCH, mbr_neighbors=1)
+    references = [References([[UNK]], numpy.ones(1))] * len(features)  # which matches nothing
+    results, others = (
+        decode(Ensemble(order), features, options, references) for order in (models, models[::-1])
+    )
+    beams = [beam_search(model.network, features, **SEARCH) for model in models]
+    for captions, other, *beams_of_image in zip(results, others, *beams):
+        assert_same_captions(captions, other)
+        best = max(itertools.chain(*beams_of_image), key=lambda caption: caption.log_prob)
+        assert captions[0].tokens == best.tokens
+
+
+def test_a_network_that_finds_no_caption_leaves_those_of_others(device, features):
+    silent, model = make_models(device, 2, 3)
+    silent.network.output.b.array[BOS + 1 :] = -numpy.inf
+    assert math.isinf(beam_search(silent.network, features, **SEARCH)[0][0].log_prob)
+    options = DecodingOptions(**SEARCH, mbr_neighbors=1)
+    references = [References([[UNK]], numpy.ones(1))] * len(features)
+    results = decode(Ensemble([silent, model]), features, options, references)
+    for captions, expected in zip(results, beam_search(model.network, features, **SEARCH)):
+        assert [caption.tokens for caption in captions] == [c.tokens for c in expected]
+        assert all(math.isfinite(caption.log_prob) for caption in captions)
+
+
+@pytest.mark.parametrize('mbr', ['mbr_samples', 'mbr_neighbors'])
+def test_an_ensemble_captions_no_images(device, features, mbr):
+    ensemble = Ensemble(make_models(device, 2, 3))
+    assert decode(ensemble, features[:0], DecodingOptions(**{mbr: 3}), []) == []
 
 
 def test_an_ensemble_of_one_network_reranks_like_that_network(device, features):

@@ -5,20 +5,18 @@ from lib.captioner import Captioner
 from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.feature_captioner import FeatureCaptioner
+from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError
+from lib.features.feature_file import Features, save_features
+from lib.features.stored_features import StoredFeatures
 from tests.helpers.captioning import (
     DECODING,
     FEATURE_SIZE,
-    Folder,
     assert_same_results,
     load_captioner,
+    make_index,
 )
 from tests.helpers.samples import random_features
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    return Folder(tmp_path_factory.mktemp('captioner'))
 
 
 def test_only_the_given_rows_are_captioned(device, folder):
@@ -52,3 +50,20 @@ def test_limits_that_no_caption_meets_are_named(device, folder):
     features = device.send(random_features(2, FEATURE_SIZE))
     with pytest.raises(InputError, match='min_length 30: no caption of this length repeats no 1-'):
         captioner(features, min_length=30, no_repeat_ngram=1)
+
+
+def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_path):
+    features = folder.features()
+    index_path = make_index(folder, 'fc7', tmp_path / 'index.h5')
+    captioner = FeatureCaptioner(
+        Ensemble.load(folder.models, device), NeighborIndex.load(index_path, device)
+    )
+    save_features(tmp_path / 'features.h5', Features(features))
+    stored = StoredFeatures([tmp_path / 'features.h5'])
+    stored.open()
+    options, array = DecodingOptions(**DECODING, mbr_neighbors=1), device.send(features)
+    expected = captioner(array, options)
+    # Features that are read from the disk take indices of the CPU only.
+    for own, of_index in (array, array), (array, stored), (stored, array):
+        results = captioner(own, options, index_features=of_index)
+        assert_same_results(results, expected)

@@ -6,6 +6,7 @@ import pytest
 from lib.captions.vocabulary import BOS, EOS
 from lib.decoding.beam_search import beam_search
 from lib.decoding.caption import Caption
+from lib.decoding.ensemble import Ensemble
 from lib.decoding.rescoring import rescore
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.samples import random_features, small_model
@@ -27,8 +28,7 @@ def plain_log_prob(network, feature, tokens):
     """Returns the log-probability of one caption, token by token."""
     state, total, last = network.start(feature[None]), 0, BOS
     for token in tokens:
-        xp = network.xp
-        log_probs, state = network.step(xp.array([last], 'int32'), state)
+        log_probs, state = network.step(network.device.xp.array([last], 'int32'), state)
         total += float(log_probs[0, token])
         last = token
     return total
@@ -59,9 +59,29 @@ def test_captions_of_another_model_get_plain_log_probabilities(network, features
             assert caption.log_prob == pytest.approx(expected, rel=1e-5)
 
 
-def test_impossible_captions_remain_impossible(network, features):
-    captions = [[Caption([], -math.inf)]] * len(features)
-    assert rescore(network, features, captions) == captions
+def test_an_ensemble_gives_the_mean_of_the_probabilities(device, features):
+    models = [small_model(seed=seed, hidden_size=5 + seed, n_layers=1 + seed) for seed in (0, 1)]
+    for model in models:
+        model.network.to_device(device)
+    ensemble = Ensemble(models)
+    captions = beam_search(models[0].network, features, 6, 6, MAX_LENGTH)
+    for feature, best in zip(features, rescore(ensemble, features, captions, MAX_LENGTH)):
+        for caption in best:
+            tokens = [*caption.tokens, EOS][:MAX_LENGTH]
+            expected = plain_log_prob(ensemble, feature, tokens)
+            assert caption.log_prob == pytest.approx(expected, rel=1e-5)
+
+
+def test_log_probabilities_that_are_not_finite_are_kept(network, features):
+    captions = [[Caption([3], -1.0), Caption([], -math.inf)]] * len(features)
+    for possible, impossible in rescore(network, features, captions):
+        assert -math.inf < possible.log_prob != -1
+        assert impossible == Caption([], -math.inf)
+
+
+@pytest.mark.parametrize('n_images', [0, 3])
+def test_no_captions_have_no_log_probabilities(network, features, n_images):
+    assert rescore(network, features[:n_images], [[]] * n_images) == [[]] * n_images
 
 
 def test_captions_of_a_batch_do_not_influence_each_other(network, features):
