@@ -73,7 +73,7 @@ def parse_args():
     args = parser.parse_args()
     if args.standardize is None:
         args.standardize = args.model is None
-    flags.complete_reward_flags(args)
+    flags.complete_flags(args)
     return args
 
 

@@ -1,3 +1,4 @@
+import os
 import signal
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import HealthCheck, settings
 import lib  # noqa: F401  patches Chainer, which tests import
 from lib.device import select_device
 from lib.errors import InputError
+from lib.evaluation.metrics import has_java
 from tests.helpers.samples import dataset, features_of, write_json, write_matlab
 from tests.helpers.scripts import run_script
 from tests.helpers.training import train
@@ -32,6 +34,7 @@ def why_no_gpu():
 
 
 NO_GPU = why_no_gpu()
+PATH = os.environ['PATH']
 # Scripts that are started here notice signals even if whoever started the tests ignores them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -74,6 +77,25 @@ def gpu():
         pytest.skip('no GPU')
     yield select_device(0)
     select_device(-1)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def hidden_java(tmp_path_factory):
+    """Hides Java, which takes seconds to start, from all tests that do not take ``java``."""
+    path = tmp_path_factory.mktemp('path') / 'java'
+    path.write_text('#!/bin/sh\nexit 1\n')
+    path.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PATH', str(path.parent), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture
+def java(monkeypatch):
+    """Lets a test and its scripts use Java."""
+    monkeypatch.setenv('PATH', PATH)
+    if not has_java():
+        pytest.skip('java is not installed')
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [1.0, 2.0, 3.0], 'warp')
 
 UNCHANGED_FLAGS = (
     '--hidden 6 --embed 5 --batch-size 4 --lr 0.03 --dropout 0.1 --scheduled-sampling 0.5 '
-    '--epoch 4 --standardize --patience 3'
+    '--epoch 4 --standardize --patience 3 --lr-schedule step'
 )
 RENAMED_FLAGS = {
     'new names': [

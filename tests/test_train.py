@@ -189,7 +189,7 @@ def test_learning_rate_decays(data, tmp_path):
 )
 def test_every_optimizer_learns(device, data, tmp_path, flags):
     # Without --lr, to use the default of the optimizer.
-    small = '--hidden 16 --embed 12 --batch-size 8'
+    small = '--hidden 16 --embed 12 --batch-size 8 --lr-schedule step'
     process = train(
         data, tmp_path / 'result', '--epoch 15 --dropout 0', flags, small=small, device=device
     )
@@ -248,7 +248,7 @@ def test_rewards_of_a_network_that_has_learned_nothing_are_noted(data, tmp_path)
 
 def test_reward_rises(device, data, trained, tmp_path):
     flags = '--reward CIDEr --reward-weight 1 --epoch 8 --batch-size 24 --lr 0.02 --dropout 0'
-    flags = flags, '-m', trained[0] / 'best.h5'
+    flags = flags, '--lr-schedule step -m', trained[0] / 'best.h5'
     process = train(data, tmp_path / 'result', *flags, small='', device=device)
     assert process.returncode == 0, process.stderr
     assert '--model' not in process.stderr

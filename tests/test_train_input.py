@@ -20,7 +20,7 @@ def test_recipe_trains_like_the_flags_it_contains(data, tmp_path):
         '--embed 12  # "#" also starts a comment after a flag\n'
         '\n'
         '--batch-size 8\n'
-        '--lr 0.01 --dropout 0.1\n'
+        '--lr 0.01 --dropout 0.1 --lr-schedule step\n'
         '--standardize\n'
     )
     process = train(data, tmp_path / 'recipe', f'@{recipe} --epoch 2', small='')
@@ -67,6 +67,8 @@ def test_unusable_recipes_are_rejected(data, tmp_path):
         '--warmup-iterations -1',
         '--weight-decay -1',
         '--lr-schedule none',
+        '--lr-schedule cosine --lr-decay 0.5',
+        '--lr-schedule cosine --lr-decay-every 2',
         '--reward BLEU',
         '--reward-weight 1.1',
         '--reward-samples 1',

@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 from lib.trained_model import TrainedModel
-from tests.helpers.assertions import assert_input_error
+from tests.helpers.assertions import assert_input_error, without_notes
 from tests.helpers.samples import dataset, features_of, write_json, write_matlab
 from tests.helpers.scripts import ROOT, run_python, run_script
 from tests.helpers.training import SMALL, arrays_of, assert_same_training, read_log, train
@@ -50,7 +50,7 @@ def test_a_signal_saves_what_resumes_bit_for_bit(data, tmp_path, number, iterati
     flags = ['--epoch', '4', *flags.split()]
     process = stop(data, tmp_path / 'stopped', iteration, [number], *flags)
     assert process.returncode == (130 if number == signal.SIGINT else 143)
-    first, last = process.stderr.splitlines()
+    first, last = without_notes(process.stderr)
     assert first.startswith('stopping after this iteration')
     assert f'after iteration {iteration},' in last
     assert '--resume' in last
@@ -204,13 +204,14 @@ def test_resuming_with_other_data_says_which_differ(data, trained, tmp_path):
 
 def test_resuming_with_another_model_to_start_from_is_refused(data, trained, tmp_path):
     start, other = trained[0] / 'best.h5', trained[0] / 'epoch_001.h5'
-    assert train(data, tmp_path / 'result', '--epoch 1', '-m', start, small='').returncode == 0
+    small, output = '--lr-schedule step', tmp_path / 'result'
+    assert train(data, output, '--epoch 1', '-m', start, small=small).returncode == 0
     for model in ['-m', other], []:
         flags = '--epoch 2 --resume', *model
-        process = train(data, tmp_path / 'result', *flags, small='--hidden 16 --embed 12')
+        process = train(data, output, *flags, small=f'{small} --hidden 16 --embed 12')
         assert_input_error(process, 'snapshot.h5: was written with other data (model)')
     flags = '--epoch 2 --resume', '-m', start
-    assert train(data, tmp_path / 'result', *flags, small='').returncode == 0
+    assert train(data, output, *flags, small=small).returncode == 0
 
 
 def test_networks_that_cannot_fit_are_refused_with_what_they_need(data, tmp_path):

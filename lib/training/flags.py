@@ -74,7 +74,7 @@ def add_network_flags(parser):
     group.add_argument(
         '--dropout',
         type=fraction,
-        default=0.5,
+        default=0.3,
         metavar='RATIO',
         help='share of values that dropout sets to zero; 0 turns it off',
     )
@@ -91,14 +91,14 @@ def add_optimization_flags(parser):
     group.add_argument(
         '--epoch',
         type=positive_int,
-        default=50,
+        default=10,
         metavar='N',
         help='number of epochs, including those before --resume',
     )
     group.add_argument(
         '--batch-size',
         type=positive_int,
-        default=128,
+        default=64,
         metavar='N',
         help='captions per iteration, in each process',
     )
@@ -120,19 +120,21 @@ def add_optimization_flags(parser):
     group.add_argument(
         '--lr-schedule',
         choices=['step', 'cosine'],
-        default='step',
-        help='step: the learning rate falls by --lr-decay; cosine: it falls to 0 at the last epoch '
-        'along half a cosine',
+        default='cosine',
+        help='cosine: the learning rate falls to 0 at the last epoch along half a cosine; step: it '
+        'falls by --lr-decay, or not at all',
     )
     group.add_argument(
         '--lr-decay',
         type=decay_factor,
-        default=1,
         metavar='FACTOR',
-        help='factor of the learning rate at each step; 1 keeps it',
+        help='factor of the learning rate at each step; unless given, 1, which keeps it',
     )
     group.add_argument(
-        '--lr-decay-every', type=positive_int, default=1, metavar='N', help='epochs between steps'
+        '--lr-decay-every',
+        type=positive_int,
+        metavar='N',
+        help='epochs between steps; unless given, 1',
     )
     group.add_argument(
         '--warmup-iterations',
@@ -212,12 +214,17 @@ def add_selection_flags(parser):
     )
 
 
-def complete_reward_flags(args):
-    """Sets what is not given of the flags that belong to ``--reward``.
+def complete_flags(args):
+    """Sets what is not given of the flags that belong to ``--reward`` or ``--lr-schedule step``.
 
     Raises:
-        InputError: If one is given without it.
+        InputError: If one is given without that.
     """
+    for name in 'lr_decay', 'lr_decay_every':
+        if getattr(args, name) is None:
+            setattr(args, name, 1)
+        elif args.lr_schedule != 'step':
+            raise InputError('needs --lr-schedule step', option=name)
     for name, default in REWARD_DEFAULTS.items():
         is_given = getattr(args, name) is not None
         if is_given and args.reward is None:

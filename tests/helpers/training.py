@@ -7,7 +7,7 @@ import numpy
 
 from tests.helpers.scripts import run_script
 
-SMALL = '--hidden 16 --embed 12 --batch-size 8 --lr 0.01'
+SMALL = '--hidden 16 --embed 12 --batch-size 8 --lr 0.01 --lr-schedule step'
 
 
 def train(data, output, *flags, small=SMALL, device=None):

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from lib.errors import InputError
-from lib.evaluation.metrics import CaptionScorer, has_java
+from lib.evaluation.metrics import CaptionScorer
 
 REFERENCES = [
     ['A dog runs on the beach.', 'The dog is running.'],
@@ -18,8 +18,8 @@ pytest.importorskip('pycocoevalcap', reason='requirements-eval.txt')
 
 @pytest.fixture(params=[True, False], ids=['java', 'no java'])
 def with_java(request):
-    if request.param and not has_java():
-        pytest.skip('java is not installed')
+    if request.param:
+        request.getfixturevalue('java')
     return request.param
 
 
@@ -79,17 +79,15 @@ def test_captions_of_punctuation_alone_count_as_empty(with_java):
 
 
 @pytest.fixture
-def broken_java(tmp_path, monkeypatch):
+def broken_java(java, tmp_path, monkeypatch):
     """A function that puts a ``java`` first that does some shell commands, then runs Java."""
 
     def put(commands):
-        java = tmp_path / 'java'
-        java.write_text(f'#!/bin/sh\n{commands}\nexec {shutil.which("java")} "$@"\n')
-        java.chmod(0o755)
+        path = tmp_path / 'java'
+        path.write_text(f'#!/bin/sh\n{commands}\nexec {shutil.which("java")} "$@"\n')
+        path.chmod(0o755)
         monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
 
-    if not has_java():
-        pytest.skip('java is not installed')
     return put
 
 
