@@ -40,6 +40,7 @@ from lib.features.shared_features import load_shared_features, move_to_device
 from lib.files import join_below, replace_together, write_json
 from lib.output_checks import check_not_overwritten, check_outputs
 from lib.processes import connect_processes
+from lib.training.run_record import captions_of
 
 # Captions of each image on the page of --html.
 CAPTIONS_PER_CARD = 5
@@ -69,7 +70,7 @@ def parse_args():
         '--compare',
         metavar='FILE',
         help='captions of the same images, from --json of another evaluation: print the difference '
-        'of the scores, half its 95 %% interval, and the probability that chance reverses its sign',
+        'of the scores, its 95 %% interval, and the two-sided p of a paired bootstrap test',
     )
     parser.add_argument(
         '--html',
@@ -111,6 +112,7 @@ def main():
     if not dataset.images_of(args.split).size:
         raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
     check_tokenizer(args, ensemble, dataset)
+    check_captions(args, ensemble, dataset)
     if args.html and args.image_root:
         check_images(args, dataset)
     images = dataset.images_of(args.split)
@@ -215,7 +217,7 @@ def load_index(args, dataset, features, device, processes):
             index.check_features(features, dataset)
         except InputError as error:
             if error.option == 'index':
-                error.message += '; give features of the index alone by --index-features'
+                error.message += '; pass the features it was made of with --index-features'
             raise
         return index, None
     options = args.features_memory, args.combine
@@ -233,6 +235,19 @@ def check_tokenizer(args, ensemble, dataset):
             f'{args.captions}: is tokenized into {dataset.vocabulary.tokenizer}, but '
             f'{args.model[0]} was trained on {ensemble.vocabulary.tokenizer}'
         )
+
+
+def check_captions(args, ensemble, dataset):
+    """Notes models that may have been trained on the images to evaluate, in another split."""
+    fingerprint = dataset.fingerprint()
+    for model in ensemble.models:
+        if captions_of(model.run) not in (None, fingerprint):
+            warnings.warn(
+                f'{model.path}: was trained on other captions than {args.captions}, which may '
+                'include those of the images to evaluate',
+                InputWarning,
+                stacklevel=1,
+            )
 
 
 def print_loss(split, evaluator):

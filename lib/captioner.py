@@ -235,6 +235,13 @@ class Captioner:
 
 def _load_index_extractor(cnn, device, index, batch_size):
     """Returns what extracts features like those that an index was made of."""
+    if isinstance(index.feature_source, ExternalSource):
+        raise InputError(
+            f'{index.path}: was made of features of another program or of several files combined, '
+            'so those of new images cannot be extracted; make an index of one file that '
+            'extract_features.py has written',
+            option='index',
+        )
     try:
         extractor = FeatureExtractor.load(cnn, device, index.feature_source, batch_size)
     except InputError as error:

@@ -142,7 +142,7 @@ def test_compares_with_other_captions_of_the_images(folder, tmp_path):
     assert process.returncode == 0, process.stderr
     scores = [json.loads((tmp_path / f'{name}_scores.json').read_text()) for name in ('a', 'other')]
     (this,), (other,) = scores
-    assert f'minus {path}' in process.stdout
+    assert f'difference from {path}' in process.stdout
     for name, difference in this['differences'].items():
         assert difference['value'] == pytest.approx(this[name] - other[name])
         assert difference['low'] <= difference['value'] <= difference['high']
@@ -158,6 +158,18 @@ def test_captions_of_other_images_cannot_be_compared(folder, tmp_path):
     write_json(tmp_path / 'other.json', [{'image_id': 3, 'caption': 'a dog'}])
     process = evaluate(folder, '--beam-width', 1, '--compare', tmp_path / 'other.json')
     assert_input_error(process, 'other.json: has captions of other images: of 1, without 5')
+
+
+def test_models_trained_on_other_captions_are_noted(folder, tmp_path):
+    content = dataset()
+    for image in content['images']:
+        image['split'] = {'train': 'val', 'val': 'train'}.get(image['split'], 'test')
+    path = write_json(tmp_path / 'dataset.json', content)
+    run_script('preprocess_vocab.py', path, '-o', tmp_path / 'captions.h5', '--min-count', 1)
+    other = evaluate(folder, '-s', tmp_path / 'captions.h5', '--beam-width', 1)
+    assert other.returncode == 0, other.stderr
+    assert 'best.h5: was trained on other captions than' in other.stderr
+    assert evaluate(folder, '--beam-width', 1).stderr == ''
 
 
 def test_missing_java_is_remarked(folder):

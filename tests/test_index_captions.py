@@ -75,11 +75,11 @@ def test_wrong_use_is_an_error_message(data, trained, index, tmp_path):
     save_features(tmp_path / 'other.h5', Features(shuffled))
     process = evaluate(data, trained, *use, '--index-features', tmp_path / 'other.h5')
     assert_input_error(process, 'index.h5: was made of other features than those of', 'other.h5')
-    assert 'by --index-features' not in process.stderr
+    assert 'with --index-features' not in process.stderr
     arguments = '-s', data / 'captions.h5', '-i', tmp_path / 'other.h5', '-o', tmp_path / 'index.h5'
     assert run_script('index_captions.py', *arguments).returncode == 0
     process = evaluate(data, trained, '--mbr-neighbors', 5, '--index', tmp_path / 'index.h5')
-    assert_input_error(process, 'was made of other features', 'alone by --index-features')
+    assert_input_error(process, 'was made of other features', 'made of with --index-features')
     process = evaluate(data, trained, '--mbr-neighbors', 5, '--index', data / 'captions.h5')
     assert_input_error(process, 'captions.h5: not an index file; index_captions.py writes one')
     process = run_script('index_captions.py', '-s', data / 'captions.h5', '-i', tmp_path / 'no.mat')

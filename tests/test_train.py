@@ -218,7 +218,7 @@ def test_variants_learn_and_resume_with_another_last_epoch_if_possible(
     if is_resumable:
         assert resumed.returncode == 0, resumed.stderr
     else:
-        assert_input_error(resumed, '--epoch 13', '12')
+        assert_input_error(resumed, '--epoch 13', '12', 'give best.h5 with --model')
 
 
 def test_starts_from_a_trained_model(data, trained, tmp_path):

@@ -38,7 +38,7 @@ def print_differences(path: str, differences):
         path (str): The captions that were compared with.
         differences (dict): What :func:`lib.evaluation.bootstrap.compare` returned.
     """
-    print_line(f'minus {path}, its 95 % interval, and p:')
+    print_line(f'difference from {path}, with its 95 % interval and two-sided p:')
     _print_row(['', *differences])
     for label, attribute in ('', 'value'), ('from', 'low'), ('to', 'high'):
         cells = (

@@ -98,9 +98,10 @@ class FeatureExtractor:
         if isinstance(trained_on, ExternalSource):
             if 'layer' not in given:
                 raise InputError(
-                    f'is needed: the features in {", ".join(trained_on.files)}, which the model or '
-                    f'index was made of, come from another program, and {path} may compute '
-                    'different ones; docs/features.md shows how to caption features',
+                    f'is needed: the features that the model was trained on, from '
+                    f'{", ".join(trained_on.files)}, come from another program or several files, '
+                    f'and {path} may compute different ones; docs/features.md shows how to caption '
+                    'features',
                     option='layer',
                 )
             trained_on = None

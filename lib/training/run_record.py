@@ -32,6 +32,20 @@ def record_run(flags: dict, data: dict, device) -> dict:
     }
 
 
+def captions_of(run) -> str | None:
+    """Returns the fingerprint of the captions of a training run.
+
+    Args:
+        run: What a model file says of it, JSON values: what :func:`record_run` returned, or
+            anything else.
+
+    Returns:
+        str: See :meth:`lib.captions.dataset.CaptionDataset.fingerprint`; None if unknown.
+    """
+    data = run.get('data') if isinstance(run, dict) else None
+    return data.get('captions') if isinstance(data, dict) else None
+
+
 def _packages(device):
     return [chainer, numpy, h5py, *([cuda.cupy] if device.xp is not numpy else [])]
 

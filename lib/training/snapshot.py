@@ -127,8 +127,15 @@ def _check_settings(path, saved_settings, settings):
                 f'{settings[name]} in all processes: {path} was written with {saved}', option=name
             )
         if settings.get(name) != saved:
+            advice = ''
+            if name == 'last_epoch':
+                advice = (
+                    ', since the learning rate or scheduled sampling depends on it; to train '
+                    'longer, give best.h5 with --model and another --output'
+                )
             raise InputError(
-                f'{settings.get(name)}: {path} was written with {saved}, which cannot change',
+                f'{settings.get(name)}: {path} was written with {saved}, which cannot change'
+                + advice,
                 option=OPTION_OF_SETTING.get(name, name),
             )
 

@@ -59,6 +59,14 @@ def test_features_of_another_program_may_be_those_of_the_index_and_the_models(fo
     assert_same_results(results, known(folder.images, **DECODING, mbr_neighbors=1))
 
 
+def test_an_index_of_features_that_cannot_be_extracted_is_refused(folder, tmp_path):
+    index = NeighborIndex.load(make_index(folder, 'fc7', tmp_path / 'index.h5'), CPU)
+    index.feature_source = ExternalSource.of('a.h5', 'b.h5')
+    index.save(tmp_path / 'index.h5')
+    with pytest.raises(InputError, match='of another program or of several files combined'):
+        Captioner.load(folder.models, cnn=folder.cnn, index=tmp_path / 'index.h5')
+
+
 def test_an_index_of_another_cnn_is_named(folder, tmp_path):
     path = make_index(folder, 'fc6', tmp_path / 'index.h5')
     with pytest.warns(InputWarning) as record:

@@ -50,7 +50,7 @@ def test_differences_have_signs_and_probabilities(capsys):
     }
     print_differences('other\n.json', differences)
     title, *rows = capsys.readouterr().out.splitlines()
-    assert title == r'minus other\n.json, its 95 % interval, and p:'
+    assert title == r'difference from other\n.json, with its 95 % interval and two-sided p:'
     assert rows == [
         '            BLEU-4    CIDEr',
         '              +1.6   -0.034',
