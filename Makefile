@@ -20,7 +20,7 @@ help:
 	@echo 'make demo     train on drawn scenes and caption new ones, 4 minutes on two cores'
 	@echo 'make serve    caption images in the browser, with what make demo has trained;'
 	@echo '              PORT=8090 names the port'
-	@echo 'make test     run the tests, 4 minutes on two cores'
+	@echo 'make test     run the tests, 9 minutes on two cores'
 	@echo 'make test-gpu run the tests that compute on a GPU, on the first one'
 	@echo 'make test-mpi run the tests of several processes, which make test skips without MPI'
 	@echo 'make fuzz     run 20,000 hostile cases and kill 60 trainings, 15 minutes on two cores'
