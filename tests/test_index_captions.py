@@ -160,14 +160,15 @@ def test_scripts_and_server_rank_by_neighbors(tmp_path):
     plain, expected = folder.captions(), folder.captions('--mbr-neighbors', 100, *index)
     assert plain != expected
     with serving(*folder.arguments, *index) as server:
+        assert server.health()['search'] == 'mbr'
         for path in folder.images[:3]:
-            status, answer = server.post(path, search='mbr')
+            status, answer = server.post(path)
             assert status == 200
             assert [caption['caption'] for caption in answer['images'][0]['captions']] == [
                 caption['caption'] for caption in expected[path.name]['captions']
             ]
             # Where neighbors are not asked for, nothing changes.
-            _, answer = server.post(path)
+            _, answer = server.post(path, search='beam')
             assert (
                 answer['images'][0]['captions'][0]['caption']
                 == (plain[path.name]['captions'][0]['caption'])

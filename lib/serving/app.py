@@ -18,7 +18,13 @@ from werkzeug.exceptions import (
 
 from lib.errors import InputError
 from lib.features.images import TooLargeImageError, UnreadableImageError
-from lib.serving.parameters import MAX_BEAM_WIDTH, MAX_TOP, SEARCHES, parse_parameters
+from lib.serving.parameters import (
+    MAX_BEAM_WIDTH,
+    MAX_TOP,
+    SEARCHES,
+    default_search,
+    parse_parameters,
+)
 from lib.version import VERSION
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
@@ -131,6 +137,7 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     requests = app.extensions['requests'] = RequestCounter(limits.requests)
     models = worker.captioner.ensemble.models
     settings = {
+        'search': default_search(worker.captioner.has_index),
         'version': VERSION,
         'models': names_of([model.path for model in models]),
         'searches': SEARCHES,

@@ -15,6 +15,11 @@ SEARCHES = 'beam', 'diverse', 'mbr', 'sample'
 NAMES = 'beam_width', 'top', 'search', 'models'
 
 
+def default_search(has_index: bool) -> str:
+    """Returns the search that finds the best captions in little more time than beam search."""
+    return 'mbr' if has_index else 'beam'
+
+
 def parse_parameters(form, n_models: int, has_index: bool = False):
     """Parses the parameters of a request.
 
@@ -24,7 +29,7 @@ def parse_parameters(form, n_models: int, has_index: bool = False):
             * ``beam_width``: from 1 to :data:`MAX_BEAM_WIDTH`, by default 20;
             * ``top``: how many captions, from 1 to :data:`MAX_TOP` and to the beam width, by
               default 5;
-            * ``search``: one of :data:`SEARCHES`, by default ``beam``;
+            * ``search``: one of :data:`SEARCHES`, see :func:`default_search`;
             * ``models``: numbers of models, from 1, separated by commas; by default all.
 
         n_models (int): How many models there are.
@@ -42,7 +47,7 @@ def parse_parameters(form, n_models: int, has_index: bool = False):
             raise InputError('is unknown; the parameters are ' + ', '.join(NAMES), option=name)
         if len(texts) > 1:
             raise InputError('is given twice', option=name)
-    search = form.get('search') or 'beam'
+    search = form.get('search') or default_search(has_index)
     beam_width = _integer(form, 'beam_width', MAX_BEAM_WIDTH) or DecodingOptions.beam_width
     options = {'beam_width': beam_width, 'top': _integer(form, 'top', MAX_TOP)}
     if search == 'diverse':

@@ -56,6 +56,7 @@ async function start() {
   }
   fields.beam_width.max = settings.limits.beam_width;
   fields.top.max = settings.limits.top;
+  fields.search.value = settings.search;
   if (settings.models.length > 1) {
     settings.models.forEach((name, index) => {
       const label = element('label');
