@@ -31,6 +31,11 @@ OPTION_OF_SETTING = {
     'n_layers': 'layers',
     'last_epoch': 'epoch',
 }
+# What to do instead where a setting cannot change.
+ADVICE = {
+    'last_epoch': ', since the learning rate or scheduled sampling depends on it; to train longer, '
+    'give best.h5 with --model and another --output'
+}
 
 
 class Snapshot(training.Extension):
@@ -127,15 +132,9 @@ def _check_settings(path, saved_settings, settings):
                 f'{settings[name]} in all processes: {path} was written with {saved}', option=name
             )
         if settings.get(name) != saved:
-            advice = ''
-            if name == 'last_epoch':
-                advice = (
-                    ', since the learning rate or scheduled sampling depends on it; to train '
-                    'longer, give best.h5 with --model and another --output'
-                )
             raise InputError(
                 f'{settings.get(name)}: {path} was written with {saved}, which cannot change'
-                + advice,
+                + ADVICE.get(name, ''),
                 option=OPTION_OF_SETTING.get(name, name),
             )
 

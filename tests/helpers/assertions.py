@@ -6,17 +6,12 @@ import numpy
 
 
 def assert_input_error(process, *parts):
-    """Checks for exit code 2 and, besides notes, one line that contains all ``parts``."""
+    """Checks for exit code 2 and one line on standard error that contains all ``parts``."""
     assert process.returncode == 2, process.stderr
-    (line,) = without_notes(process.stderr)
-    assert line.startswith('error: ')
+    assert process.stderr.startswith('error: ')
+    assert process.stderr.count('\n') == 1
     for part in parts:
-        assert str(part) in line
-
-
-def without_notes(stderr):
-    """Returns the lines of standard error that are no notes on the input."""
-    return [line for line in stderr.splitlines() if not line.startswith('note: ')]
+        assert str(part) in process.stderr
 
 
 def assert_same_captions(actual, expected, atol=1e-4):
