@@ -1,16 +1,37 @@
 """Packing captions into batches without padding."""
 
+import itertools
+from typing import NamedTuple
+
 import chainer
 import numpy
 
 from lib.captions.vocabulary import BOS, EOS
 
 
+class Captions(NamedTuple):
+    """Captions as :func:`pack` takes them.
+
+    Attributes:
+        tokens (array): Those of all captions, one after the other, int32.
+        offsets (array): Where each begins, and the last one ends, (n + 1,), int64.
+    """
+
+    tokens: numpy.ndarray
+    offsets: numpy.ndarray
+
+    @classmethod
+    def of(cls, captions) -> 'Captions':
+        """Joins captions that are lists of tokens."""
+        offsets = numpy.cumsum([0, *map(len, captions)])
+        return cls(numpy.fromiter(itertools.chain(*captions), 'int32', offsets[-1]), offsets)
+
+
 def pack(dataset, indices):
     """Packs captions time-major, longest first, as :mod:`models.packed_lstm` takes them.
 
     Args:
-        dataset (lib.captions.dataset.CaptionDataset): The data set; has ``tokens`` and ``offsets``.
+        dataset (lib.captions.dataset.CaptionDataset or Captions): Has the captions.
         indices (array): Which captions, (B,), integers.
 
     Returns:

@@ -6,7 +6,7 @@ import math
 import chainer
 import numpy
 
-from lib.captions.vocabulary import BOS, EOS
+from lib.captions.packing import Captions, pack
 from lib.decoding.caption import Caption
 
 
@@ -25,25 +25,44 @@ def rescore(
         list of list of Caption: The same captions in the same order. A log-probability that is not
         finite is kept.
     """
-    xp = chainer.backend.get_array_module(features)
     flat = [caption for best in captions for caption in best]
     if not flat:
         return [[] for _ in captions]
-    targets = [[*caption.tokens, EOS][:max_length] for caption in flat]
-    lengths = xp.array([len(tokens) for tokens in targets])
-    padded = numpy.full((max(map(len, targets)), len(targets)), EOS, 'int32')
-    for column, tokens in enumerate(targets):
-        padded[: len(tokens), column] = tokens
-    padded, columns = xp.asarray(padded), xp.arange(len(targets))
+    order, inputs, targets, batch_sizes = pack(
+        Captions.of([caption.tokens for caption in flat]), numpy.arange(len(flat))
+    )
     images = numpy.repeat(numpy.arange(len(captions)), [len(best) for best in captions])
-    state = tuple(array[xp.asarray(images)] for array in model.start(features))
-    tokens, total = xp.full(len(targets), BOS, 'int32'), xp.zeros(len(targets))
-    for step, target in enumerate(padded):
-        log_probs, state = model.step(tokens, state)
-        total += xp.where(step < lengths, log_probs[columns, target], 0)
-        tokens = target
-    log_probs = iter(chainer.get_device('@numpy').send(total).tolist())
+    send = chainer.backend.get_device_from_array(features).send
+    of_tokens = token_log_probs(
+        model, features[send(images[order])], send(inputs), send(targets), batch_sizes
+    )
+    # Captions that are as long as possible have no </S>.
+    n_tokens = sum(batch_sizes[:max_length])
+    numbers = numpy.concatenate([order[:size] for size in batch_sizes])[:n_tokens]
+    of_tokens = chainer.get_device('@numpy').send(of_tokens)[:n_tokens]
+    log_probs = iter(numpy.bincount(numbers, of_tokens, len(flat)).tolist())
     return [[_with_log_prob(caption, next(log_probs)) for caption in best] for best in captions]
+
+
+def token_log_probs(model, features, inputs, targets, batch_sizes):
+    """Returns the log-probabilities of the tokens of packed captions.
+
+    Args:
+        model: As for :func:`lib.decoding.beam_search.beam_search`.
+        features (array): Image features of each caption, longest first, (B, D), float.
+        inputs, targets, batch_sizes: From :func:`lib.captions.packing.pack`.
+
+    Returns:
+        array: In nats, (R,).
+    """
+    xp = chainer.backend.get_array_module(features)
+    state, start, log_probs = model.start(features), 0, []
+    for size in batch_sizes:
+        rows = slice(start, start + size)
+        step, state = model.step(inputs[rows], tuple(array[:size] for array in state))
+        log_probs.append(step[xp.arange(size), targets[rows]])
+        start += size
+    return xp.concatenate(log_probs)
 
 
 def _with_log_prob(caption, log_prob):

@@ -3,6 +3,7 @@
 import chainer
 
 from lib.captions.packing import pack
+from lib.decoding.rescoring import token_log_probs
 
 
 def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> float:
@@ -28,17 +29,7 @@ def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> f
         order, inputs, targets, batch_sizes = pack(dataset, indices[start : start + batch_size])
         batch = features[send_rows(dataset.imgid[dataset.image[order]])]
         send = chainer.backend.get_device_from_array(batch).send
-        total += _sum_log_probs(model, batch, send(inputs), send(targets), batch_sizes)
+        log_probs = token_log_probs(model, batch, send(inputs), send(targets), batch_sizes)
+        total += float(log_probs.sum(dtype='float64'))
         n_tokens += len(targets)
     return total / n_tokens
-
-
-def _sum_log_probs(model, features, inputs, targets, batch_sizes):
-    xp = chainer.backend.get_array_module(features)
-    state, start, total = model.start(features), 0, 0
-    for size in batch_sizes:
-        rows = slice(start, start + size)
-        log_probs, state = model.step(inputs[rows], tuple(array[:size] for array in state))
-        total += log_probs[xp.arange(size), targets[rows]].sum(dtype='float64')
-        start += size
-    return float(total)

@@ -1,12 +1,11 @@
 """Self-critical training: raising the CIDEr-D of captions that the network samples."""
 
 from itertools import chain
-from typing import NamedTuple
 
 import chainer
 import numpy
 
-from lib.captions.packing import pack
+from lib.captions.packing import Captions, pack
 from lib.captions.vocabulary import EOS
 from lib.decoding.minimum_bayes_risk import MAX_N, cider
 from lib.decoding.sampling import sample
@@ -148,10 +147,8 @@ class RewardLoss:
 
     def _pack(self, captions, weights):
         """Packs samples; returns what :meth:`ShowAndTell.weighted_loss` takes."""
-        offsets = numpy.cumsum([0, *map(len, captions)])
-        tokens = numpy.fromiter(chain(*captions), 'int32', offsets[-1])
         order, inputs, targets, batch_sizes = pack(
-            Captions(tokens, offsets), numpy.arange(len(captions))
+            Captions.of(captions), numpy.arange(len(captions))
         )
         weights = numpy.concatenate([weights[order][:size] for size in batch_sizes])
         # Captions that are as long as possible did not choose to end there.
@@ -160,18 +157,6 @@ class RewardLoss:
         dtype = self._network.output.b.dtype
         send = self._network.device.send
         return (*send((inputs, targets)), batch_sizes, *send((rows, weights.astype(dtype))))
-
-
-class Captions(NamedTuple):
-    """Captions as :func:`lib.captions.packing.pack` takes them.
-
-    Attributes:
-        tokens (array): Those of all captions, one after the other, int32.
-        offsets (array): Where each begins, and the last one ends, (n + 1,), int64.
-    """
-
-    tokens: numpy.ndarray
-    offsets: numpy.ndarray
 
 
 def _with_eos(tokens):
