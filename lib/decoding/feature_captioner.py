@@ -74,7 +74,7 @@ class FeatureCaptioner:
             rows = chainer.backend.get_array_module(features).arange(len(features))
         send, to_cpu = self.ensemble.device.send, chainer.get_device('@numpy').send
         n_images, captions = self._images_at_once(options), []
-        disable = True if len(rows) <= n_images else None  # or unless on a terminal
+        disable = len(rows) <= n_images or None  # None: unless on a terminal
         with tqdm.tqdm(total=len(rows), unit='image', disable=disable, leave=False) as progress:
             for start in range(0, len(rows), n_images):
                 chunk = rows[start : start + n_images]

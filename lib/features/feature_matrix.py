@@ -1,5 +1,6 @@
 """The features in a file, row by row, whatever its format."""
 
+import abc
 import contextlib
 import os
 import re
@@ -15,7 +16,7 @@ BLOCK = 1 << 22
 FLOAT32 = numpy.dtype('float32')
 
 
-class FeatureMatrix:
+class FeatureMatrix(abc.ABC):
     """The features in a file, of which a subclass for each format reads the rows.
 
     Args:
@@ -47,6 +48,7 @@ class FeatureMatrix:
     def __len__(self):
         return self.shape[0]
 
+    @abc.abstractmethod
     def read(self, rows):
         """Reads some rows, a block at a time.
 
@@ -60,7 +62,6 @@ class FeatureMatrix:
         Raises:
             InputError: If the file is damaged.
         """
-        raise NotImplementedError
 
     def load(self, allocate=numpy.empty):
         """Returns all rows, (N, D), float32.
