@@ -5,9 +5,6 @@ share of new ones, which are not in the training set, their mean number of words
 of captions that end as none does in the training set, and that say something twice in a row.
 """
 
-import lib  # noqa: F401  first: Ctrl-C is quiet from here on
-
-# isort: split
 import os
 import warnings
 
@@ -15,7 +12,7 @@ import numpy
 
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.command_line import (
+from lib.cli.command_line import (
     ArgumentParser,
     add_communicator_flag,
     add_device_flags,
@@ -37,8 +34,8 @@ from lib.evaluation.score_table import print_differences, print_remarks, print_s
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import send_features
 from lib.features.shared_features import load_shared_features, move_to_device
-from lib.files import join_below, replace_together, write_json
-from lib.output_checks import check_not_overwritten, check_outputs
+from lib.files.output import join_below, replace_together, write_json
+from lib.files.output_checks import check_not_overwritten, check_outputs
 from lib.processes import connect_processes
 from lib.training.run_record import captions_of
 

@@ -1,8 +1,5 @@
 """Extracts the features of a data set's images with a Caffe network."""
 
-import lib  # noqa: F401  first: Ctrl-C is quiet from here on
-
-# isort: split
 import contextlib
 import glob
 import os
@@ -12,7 +9,7 @@ import numpy
 import tqdm
 
 from lib.captions.readers import parse_split, read_dataset
-from lib.command_line import (
+from lib.cli.command_line import (
     ArgumentParser,
     add_communicator_flag,
     add_device_flags,
@@ -26,9 +23,9 @@ from lib.features.extractor import FeatureExtractor
 from lib.features.feature_file import Features, check_fits, save_features
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.partial_file import PartialFeatures, partial_path
-from lib.files import is_special_file, join_below
-from lib.fingerprint import fingerprint
-from lib.output_checks import check_outputs
+from lib.files.fingerprint import fingerprint
+from lib.files.output import is_special_file, join_below
+from lib.files.output_checks import check_outputs
 from lib.processes import connect_processes
 
 IMAGES_AT_ONCE = 32

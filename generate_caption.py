@@ -1,8 +1,5 @@
 """Captions images with a trained model and the CNN that its features come from."""
 
-import lib  # noqa: F401  first: Ctrl-C is quiet from here on
-
-# isort: split
 import contextlib
 import itertools
 import os
@@ -11,7 +8,7 @@ import sys
 import tqdm
 
 from lib.captioner import Captioner
-from lib.command_line import (
+from lib.cli.command_line import (
     ArgumentParser,
     add_communicator_flag,
     add_device_flags,
@@ -20,6 +17,7 @@ from lib.command_line import (
     print_unreadable,
     run_main,
 )
+from lib.cli.types import positive_int
 from lib.decoding.decode import DEFAULT_TOP
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
@@ -27,9 +25,8 @@ from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import find_images
-from lib.files import replace_together, write_json_list
-from lib.flag_types import positive_int
-from lib.output_checks import check_outputs
+from lib.files.output import replace_together, write_json_list
+from lib.files.output_checks import check_outputs
 from lib.processes import connect_processes
 
 

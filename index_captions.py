@@ -1,6 +1,6 @@
 """Makes an index of training images and their captions, for --mbr-neighbors."""
 
-import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+import lib  # noqa: F401  first, since it patches Chainer
 
 # isort: split
 import os
@@ -8,12 +8,12 @@ import os
 import chainer
 
 from lib.captions.dataset import CaptionDataset
-from lib.command_line import ArgumentParser, print_line, run_main
+from lib.cli.command_line import ArgumentParser, print_line, run_main
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError
 from lib.features.flags import add_data_flags
 from lib.features.shared_features import load_shared_features
-from lib.output_checks import check_outputs
+from lib.files.output_checks import check_outputs
 from lib.processes import Processes
 
 

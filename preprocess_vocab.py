@@ -1,8 +1,5 @@
 """Converts a data set's captions to captions.h5: a vocabulary and encoded captions."""
 
-import lib  # noqa: F401  first: Ctrl-C is quiet from here on
-
-# isort: split
 import random
 
 from lib.captions.captioned_image import SPLITS
@@ -10,10 +7,10 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import parse_split, read_dataset
 from lib.captions.tokenizer import SEPARATORS
 from lib.captions.vocabulary import SPECIAL_TOKENS
-from lib.command_line import ArgumentParser, add_seed_flag, print_line, run_main
+from lib.cli.command_line import ArgumentParser, add_seed_flag, print_line, run_main
+from lib.cli.types import non_negative_int, positive_int
 from lib.errors import InputError
-from lib.flag_types import non_negative_int, positive_int
-from lib.output_checks import check_outputs
+from lib.files.output_checks import check_outputs
 
 
 def parse_args():

@@ -1,8 +1,5 @@
 """Captions images in the browser: a page, and a JSON API beneath it."""
 
-import lib  # noqa: F401  first: Ctrl-C is quiet from here on
-
-# isort: split
 import ipaddress
 import socket
 import threading
@@ -13,13 +10,13 @@ from PIL import Image
 from waitress.channel import HTTPChannel
 
 from lib.captioner import Captioner
-from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
+from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
+from lib.cli.types import positive_int
 from lib.decoding.decode import DecodingOptions
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.features.flags import add_extraction_flags, extraction_options
-from lib.flag_types import positive_int
 from lib.serving.app import Limits, make_app
 from lib.serving.samples import load_samples
 from lib.serving.worker import CaptionWorker

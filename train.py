@@ -3,7 +3,7 @@
 @FILE reads flags from a file, such as @recipes/flickr8k.args.
 """
 
-import lib  # noqa: F401  first: Ctrl-C is quiet from here on
+import lib  # noqa: F401  first, since it patches Chainer
 
 # isort: split
 import os
@@ -16,7 +16,7 @@ from chainer import training
 
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import (
+from lib.cli.command_line import (
     ArgumentParser,
     add_communicator_flag,
     add_device_flags,
@@ -29,7 +29,7 @@ from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.gpu_memory import make_fetcher
 from lib.features.shared_features import load_shared_features, move_to_device
-from lib.fingerprint import fingerprint
+from lib.files.fingerprint import fingerprint
 from lib.processes import connect_processes
 from lib.trained_model import TrainedModel
 from lib.training import flags

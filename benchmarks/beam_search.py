@@ -13,11 +13,11 @@ import numpy
 
 from benchmarks.workload import has_torch, measure_sgemm, seconds_of
 from lib.captions.dataset import CaptionDataset
-from lib.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.types import positive_int
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
 from lib.features.feature_file import load_features
-from lib.flag_types import positive_int
 from lib.trained_model import TrainedModel
 from tests.helpers.plain_beam_search import plain_beam_search
 

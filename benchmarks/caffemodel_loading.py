@@ -15,8 +15,8 @@ import tempfile
 
 import numpy
 
-from lib.command_line import ArgumentParser, run_main
-from lib.flag_types import positive_int
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_int
 from tests.helpers.caffemodels import write_vgg19
 
 LOAD = r"""

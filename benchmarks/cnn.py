@@ -16,11 +16,11 @@ import chainer
 import numpy
 
 from benchmarks.workload import has_torch, measure_sgemm, seconds_of
-from lib.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.types import positive_int
 from lib.device import select_device
 from lib.features.extractor import FeatureExtractor
 from lib.features.feature_source import FeatureSource
-from lib.flag_types import positive_int
 from models.caffe.caffemodel import Caffemodel
 from tests.helpers.caffemodels import write_vgg19
 

@@ -18,8 +18,8 @@ import time
 import numpy
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths
-from lib.command_line import ArgumentParser, run_main
-from lib.flag_types import positive_int
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_int
 from lib.processes import connect_processes
 from lib.training.optimizers import make_optimizer
 from models.show_and_tell import ShowAndTell

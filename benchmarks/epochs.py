@@ -14,9 +14,9 @@ import numpy
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens, seconds_of
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.types import positive_int
 from lib.device import select_device
-from lib.flag_types import positive_int
 from lib.training.adam import Adam
 from models.show_and_tell import ShowAndTell
 

@@ -27,8 +27,8 @@ from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
-from lib.command_line import ArgumentParser, run_main
-from lib.flag_types import positive_int
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_int
 from models.show_and_tell import ShowAndTell
 from tests.helpers.caffemodels import Writer
 from tests.helpers.samples import write_image

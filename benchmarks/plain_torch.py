@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lib.decoding.caption import Caption
-from models.products import is_tf32
+from models.fast.products import is_tf32
 
 
 def torch_device(device):

@@ -9,8 +9,8 @@ two times add up.
 """
 
 from benchmarks.workload import CAPTION_LENGTHS, COCO_CAPTIONS, FEATURE_SIZE, Workload
-from lib.command_line import ArgumentParser, run_main
-from lib.flag_types import positive_float, positive_int
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_float, positive_int
 from models.show_and_tell import count_values
 
 GPUS = [1, 2, 4, 8, 16, 32, 64]

@@ -12,10 +12,10 @@ import numpy
 from benchmarks.beam_search import CountingNetwork
 from benchmarks.training_step import Ours
 from benchmarks.workload import FEATURE_SIZE, Workload, measure_sgemm, seconds_of
-from lib.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.types import positive_int
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
-from lib.flag_types import positive_int
 from models.show_and_tell import ShowAndTell
 
 VOCABULARY_SIZES = [1000, 2000, 5000, 10000, 20000, 50000]

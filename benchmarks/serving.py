@@ -15,9 +15,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lib.command_line import ArgumentParser, run_main
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_int
 from lib.features.image_paths import find_images
-from lib.flag_types import positive_int
 from tests.helpers.scripts import run_script
 from tests.helpers.server import encode_form, serving
 

@@ -16,9 +16,9 @@ import h5py
 import numpy
 
 from benchmarks.workload import FEATURE_SIZE
-from lib.command_line import ArgumentParser, run_main
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_float, positive_int
 from lib.features.stored_features import StoredFeatures
-from lib.flag_types import positive_float, positive_int
 
 BATCH_SIZE = 128
 

@@ -16,11 +16,11 @@ import torch
 from benchmarks import plain_torch
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
+from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
+from lib.cli.types import positive_int
 from lib.device import select_device
 from lib.evaluation.metrics import CaptionScorer, has_java
 from lib.features.feature_file import load_features
-from lib.flag_types import positive_int
 
 SIZE, BATCH_SIZE, MAX_LENGTH = 512, 128, 60
 

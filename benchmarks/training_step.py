@@ -20,9 +20,9 @@ from benchmarks.workload import (
     measure_sgemm,
     seconds_of,
 )
-from lib.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
+from lib.cli.types import positive_int
 from lib.device import select_device
-from lib.flag_types import positive_int
 from lib.training.adam import Adam
 from models.show_and_tell import ShowAndTell
 

@@ -5,11 +5,11 @@ import textwrap
 
 import matplotlib.figure
 
-from lib.command_line import ArgumentParser, run_main
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_int
 from lib.errors import InputError
 from lib.features.images import read_image
-from lib.files import open_output
-from lib.flag_types import positive_int
+from lib.files.output import open_output
 
 CHARACTERS_PER_LINE = 24
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from lib.command_line import ArgumentParser, add_seed_flag, run_main
-from lib.files import write_json
-from lib.flag_types import positive_int
+from lib.cli.command_line import ArgumentParser, add_seed_flag, run_main
+from lib.cli.types import positive_int
+from lib.files.output import write_json
 
 IMAGE_SIZE = 96
 COLORS = {

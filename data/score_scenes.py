@@ -10,9 +10,9 @@ import re
 from collections import Counter
 
 from data.draw_scenes import COLORS, SHAPES
-from lib.command_line import ArgumentParser, run_main
+from lib.cli.command_line import ArgumentParser, run_main
+from lib.cli.types import positive_int
 from lib.errors import InputError
-from lib.flag_types import positive_int
 
 COLORED_SHAPE = re.compile(rf'\b({"|".join(COLORS)}) ({"|".join(SHAPES)})\b')
 

@@ -19,10 +19,10 @@ from chainer.links.caffe import CaffeFunction
 from chainer.links.caffe.caffe_function import caffe_pb
 
 from data.draw_scenes import COLORS, IMAGE_SIZE, RADII, SHAPES
-from lib.command_line import ArgumentParser, add_seed_flag, run_main
+from lib.cli.command_line import ArgumentParser, add_seed_flag, run_main
+from lib.cli.types import positive_int
 from lib.features.images import prepare_image, read_image
-from lib.files import open_output
-from lib.flag_types import positive_int
+from lib.files.output import open_output
 
 GRID = 3
 # Name, output channels, kernel size, stride. Batch normalization and a ReLU follow each of

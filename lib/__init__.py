@@ -1,10 +1,7 @@
 """Everything but the networks: data sets, features, decoding, training, evaluation."""
 
-from lib import startup
-
-startup.exit_quietly_on_signals()
-
-# isort: split
-from lib import chainer_compat  # noqa: E402
+from lib import chainer_compat
 
 chainer_compat.apply()
+
+VERSION = '1.0.0'

@@ -116,14 +116,13 @@ def _patch_resize_images():
 
 
 def _patch_hdf5_strings():
-    """Chainer's HDF5 serializer cannot store strings, such as that of ``LogReport``.
+    """Chainer's HDF5 serializers cannot store strings, such as that of ``LogReport``.
 
-    h5py cannot write NumPy's Unicode arrays. Strings are stored as the bytes of their UTF-8, which
-    :class:`lib.checked_hdf5.CheckedDeserializer` reads.
+    h5py cannot write NumPy's Unicode arrays. Strings are stored as the bytes of their UTF-8.
     """
-    from chainer.serializers.hdf5 import HDF5Serializer
+    from chainer.serializers.hdf5 import HDF5Deserializer, HDF5Serializer
 
-    write = HDF5Serializer.__call__
+    write, read = HDF5Serializer.__call__, HDF5Deserializer.__call__
 
     def write_with_strings(self, key, value):
         if isinstance(value, str):
@@ -131,4 +130,10 @@ def _patch_hdf5_strings():
             return value
         return write(self, key, value)
 
+    def read_with_strings(self, key, value):
+        if isinstance(value, str):
+            return self.group[key][()].tobytes().decode()
+        return read(self, key, value)
+
     HDF5Serializer.__call__ = write_with_strings
+    HDF5Deserializer.__call__ = read_with_strings

@@ -6,7 +6,7 @@ import chainer
 import numpy
 
 from lib.errors import InputError
-from models.products import set_tf32
+from models.fast.products import set_tf32
 
 
 def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 import chainer
 import numpy
-from chainer.serializers import HDF5Serializer
+from chainer.serializers import HDF5Deserializer, HDF5Serializer
 
-from lib.captions.vocabulary import UNK, Vocabulary
-from lib.checked_hdf5 import CheckedDeserializer, DamagedError
+from lib.captions.vocabulary import Vocabulary
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
-from lib.fingerprint import fingerprint
-from lib.hdf5 import read_hdf5, write_hdf5, write_text
-from models.show_and_tell import ShowAndTell, count_values
+from lib.files.fingerprint import fingerprint
+from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
+from models.show_and_tell import ShowAndTell
 
 
 @dataclass
@@ -88,39 +87,13 @@ class TrainedModel:
             InputError: If the file is not a model written by :meth:`save`.
         """
         with read_hdf5(path, 'model', written_by='train.py') as file:
-            vocabulary = Vocabulary.read_from(file)
-            source = FeatureSource.from_json(file.text('feature_source'))
-            hyperparameters = json.loads(file.text('hyperparameters'))
-            _check_hyperparameters(hyperparameters, len(vocabulary), file['network'])
-            network = ShowAndTell(**hyperparameters)
-            CheckedDeserializer(file['network']).load(network)
-            run = json.loads(file.text('run', default='null'))
-            never_last = None
-            if 'never_last' in file:
-                shape, size = ('tokens that end none',), 'tokens of the vocabulary'
-                never_last = file.array('never_last', 'int32', shape, UNK, size)
-            return cls(network, vocabulary, source, never_last, str(path), run)
-
-
-def _check_hyperparameters(hyperparameters, vocabulary_size, group):
-    """Checks that a network has the size of what is in a file, before memory is allocated for it.
-
-    Raises:
-        ValueError: If it has not, or the hyperparameters are not those of a network.
-    """
-    if not isinstance(hyperparameters, dict):
-        raise DamagedError('the hyperparameters are not a dictionary')
-    dropout = hyperparameters.get('dropout')
-    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise DamagedError(f'the dropout is {dropout}')
-    sizes = {name: size for name, size in hyperparameters.items() if name != 'dropout'}
-    for name, size in sizes.items():
-        if type(size) is not int or size < 1:
-            raise DamagedError(f'the hyperparameter {name} is {size}')
-    if sizes['vocabulary_size'] != vocabulary_size:
-        raise DamagedError(
-            f'the vocabulary has {vocabulary_size} tokens, the network {sizes["vocabulary_size"]}'
-        )
-    n_values, expected = group.count_values(), count_values(**sizes)
-    if n_values != expected:
-        raise DamagedError(f'the network has {n_values} values, not {expected}')
+            network = ShowAndTell(**json.loads(read_text(file, 'hyperparameters')))
+            HDF5Deserializer(file['network']).load(network)
+            return cls(
+                network,
+                Vocabulary.read_from(file),
+                FeatureSource.from_json(read_text(file, 'feature_source')),
+                file['never_last'][()] if 'never_last' in file else None,
+                str(path),
+                json.loads(read_text(file, 'run')),
+            )

@@ -3,7 +3,7 @@
 import chainer
 import numpy
 
-from models.categorical import sample_categorical
+from models.fast.categorical import sample_categorical
 
 
 def apply_scheduled_sampling(inputs, predict, batch_sizes, probability):
@@ -14,7 +14,7 @@ def apply_scheduled_sampling(inputs, predict, batch_sizes, probability):
 
     Args:
         inputs (array): Tokens that the network takes, packed time-major (see
-            :mod:`models.packed_lstm`), (R,), int32.
+            :mod:`models.fast.packed_lstm`), (R,), int32.
         predict (callable): Returns newly allocated logits of the next token, (n, V), after
             n rows of ``inputs``, given as an array of indices.
         batch_sizes (sequence of int): Captions at each time step.

@@ -5,10 +5,10 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 
-from models.linear_softmax_cross_entropy import linear_softmax_cross_entropy
-from models.log_softmax import linear_log_softmax
-from models.lstm_inputs import lstm_inputs
-from models.packed_lstm import PackedLSTM
+from models.fast.linear_softmax_cross_entropy import linear_softmax_cross_entropy
+from models.fast.log_softmax import linear_log_softmax
+from models.fast.lstm_inputs import lstm_inputs
+from models.fast.packed_lstm import PackedLSTM
 from models.scheduled_sampling import apply_scheduled_sampling
 
 
@@ -45,7 +45,7 @@ class ShowAndTell(chainer.Chain):
             tokens, or ``'sentence'``, the mean over captions of the sum over their tokens,
             which is Eq. 13.
         label_smoothing (float): See
-            :func:`models.linear_softmax_cross_entropy.linear_softmax_cross_entropy`.
+            :func:`models.fast.linear_softmax_cross_entropy.linear_softmax_cross_entropy`.
         sampling_probability (float): See
             :func:`models.scheduled_sampling.apply_scheduled_sampling`.
         feature_mean (array): Subtracted from the features, (D,); initially 0.
@@ -103,7 +103,7 @@ class ShowAndTell(chainer.Chain):
         Args:
             features (array): Image features, (N, D), float.
             inputs (array): ``<S>`` and the tokens of the captions, packed time-major (see
-                :mod:`models.packed_lstm`), (R,), int32.
+                :mod:`models.fast.packed_lstm`), (R,), int32.
             targets (array): The tokens and ``</S>``, packed alike, (R,), int32.
             batch_sizes (sequence of int): Captions at each time step; sums to R.
             rows (array): The row of ``features`` for each caption, the longest caption's first,

@@ -16,7 +16,7 @@ from lib.errors import InputError, InputWarning
 from lib.features import gpu_memory
 from lib.features.feature_file import Features, load_features, save_features
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
-from models.products import Product, batched_product, is_tf32
+from models.fast.products import Product, batched_product, is_tf32
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.plain_show_and_tell import make_batch, make_model

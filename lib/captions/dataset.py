@@ -7,21 +7,11 @@ import tqdm
 
 from lib.captions.captioned_image import SPLITS
 from lib.captions.vocabulary import UNK, Vocabulary
-from lib.checked_hdf5 import DamagedError
-from lib.fingerprint import fingerprint
-from lib.hdf5 import read_hdf5, write_hdf5, write_texts
+from lib.files.fingerprint import fingerprint
+from lib.files.hdf5 import read_hdf5, read_texts, write_hdf5, write_texts
 
-# Type, number, smallest value of the arrays in captions.h5, and what their values are less than;
-# a name stands for the number of such things.
-INTEGER_ARRAYS = {
-    'tokens': ('int32', 'tokens', UNK, 'tokens of the vocabulary'),
-    'image': ('int32', 'captions', 0, 'images'),
-    'imgid': ('int32', 'images', 0, None),
-    'cocoid': ('int64', 'images', -1, None),
-    'split': ('uint8', 'images', 0, len(SPLITS)),
-}
-# The number of texts.
-TEXT_ARRAYS = {'filename': 'images', 'raw': 'captions'}
+ARRAYS = 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split'
+TEXTS = 'filename', 'raw'
 
 # For a token to be known to end no caption, so many must contain it, and it may end at most this
 # share of those.
@@ -93,9 +83,9 @@ class CaptionDataset:
         )
 
     def fingerprint(self) -> str:
-        """Returns a fingerprint of the content, whatever the version of the file's format."""
+        """Returns a fingerprint of the content."""
         vocabulary = self.vocabulary
-        arrays = [getattr(self, name) for name in ('offsets', *INTEGER_ARRAYS)]
+        arrays = [getattr(self, name) for name in ARRAYS]
         texts = [*vocabulary.tokens, vocabulary.tokenizer, *self.filename, *self.raw]
         return fingerprint(*arrays, *texts)
 
@@ -196,13 +186,12 @@ class CaptionDataset:
 
     def save(self, path: str):
         """Writes ``captions.h5``."""
-        self.check()
         with write_hdf5(path, 'captions') as file:
             # Not read: it says what the numbers in "split" mean.
             file.attrs['splits'] = numpy.array(SPLITS, 'S')
-            for name in ('offsets', *INTEGER_ARRAYS):
+            for name in ARRAYS:
                 file[name] = getattr(self, name)
-            for name in TEXT_ARRAYS:
+            for name in TEXTS:
                 write_texts(file, name, getattr(self, name))
             self.vocabulary.write_to(file)
 
@@ -211,34 +200,9 @@ class CaptionDataset:
         """Reads ``captions.h5``.
 
         Raises:
-            InputError: If the file was not written by ``preprocess_vocab.py``, or changed so that
-                its arrays contradict each other.
+            InputError: If the file was not written by ``preprocess_vocab.py``, or is damaged.
         """
         with read_hdf5(path, 'captions', written_by='preprocess_vocab.py') as file:
-            vocabulary = Vocabulary.read_from(file)
-            arrays = {name: file.texts(name, size) for name, size in TEXT_ARRAYS.items()}
-            for name, (dtype, size, low, below) in INTEGER_ARRAYS.items():
-                arrays[name] = file.array(name, dtype, (size,), low, below)
-            offsets = file.offsets('offsets', 'captions', 'tokens')
-            dataset = cls(vocabulary, offsets=offsets, **arrays)
-            dataset.check()
-            return dataset
-
-    def check(self):
-        """Checks what the ranges of single values do not show.
-
-        Raises:
-            lib.checked_hdf5.DamagedError: If a caption or a file name is empty, a file name
-                contains a null character, an image has no captions, or two images share an
-                ``imgid``.
-        """
-        if not self.lengths.all():
-            raise DamagedError(f'caption {self.lengths.argmin()} is empty')
-        n_captions = numpy.bincount(self.image, minlength=len(self.imgid))
-        if not n_captions.all():
-            raise DamagedError(f'image {n_captions.argmin()} has no captions')
-        if not all(name and '\0' not in name for name in self.filename):
-            raise DamagedError('an image has no file name, or one with a null character')
-        imgids, counts = numpy.unique(self.imgid, return_counts=True)
-        if (counts > 1).any():
-            raise DamagedError(f'imgid {imgids[counts.argmax()]} occurs twice')
+            arrays = {name: file[name][()] for name in ARRAYS}
+            texts = {name: numpy.array(read_texts(file, name), object) for name in TEXTS}
+            return cls(Vocabulary.read_from(file), **arrays, **texts)

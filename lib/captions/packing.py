@@ -28,7 +28,7 @@ class Captions(NamedTuple):
 
 
 def pack(dataset, indices):
-    """Packs captions time-major, longest first, as :mod:`models.packed_lstm` takes them.
+    """Packs captions time-major, longest first, as :mod:`models.fast.packed_lstm` takes them.
 
     Args:
         dataset (lib.captions.dataset.CaptionDataset or Captions): Has the captions.

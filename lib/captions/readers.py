@@ -9,7 +9,7 @@ from lib.captions.captioned_image import SPLITS, CaptionedImage, check_cocoid, c
 from lib.captions.karpathy import parse_karpathy
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
-from lib.files import check_input
+from lib.files.output import check_input
 
 
 def read_dataset(

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy
 
 from lib.captions.tokenizer import SEPARATORS
-from lib.hdf5 import write_text, write_texts
+from lib.files.hdf5 import read_text, read_texts, write_text, write_texts
 
 BOS, EOS, UNK = 0, 1, 2
 SPECIAL_TOKENS = ('<S>', '</S>', '<UNK>')
@@ -18,26 +18,14 @@ class Vocabulary:
         tokens (iterable of str): All tokens in the order of their indices.
         tokenizer (str): How captions are split into them, see
             :func:`lib.captions.tokenizer.tokenize`.
-
-    Raises:
-        ValueError: If the special tokens are not the first three, a token is empty or repeated,
-            or the tokenizer is unknown.
     """
 
     def __init__(self, tokens, tokenizer='words'):
         self.tokens, self.tokenizer = tuple(tokens), tokenizer
-        if self.tokens[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS:
-            raise ValueError(f'a vocabulary begins with {", ".join(SPECIAL_TOKENS)}')
         # Without the special tokens: a caption that contains "</S>" must not end there.
         self._indices = {
             token: index for index, token in enumerate(self.tokens) if index >= len(SPECIAL_TOKENS)
         }
-        if len(self._indices) + len(SPECIAL_TOKENS) != len(self.tokens):
-            raise ValueError('a vocabulary contains every token once')
-        if '' in self._indices:
-            raise ValueError('a vocabulary has no empty token')
-        if tokenizer not in SEPARATORS:
-            raise ValueError(f'unknown tokenizer "{tokenizer}"')
 
     @classmethod
     def from_captions(cls, captions, min_count: int, tokenizer: str = 'words') -> 'Vocabulary':
@@ -66,15 +54,8 @@ class Vocabulary:
 
     @classmethod
     def read_from(cls, file) -> 'Vocabulary':
-        """Reads the vocabulary in a :class:`lib.checked_hdf5.CheckedGroup`.
-
-        Raises:
-            ValueError: If it is not a vocabulary.
-        """
-        # In version 1 of the formats the tokenizer was called "tokens", and could be missing.
-        name = 'tokens' if file.version == 1 else 'tokenizer'
-        tokenizer = file.text(name, default='words')
-        return cls(file.texts('vocabulary', 'tokens of the vocabulary'), tokenizer)
+        """Reads what :meth:`write_to` wrote."""
+        return cls(read_texts(file, 'vocabulary'), read_text(file, 'tokenizer'))
 
     def __len__(self):
         return len(self.tokens)

@@ -5,7 +5,7 @@ from chainer.backends import cuda
 
 from lib.captions.vocabulary import EOS
 from lib.decoding.slots import Slots
-from models.kernels import load_kernel
+from models.fast.kernels import load_kernel
 
 SOURCE = 'lib/decoding/beam_gpu.cu'
 # Tokens of a group, of which the kernel keeps only the best that is left.

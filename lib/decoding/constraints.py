@@ -9,7 +9,7 @@ import numpy
 from chainer.backends import cuda
 
 from lib.captions.vocabulary import EOS, UNK
-from models.kernels import launch, load_kernel
+from models.fast.kernels import launch, load_kernel
 
 SOURCE = 'lib/decoding/constraints.cu'
 # Words that may stand between two equal ones in "a white and white dog".

@@ -3,9 +3,9 @@
 import argparse
 import dataclasses
 
+from lib.cli.types import non_negative_float, non_negative_int, positive_float, positive_int
 from lib.decoding.decode import DecodingOptions
 from lib.errors import InputError
-from lib.flag_types import non_negative_float, non_negative_int, positive_float, positive_int
 
 
 def add_models_flag(parser):
@@ -23,7 +23,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     """Adds the flags.
 
     Args:
-        parser (lib.command_line.ArgumentParser): Parser to add them to.
+        parser (lib.cli.command_line.ArgumentParser): Parser to add them to.
         several_beam_widths (bool): Let ``--beam-width`` take several values.
     """
     group = parser.add_argument_group('decoding')

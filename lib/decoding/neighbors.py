@@ -7,13 +7,14 @@ import chainer
 import numpy
 import tqdm
 
-from lib.captions.vocabulary import UNK, Vocabulary
-from lib.checked_hdf5 import DamagedError
+from lib.captions.vocabulary import Vocabulary
 from lib.decoding.neighbor_space import NeighborSpace, embed_captions, in_blocks
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
-from lib.hdf5 import read_hdf5, write_hdf5, write_text
+from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
 
+SPACE_ARRAYS = 'mean', 'inverse_std', 'components', 'topics'
+CAPTION_ARRAYS = 'tokens', 'offsets', 'first_caption', 'fingerprints'
 # How fast the weight of neighbors falls with their similarity: by a factor of e for 1 / SHARPNESS.
 SHARPNESS = 10
 # Similarities computed at once, which bounds the memory of a search.
@@ -243,10 +244,10 @@ class NeighborIndex:
         with write_hdf5(path, 'index') as file:
             self.vocabulary.write_to(file)
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
-            for name in 'mean', 'inverse_std', 'components', 'topics':
+            for name in SPACE_ARRAYS:
                 file[name] = getattr(self.space, name)
             file['vectors'] = self.vectors.astype('float16')
-            for name in 'tokens', 'offsets', 'first_caption', 'fingerprints':
+            for name in CAPTION_ARRAYS:
                 file[name] = getattr(self, name)
 
     @classmethod
@@ -261,26 +262,15 @@ class NeighborIndex:
             InputError: If the file was not written by :meth:`save`, or damaged.
         """
         with read_hdf5(path, 'index', written_by='index_captions.py') as file:
-            vocabulary = Vocabulary.read_from(file)
-            space = NeighborSpace(
-                file.array('mean', 'float32', ('features',)),
-                file.array('inverse_std', 'float32', ('features',)),
-                file.array('components', 'float32', ('features', 'components')),
-                file.array('topics', 'float32', ('components', 'topics')),
-            )
+            space = NeighborSpace(*(file[name][()] for name in SPACE_ARRAYS))
             index = cls(
-                vocabulary=vocabulary,
-                feature_source=FeatureSource.from_json(file.text('feature_source')),
+                vocabulary=Vocabulary.read_from(file),
+                feature_source=FeatureSource.from_json(read_text(file, 'feature_source')),
                 space=space,
-                vectors=file.array('vectors', 'float32', ('images', space.size)),
-                tokens=file.array('tokens', 'int32', ('tokens',), UNK, len(vocabulary)),
-                offsets=file.offsets('offsets', 'captions', 'tokens'),
-                first_caption=file.offsets('first_caption', 'images', 'captions'),
-                fingerprints=file.array('fingerprints', 'uint64', ('images',)),
+                vectors=file['vectors'][()].astype('float32'),
+                **{name: file[name][()] for name in CAPTION_ARRAYS},
                 path=str(path),
             )
-            if not len(index.vectors) or not numpy.diff(index.first_caption).all():
-                raise DamagedError('an image has no captions')
         index.vectors = device.send(index.vectors)
         index.space.to_device(device)
         return index

@@ -5,7 +5,7 @@ import numpy
 
 from lib.captions.vocabulary import BOS, EOS
 from lib.decoding.caption import Caption, until_eos
-from models.categorical import sample_categorical
+from models.fast.categorical import sample_categorical
 
 
 def sample(

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lib.command_line import escape_control_characters
+from lib.cli.command_line import escape_control_characters
 from lib.decoding.caption import Caption
 from lib.features.images import UnreadableImageError, read_image
-from lib.files import open_output
+from lib.files.output import open_output
 
 # Pixels: enough for a phone; a page of a thousand thumbnails takes about 20 MB.
 THUMBNAIL_SIZE = 360

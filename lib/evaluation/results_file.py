@@ -5,7 +5,7 @@ import os
 
 from lib.captions.captioned_image import check_text
 from lib.errors import InputError
-from lib.files import check_input, is_special_file, write_json
+from lib.files.output import check_input, is_special_file, write_json
 
 
 def results_paths(path: str, beam_widths: list[int]) -> list[str]:

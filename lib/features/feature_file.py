@@ -14,8 +14,8 @@ from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.hdf5_features import open_hdf5_features
 from lib.features.matlab_features import MatlabFeatures
 from lib.features.numpy_features import NpyFeatures, NpzFeatures
-from lib.files import check_input, open_output
-from lib.hdf5 import write_hdf5, write_texts
+from lib.files.hdf5 import write_texts
+from lib.files.output import check_input, open_output
 from lib.memory import check_memory
 
 # A variable in a MATLAB 5 file is smaller than 2 GB.
@@ -145,7 +145,7 @@ def save_features(path: str, features: Features, names=None):
     _check_format(path, features.array.shape)
     source = FeatureSource.to_json(features.source)
     if _is_hdf5_name(path):
-        with write_hdf5(path) as file:
+        with open_output(path) as output, h5py.File(output, 'w') as file:
             file['feats'] = features.array
             file.attrs['feature_source'] = numpy.bytes_(source)
             if names is not None:

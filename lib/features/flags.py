@@ -1,5 +1,6 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
+from lib.cli.types import non_negative_float, positive_int
 from lib.features.feature_source import (
     AUGMENTATIONS,
     COMBINATIONS,
@@ -7,7 +8,6 @@ from lib.features.feature_source import (
     POOLING_MODES,
     RESIZE_MODES,
 )
-from lib.flag_types import non_negative_float, positive_int
 
 
 def add_data_flags(parser):
@@ -49,7 +49,7 @@ def add_extraction_flags(parser, defaults):
     """Adds the CNN, and how it extracts features; flags that are not given are None.
 
     Args:
-        parser (lib.command_line.ArgumentParser): Parser to add them to.
+        parser (lib.cli.command_line.ArgumentParser): Parser to add them to.
         defaults (str): What applies where a flag is not given, for ``--help``.
     """
     group = parser.add_argument_group('features', defaults)

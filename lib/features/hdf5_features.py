@@ -6,7 +6,6 @@ import os
 import h5py
 import numpy
 
-from lib.checked_hdf5 import CheckedGroup, check_self_contained
 from lib.errors import InputError
 from lib.features.feature_matrix import (
     FeatureMatrix,
@@ -18,7 +17,7 @@ from lib.features.feature_matrix import (
 )
 from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.matlab_features import missing_feats
-from lib.hdf5 import FORMAT_VERSION, read_strings, read_text_attribute
+from lib.files.hdf5 import check_self_contained, read_texts
 from lib.memory import check_memory
 
 # The matrix: of this program and MATLAB, or of others.
@@ -57,7 +56,7 @@ class MatrixFeatures(FeatureMatrix):
             ids = _read_ids(path, file) if 'ids' in keys else None
         source = ExternalSource.of(path)
         if name == 'feats':
-            text = read_text_attribute(file, 'feature_source', 'null')
+            text = file.attrs.get('feature_source', b'null').decode()
             source = FeatureSource.from_json(text)
         offset = feats.id.get_offset()  # None if it is stored in chunks, in a header, or not at all
         if feats.id.get_type() != h5py.h5t.py_create(feats.dtype):
@@ -140,13 +139,11 @@ def _open(path):
 def _read_names(path, file):
     """Returns ``filenames``, in whatever way HDF5 can store strings."""
     if 'filenames_offsets' in file:
-        return CheckedGroup(file, FORMAT_VERSION).texts('filenames', 'images').tolist()
+        return read_texts(file, 'filenames')
     item = file['filenames']
     strings = h5py.check_string_dtype(item.dtype) if isinstance(item, h5py.Dataset) else None
     if strings is None or len(item.shape or ()) != 1:
         raise InputError(f'{path}: filenames is not an array of strings')
-    if strings.length is None:
-        return read_strings(path)['filenames']
     check_memory(2 * item.nbytes, f'{path}: filenames')
     return item.asstr()[()].tolist()
 

@@ -13,7 +13,7 @@ from lib.memory import check_memory
 
 MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
 EXPECTED = 'D x N, a column per image'
-# The names of images, as lib.hdf5.write_texts writes them, and their types in MATLAB.
+# The names of images, as lib.files.hdf5.write_texts writes them, and their types in MATLAB.
 NAME_VARIABLES = {'filenames': 'uint8', 'filenames_offsets': 'int64'}
 
 
@@ -79,7 +79,7 @@ def missing_feats(path, names):
 
 
 def _split(content, offsets):
-    """Returns the texts that :func:`lib.hdf5.write_texts` has joined."""
+    """Returns the texts that :func:`lib.files.hdf5.write_texts` has joined."""
     if not len(offsets) or offsets[0] or offsets[-1] != len(content) or (offsets < 0).any():
         raise ValueError('the file names do not fit together')
     content = content.tobytes()

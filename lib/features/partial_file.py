@@ -8,7 +8,7 @@ import chainer
 import numpy
 
 from lib.errors import InputError
-from lib.files import check_input, errors_naming
+from lib.files.output import check_input, errors_naming
 from lib.locks import try_lock
 
 # The first line of the file; settings and size of the features follow in the second one.

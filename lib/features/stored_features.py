@@ -13,7 +13,7 @@ from lib.features.feature_file import open_features
 from lib.features.feature_matrix import check_features_memory
 from lib.features.feature_source import ExternalSource
 from lib.features.image_rows import find_rows
-from lib.files import errors_naming
+from lib.files.output import errors_naming
 
 # Enough to keep a solid-state drive busy, which answers many requests at once.
 N_THREADS = 16

@@ -16,6 +16,7 @@ from werkzeug.exceptions import (
     ServiceUnavailable,
 )  # fmt: skip
 
+from lib import VERSION
 from lib.errors import InputError
 from lib.features.images import TooLargeImageError, UnreadableImageError
 from lib.serving.parameters import (
@@ -25,7 +26,6 @@ from lib.serving.parameters import (
     default_search,
     parse_parameters,
 )
-from lib.version import VERSION
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
 # Seconds after which a client may try again.

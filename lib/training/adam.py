@@ -6,7 +6,7 @@ import chainer
 import numpy
 from chainer.optimizers.adam import AdamRule
 
-from models.kernels import BLOCK_SIZE, launch_blocks, load_kernel
+from models.fast.kernels import BLOCK_SIZE, launch_blocks, load_kernel
 
 SOURCE = 'lib/training/adam.cu'
 # Five arrays of this many float32 fit into a second-level cache; few enough passes that

@@ -2,16 +2,14 @@
 
 import json
 import math
-import sys
 from collections import defaultdict
 
 import chainer
 from chainer.backends import cuda
 from chainer.training import extensions
 
-from lib.checked_hdf5 import DamagedError
 from lib.errors import DivergedError
-from lib.files import write_json
+from lib.files.output import write_json
 from lib.processes import weighted_mean
 from lib.training.output_folder import LOG
 
@@ -68,10 +66,6 @@ class EpochLog(extensions.LogReport):
     def exchange(self):
         """Exchanges the observations of this epoch, before a snapshot is written."""
         self._summary.exchange()
-
-    def serialize(self, serializer):
-        super().serialize(serializer)
-        _check_log(self.log, self._criterion)
 
     def _init_summary(self):
         self._summary = WeightedMeans(self._processes)
@@ -148,9 +142,6 @@ class WeightedMeans:
             self._restore(saved)
 
     def _restore(self, saved):
-        saved = saved if isinstance(saved, list) else [saved]  # by one process, in format 2
-        for observations in saved:
-            _check_observations(observations)
         if len(saved) == self._processes.size:
             saved = [saved[self._processes.rank]]
         elif not self._processes.is_main:
@@ -160,46 +151,3 @@ class WeightedMeans:
                 self._values[name] += values
                 self._weights[name] += weights
                 self._shorten(name)
-
-
-def _check_observations(observations):
-    """Checks what a snapshot says was observed.
-
-    Raises:
-        DamagedError: If it cannot have been.
-    """
-    if not isinstance(observations, dict):
-        raise DamagedError('the observations are not a dictionary')
-    for name, pair in observations.items():
-        if (
-            not isinstance(pair, list)
-            or not all(
-                isinstance(numbers, list) and all(map(_is_number, numbers)) for numbers in pair
-            )
-            or [len(numbers) < WeightedMeans.MAX_VALUES for numbers in pair] != [True, True]
-            or len(pair[0]) != len(pair[1])
-            or not all(weight > 0 for weight in pair[1])
-        ):
-            raise DamagedError(f'the observations of {name} are not values and weights')
-
-
-def _check_log(log, criterion):
-    """Checks that the log in a snapshot has all that is printed, plotted or compared.
-
-    Raises:
-        DamagedError: If it has not.
-    """
-    keys = {'epoch', 'iteration', 'elapsed_time', criterion}
-    keys |= {f'{prefix}/{name}' for prefix in (TRAINING, VALIDATION) for name in QUANTITIES}
-    if not isinstance(log, list):
-        raise DamagedError('the log is not a list')
-    json.dumps(log, allow_nan=False)
-    for entry in log:
-        for key in keys:
-            if not isinstance(entry, dict) or not _is_number(entry.get(key)):
-                raise DamagedError(f'an entry of the log has no number "{key}"')
-
-
-def _is_number(value):
-    # Not isfinite(), which takes no integers of hundreds of digits.
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max

@@ -2,9 +2,7 @@
 
 import argparse
 
-from lib.errors import InputError
-from lib.features.flags import add_data_flags
-from lib.flag_types import (
+from lib.cli.types import (
     decay_factor,
     fraction,
     layer_count,
@@ -15,6 +13,8 @@ from lib.flag_types import (
     sample_count,
     share,
 )
+from lib.errors import InputError
+from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
 from lib.training.output_folder import SNAPSHOT

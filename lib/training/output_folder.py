@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from lib.errors import InputError
-from lib.files import make_folder, remove_leftovers
+from lib.files.output import make_folder, remove_leftovers
+from lib.files.output_checks import check_not_overwritten, check_outputs
 from lib.locks import try_lock
-from lib.output_checks import check_not_overwritten, check_outputs
 
 BEST, LOG, SNAPSHOT = 'best.h5', 'log', 'snapshot.h5'
 LOCK = '.lock'

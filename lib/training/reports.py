@@ -7,11 +7,11 @@ import tqdm
 from chainer import training
 from matplotlib.ticker import MaxNLocator
 
-from lib.command_line import escape_control_characters
+from lib.cli.command_line import escape_control_characters
 from lib.decoding.constraints import fault_constraints
 from lib.decoding.decode import DecodingOptions, decode
 from lib.decoding.ensemble import Ensemble
-from lib.files import open_output
+from lib.files.output import open_output
 from lib.training.epoch_log import TRAINING, VALIDATION
 from lib.training.output_folder import plot_file
 

@@ -8,7 +8,7 @@ import h5py
 import numpy
 from chainer.backends import cuda
 
-from lib.version import VERSION
+from lib import VERSION
 
 
 def record_run(flags: dict, data: dict, device) -> dict:

@@ -11,7 +11,7 @@ import chainer
 import numpy
 
 from models.caffe.sliding_windows import sliding_windows
-from models.products import batched_product
+from models.fast.products import batched_product
 
 TILE = 4  # output pixels on a side
 PATCH = TILE + 2  # input pixels on a side that they depend on

@@ -15,8 +15,8 @@ import lib  # noqa: F401  patches Chainer
 # isort: split
 import tqdm
 
-from lib.command_line import ArgumentParser
-from lib.flag_types import non_negative_int, positive_int, seed_int
+from lib.cli.command_line import ArgumentParser
+from lib.cli.types import non_negative_int, positive_int, seed_int
 from tests.fuzz import cases, kills
 
 

@@ -6,8 +6,8 @@ import h5py
 import numpy
 from chainer import serializers
 
-from lib.checked_hdf5 import CheckedDeserializer, CheckedGroup
-from lib.hdf5 import FORMAT_VERSION
+from lib.files.checked_hdf5 import CheckedDeserializer, CheckedGroup
+from lib.files.hdf5 import FORMAT_VERSION
 from tests.helpers.scripts import ROOT
 
 

@@ -8,7 +8,7 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
-from lib.hdf5 import write_text
+from lib.files.hdf5 import write_text
 from lib.trained_model import TrainedModel
 from tests.helpers.samples import random_features, small_model
 

@@ -15,7 +15,7 @@ from lib.errors import InputError, InputWarning
 from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import ExternalSource
 from lib.features.shared_features import load_shared_features
-from lib.hdf5 import write_texts
+from lib.files.hdf5 import write_texts
 from lib.processes import Processes
 
 SIZE, N_IMAGES = 6, 9

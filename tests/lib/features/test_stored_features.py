@@ -8,7 +8,7 @@ from lib.errors import InputError
 from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import FeatureSource
 from lib.features.stored_features import StoredFeatures
-from lib.fingerprint import fingerprint
+from lib.files.fingerprint import fingerprint
 from tests.lib.features.test_feature_file import write_matlab_73
 
 SIZE = 5

@@ -1,6 +1,6 @@
 import os
 
-from lib.files import open_output
+from lib.files.output import open_output
 from lib.training.output_folder import (
     BEST,
     LOG,

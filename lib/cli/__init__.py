@@ -1,0 +1,1 @@
+"""What scripts share with their users: flags, messages, signals and exit codes."""

@@ -1,0 +1,1 @@
+"""Files: complete or absent, and our HDF5 formats."""

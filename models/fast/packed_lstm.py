@@ -1,0 +1,131 @@
+"""An LSTM layer over packed batches.
+
+A packed batch contains no padding. Its sequences are sorted by length, longest first,
+and stored time-major: all first steps, then all second steps, and so on. ``batch_sizes[t]``
+sequences have a step ``t``, so the rows of step ``t + 1`` continue the first
+``batch_sizes[t + 1]`` rows of step ``t``.
+"""
+
+import chainer
+import numpy
+from chainer import initializers
+
+from models.fast import packed_lstm_cpu, packed_lstm_gpu
+from models.fast.products import product_of_rows
+
+
+class PackedLSTM(chainer.Link):
+    """LSTM without peepholes (Eqs. 4-9 of Show and Tell), starting from a zero state.
+
+    The four blocks of ``hidden_size`` rows in the weights are the input, forget and
+    output gates and the cell input.
+
+    Args:
+        in_size (int): Size E of the input vectors.
+        hidden_size (int): Size H of the hidden state and the cell.
+
+    Attributes:
+        W_x (chainer.Parameter): Input weights, (4H, E).
+        W_h (chainer.Parameter): Recurrent weights, (4H, H).
+        b (chainer.Parameter): Biases, (4H,), initialized to 1 for the forget gate, as in
+            Chainer's own LSTM, and to 0 for the others.
+    """
+
+    def __init__(self, in_size, hidden_size):
+        super().__init__()
+        with self.init_scope():
+            self.W_x = chainer.Parameter(initializers.LeCunNormal(), (4 * hidden_size, in_size))
+            self.W_h = chainer.Parameter(initializers.LeCunNormal(), (4 * hidden_size, hidden_size))
+            self.b = chainer.Parameter(0, (4 * hidden_size,))
+        self.b.array[hidden_size : 2 * hidden_size] = 1
+
+    def forward(self, x, batch_sizes, dropout=0, skip_first_step=False):
+        """Runs whole sequences. See :func:`packed_lstm`."""
+        return packed_lstm(x, self.W_x, self.W_h, self.b, batch_sizes, dropout, skip_first_step)
+
+    def start(self, n_sequences):
+        """Returns the zero state ``(c, h)`` of ``n_sequences`` sequences, each (n, H)."""
+        shape = n_sequences, self.W_h.shape[1]
+        return self.xp.zeros(shape, self.b.dtype), self.xp.zeros(shape, self.b.dtype)
+
+    def input_gates(self, x):
+        """Returns what inputs (n, E) and biases add to the gate pre-activations, (n, 4H)."""
+        gates = x @ self.W_x.array.T
+        gates += self.b.array
+        return gates
+
+    def step(self, gates, state):
+        """Advances every sequence by one step, outside any computational graph.
+
+        Args:
+            gates (array): From :meth:`input_gates`, (n, 4H); overwritten.
+            state (tuple of arrays): ``(c, h)``, each (n, H).
+
+        Returns:
+            tuple of arrays: The new ``(c, h)``; ``h`` is the layer's output.
+        """
+        return _implementation(gates).step(gates, self.W_h.array, *state)
+
+
+def packed_lstm(x, W_x, W_h, b, batch_sizes, dropout=0, skip_first_step=False):
+    """Runs an LSTM over a packed batch.
+
+    Args:
+        x (chainer.Variable): Packed inputs, (R, E), floating point.
+        W_x, W_h, b (chainer.Variable): See :class:`PackedLSTM`.
+        batch_sizes (sequence of int): Number of sequences at each step, which never
+            increases; sums to R.
+        dropout (float): Share of the values that dropout sets to zero in what is returned, but
+            not in the recurrence, in [0, 1).
+        skip_first_step (bool): Leave out the hidden states of the first step.
+
+    Returns:
+        chainer.Variable: Packed hidden states, (R, H).
+
+    Raises:
+        ValueError: If ``batch_sizes`` increases or does not sum to the rows of ``x``.
+    """
+    return PackedLSTMFunction(batch_sizes, dropout, skip_first_step).apply((x, W_x, W_h, b))[0]
+
+
+class PackedLSTMFunction(chainer.FunctionNode):
+    """The recurrence, forward and backward, on NumPy and CuPy arrays.
+
+    The products of all inputs with ``W_x`` are one matrix product, and so is the gradient of
+    each weight matrix. Only the products with ``W_h``, which need the step before, are
+    computed step by step.
+    """
+
+    def __init__(self, batch_sizes, dropout=0, skip_first_step=False):
+        super().__init__()
+        self.dropout, self.skip_first_step = dropout, skip_first_step
+        self.batch_sizes = tuple(int(size) for size in batch_sizes)
+        if any(a < b for a, b in zip(self.batch_sizes, self.batch_sizes[1:])):
+            raise ValueError('batch_sizes must not increase: sort the sequences longest first')
+
+    def forward(self, inputs):
+        x, W_x, W_h, b = inputs
+        if len(x) != sum(self.batch_sizes):
+            raise ValueError(f'x has {len(x)} rows, batch_sizes sum to {sum(self.batch_sizes)}')
+        self.recurrence = _implementation(x).Recurrence(
+            self.batch_sizes, self.dropout, self.skip_first_step
+        )
+        self.retain_inputs((0, 1, 2))
+        return (self.recurrence.forward(product_of_rows(x, W_x), W_h, b),)
+
+    def backward(self, indexes, grad_outputs):
+        if chainer.config.enable_backprop:
+            raise RuntimeError('packed_lstm has no second derivative')
+        x, W_x, W_h = (variable.array for variable in self.get_retained_inputs())
+        grad_gates = self.recurrence.backward(grad_outputs[0].array, W_h)
+        gradients = (
+            grad_gates @ W_x if 0 in indexes else None,
+            grad_gates.T @ x,
+            grad_gates[self.batch_sizes[0] :].T @ self.recurrence.previous_h,
+            grad_gates.sum(axis=0),
+        )
+        return tuple(chainer.as_variable(gradients[i]) for i in indexes)
+
+
+def _implementation(array):
+    return packed_lstm_cpu if isinstance(array, numpy.ndarray) else packed_lstm_gpu
