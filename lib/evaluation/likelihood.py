@@ -2,7 +2,7 @@
 
 import chainer
 
-from lib.captions.packing import pack
+from lib.captions.batch import make_converter
 from lib.decoding.rescoring import token_log_probs
 
 
@@ -23,13 +23,11 @@ def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> f
     Returns:
         float: Nats per token, ``</S>`` included.
     """
-    send_rows = chainer.backend.get_device_from_array(features).send
+    convert = make_converter(dataset, features)
+    device = chainer.backend.get_device_from_array(features)
     total = n_tokens = 0
     for start in range(0, len(indices), batch_size):
-        order, inputs, targets, batch_sizes = pack(dataset, indices[start : start + batch_size])
-        batch = features[send_rows(dataset.imgid[dataset.image[order]])]
-        send = chainer.backend.get_device_from_array(batch).send
-        log_probs = token_log_probs(model, batch, send(inputs), send(targets), batch_sizes)
-        total += float(log_probs.sum(dtype='float64'))
-        n_tokens += len(targets)
+        (batch,) = convert(indices[start : start + batch_size], device)
+        total += float(token_log_probs(model, batch).sum(dtype='float64'))
+        n_tokens += len(batch.targets)
     return total / n_tokens
