@@ -15,7 +15,7 @@ import numpy
 from chainer import training
 
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
+from lib.captions.batch import make_converter
 from lib.cli.command_line import (
     ArgumentParser,
     add_communicator_flag,

@@ -33,10 +33,10 @@ to_cpu = chainer.get_device('@numpy').send
 def test_a_training_step_does_not_wait_for_the_gpu(gpu, optimizer):
     network, _ = make_model('float32', dropout=0.5, n_layers=2)
     features, _, _, *packed = make_batch([5, 3, 2], 6, 11, 'float32')
-    inputs, targets, batch_sizes = packed
+    inputs, targets, captions_per_step = packed
     network.to_device(gpu)
     network.label_smoothing, network.sampling_probability = 0.1, 0.5
-    arguments = *gpu.send((features, inputs, targets)), batch_sizes
+    arguments = *gpu.send((features, inputs, targets)), captions_per_step
     optimizer = make_optimizer(network, optimizer, 0.01, weight_decay=0.01, gradient_clip=1)
     with chainer.using_config('train', True):
         optimizer.update(network, *arguments)  # compiles kernels

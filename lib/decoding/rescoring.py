@@ -6,7 +6,7 @@ import math
 import chainer
 import numpy
 
-from lib.captions.packing import Captions, pack
+from lib.captions.batch import Batch, flatten, pack
 from lib.decoding.caption import Caption
 
 
@@ -28,39 +28,37 @@ def rescore(
     flat = [caption for best in captions for caption in best]
     if not flat:
         return [[] for _ in captions]
-    order, inputs, targets, batch_sizes = pack(
-        Captions.of([caption.tokens for caption in flat]), numpy.arange(len(flat))
+    order, inputs, targets, captions_per_step = pack(
+        *flatten([caption.tokens for caption in flat]), numpy.arange(len(flat))
     )
     images = numpy.repeat(numpy.arange(len(captions)), [len(best) for best in captions])
     send = chainer.backend.get_device_from_array(features).send
-    of_tokens = token_log_probs(
-        model, features[send(images[order])], send(inputs), send(targets), batch_sizes
-    )
+    batch = Batch(features[send(images[order])], send(inputs), send(targets), captions_per_step)
+    of_tokens = token_log_probs(model, batch)
     # Captions that are as long as possible have no </S>.
-    n_tokens = sum(batch_sizes[:max_length])
-    numbers = numpy.concatenate([order[:size] for size in batch_sizes])[:n_tokens]
+    n_tokens = sum(captions_per_step[:max_length])
+    numbers = numpy.concatenate([order[:size] for size in captions_per_step])[:n_tokens]
     of_tokens = chainer.get_device('@numpy').send(of_tokens)[:n_tokens]
     log_probs = iter(numpy.bincount(numbers, of_tokens, len(flat)).tolist())
     return [[_with_log_prob(caption, next(log_probs)) for caption in best] for best in captions]
 
 
-def token_log_probs(model, features, inputs, targets, batch_sizes):
-    """Returns the log-probabilities of the tokens of packed captions.
+def token_log_probs(model, batch):
+    """Returns the log-probabilities of the targets of a batch.
 
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.
-        features (array): Image features of each caption, longest first, (B, D), float.
-        inputs, targets, batch_sizes: From :func:`lib.captions.packing.pack`.
+        batch (lib.captions.batch.Batch): The captions.
 
     Returns:
         array: In nats, (R,).
     """
-    xp = chainer.backend.get_array_module(features)
-    state, start, log_probs = model.start(features), 0, []
-    for size in batch_sizes:
+    xp = chainer.backend.get_array_module(batch.features)
+    state, start, log_probs = model.start(batch.features), 0, []
+    for size in batch.captions_per_step:
         rows = slice(start, start + size)
-        step, state = model.step(inputs[rows], tuple(array[:size] for array in state))
-        log_probs.append(step[xp.arange(size), targets[rows]])
+        step, state = model.step(batch.inputs[rows], tuple(array[:size] for array in state))
+        log_probs.append(step[xp.arange(size), batch.targets[rows]])
         start += size
     return xp.concatenate(log_probs)
 

@@ -5,7 +5,7 @@ from itertools import chain
 import chainer
 import numpy
 
-from lib.captions.packing import Captions, pack
+from lib.captions.batch import flatten, pack
 from lib.captions.vocabulary import EOS
 from lib.decoding.minimum_bayes_risk import MAX_N, cider
 from lib.decoding.sampling import sample
@@ -114,11 +114,11 @@ class RewardLoss:
         self._network, self._reward = network, reward
         self._weight, self._n_samples = weight, n_samples
 
-    def __call__(self, features, inputs, targets, batch_sizes, rows, images):
+    def __call__(self, features, inputs, targets, captions_per_step, rows, images):
         """Computes the loss. Reports the mean ``reward``, and what the network does.
 
         Args:
-            features, inputs, targets, batch_sizes, rows: See
+            features, inputs, targets, captions_per_step, rows: See
                 :meth:`models.show_and_tell.ShowAndTell.forward`.
             images (array): The image of each caption in the data set, in the order in which they
                 are packed, (B,), integers, NumPy.
@@ -127,7 +127,7 @@ class RewardLoss:
             chainer.Variable: The loss.
         """
         network, n_samples = self._network, self._n_samples
-        loss = network(features, inputs, targets, batch_sizes, rows)
+        loss = network(features, inputs, targets, captions_per_step, rows)
         # The captions are sorted by length, so these images are spread over all lengths.
         chosen = slice(None, None, n_samples)
         features = features[chosen] if rows is None else features[rows[chosen]]
@@ -140,23 +140,23 @@ class RewardLoss:
         chainer.report({'reward': (rewards.mean(), rewards.size)}, network)
         others = (rewards.sum(axis=1, keepdims=True) - rewards) / (n_samples - 1)
         # On the scale of the batch's loss, which may be a mean of tokens or of captions.
-        length = 1 if network.loss_reduction == 'sentence' else len(targets) / batch_sizes[0]
+        length = 1 if network.loss_reduction == 'sentence' else len(targets) / captions_per_step[0]
         weights = (rewards - others).ravel() / (rewards.size * length)
         of_samples = network.weighted_loss(features, *self._pack(captions, weights))
         return (1 - self._weight) * loss + self._weight * of_samples
 
     def _pack(self, captions, weights):
         """Packs samples; returns what :meth:`ShowAndTell.weighted_loss` takes."""
-        order, inputs, targets, batch_sizes = pack(
+        order, inputs, targets, captions_per_step = pack(
             Captions.of(captions), numpy.arange(len(captions))
         )
-        weights = numpy.concatenate([weights[order][:size] for size in batch_sizes])
+        weights = numpy.concatenate([weights[order][:size] for size in captions_per_step])
         # Captions that are as long as possible did not choose to end there.
-        weights[sum(batch_sizes[:MAX_LENGTH]) :] = 0
+        weights[sum(captions_per_step[:MAX_LENGTH]) :] = 0
         rows = (order // self._n_samples).astype('int32')
         dtype = self._network.output.b.dtype
         send = self._network.device.send
-        return (*send((inputs, targets)), batch_sizes, *send((rows, weights.astype(dtype))))
+        return (*send((inputs, targets)), captions_per_step, *send((rows, weights.astype(dtype))))
 
 
 def _with_eos(tokens):
