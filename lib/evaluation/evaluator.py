@@ -1,11 +1,16 @@
 """Captioning a split of a data set and scoring the captions."""
 
+import math
+
+import numpy
+
 from lib.captions.batch import make_converter
 from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
 from lib.decoding.constraints import has_bad_ending, has_repetition
 from lib.decoding.options import DecodingOptions
 from lib.decoding.rescoring import token_log_probs
+from lib.errors import InputError
 from lib.evaluation.metrics import CaptionScorer, has_java, has_pycocoevalcap
 from lib.evaluation.scores import Scores
 
@@ -57,6 +62,9 @@ class Evaluator:
         It is the validation loss that ``train.py`` reports, here for everything that captions can
         be decoded with, such as an ensemble. None if the models have another vocabulary than the
         data set.
+
+        Raises:
+            InputError: If it is not finite.
         """
         ensemble = self._captioner.ensemble
         if ensemble.vocabulary != self._dataset.vocabulary:
@@ -67,10 +75,17 @@ class Evaluator:
         n_tokens = 0
         for start in range(0, len(captions), BATCH_SIZE):
             (batch,) = convert(captions[start : start + BATCH_SIZE], ensemble.device)
-            total += float(token_log_probs(ensemble, batch).sum(dtype='float64'))
+            with numpy.errstate(over='ignore', invalid='ignore'):  # reported below
+                log_probs = token_log_probs(ensemble, batch)
+                total += float(log_probs.sum(dtype='float64'))
             n_tokens += len(batch.targets)
         observation = {'loss': (-total / n_tokens, n_tokens)} if n_tokens else {}
-        return self._processes.mean(observation)['loss']
+        loss = self._processes.mean(observation)['loss']
+        if not math.isfinite(loss):
+            raise InputError(
+                f'the loss is {loss}: the weights of the models, or the features, are too large'
+            )
+        return loss
 
     def caption(self, options: DecodingOptions) -> list[list[Caption]]:
         """Returns the captions of each image, best first."""
@@ -80,34 +95,28 @@ class Evaluator:
         )
         return self._processes.merge_shares(captions)
 
-    def score(self, texts: list[str]) -> Scores | None:
-        """Compares a caption of each image with its references, in the main process.
-
-        None without pycocoevalcap.
-        """
-        return self._scorer(texts) if self._scorer else None
-
-    def count(self, texts: list[str]) -> dict[str, float]:
-        """Counts what needs no references, in the main process.
+    def score(self, texts: list[str]) -> Scores:
+        """Scores a caption of each image, in the main process.
 
         Args:
-            texts (list of str): A caption of each image.
+            texts (list of str): The captions.
 
         Returns:
-            dict: How many are ``distinct``; the share that is ``new``, not a training caption;
-            their mean number of ``words``; and, unless words are characters, the shares that have
-            a ``bad ending`` or a ``repetition``, see :mod:`lib.decoding.constraints`.
+            Scores: With pycocoevalcap, the scores of
+            :class:`lib.evaluation.metrics.CaptionScorer`. In any case, how many captions are
+            ``distinct``; the share that is ``new``, not a training caption; their mean number of
+            ``words``; and, unless words are characters, the shares that have a ``bad ending`` or a
+            ``repetition``, see :mod:`lib.decoding.constraints`.
         """
+        scores = self._scorer(texts) if self._scorer else Scores({}, numpy.empty((0, 10)), {})
         n_new = sum(text not in self._training_texts for text in texts)
         n_tokens = sum(len(tokenize(text, self._tokenizer)) for text in texts)
-        counts = {
-            'distinct': len(set(texts)),
-            'new': n_new / len(texts),
-            'words': n_tokens / len(texts),
-        }
+        scores.values['distinct'] = len(set(texts))
+        scores.values['new'] = n_new / len(texts)
+        scores.values['words'] = n_tokens / len(texts)
         if self._tokenizer == 'words':
             captions = [text.split() for text in texts]
             n_bad = sum(has_bad_ending(tokens, self._bad_endings) for tokens in captions)
-            counts['bad ending'] = n_bad / len(texts)
-            counts['repetition'] = sum(map(has_repetition, captions)) / len(texts)
-        return counts
+            scores.values['bad ending'] = n_bad / len(texts)
+            scores.values['repetition'] = sum(map(has_repetition, captions)) / len(texts)
+        return scores

@@ -9,10 +9,15 @@ from lib.files.input import check_input
 from lib.files.output import write_json
 
 
-def results_paths(path: str, beam_widths: list[int]) -> list[str]:
-    """Returns the path of the captions of each beam width; ``path`` itself if there is only one."""
-    if len(beam_widths) == 1:
-        return [path]
+def results_paths(path: str | None, beam_widths: list[int]) -> list[str | None]:
+    """Returns the path of the captions of each beam width.
+
+    Args:
+        path (str): That of a single one; None if captions are not to be written.
+        beam_widths (list of int): The beam widths.
+    """
+    if path is None or len(beam_widths) == 1:
+        return [path] * len(beam_widths)
     return [add_to_name(path, f'beam{beam_width}') for beam_width in beam_widths]
 
 

@@ -1,5 +1,7 @@
 """Printing scores: a row for each beam width, intervals, and comparisons."""
 
+import numpy
+
 from lib.cli.command_line import print_line
 
 # Scores that are not printed in percent with one decimal.
@@ -12,6 +14,14 @@ FORMATS = {
     'bad ending': '.1%',
     'repetition': '.1%',
 }
+
+
+def print_loss(split: str, loss: float | None):
+    """Prints what :meth:`lib.evaluation.evaluator.Evaluator.loss` returned."""
+    if loss is not None:
+        with numpy.errstate(over='ignore'):  # the perplexity becomes infinite
+            perplexity = numpy.exp(loss)
+        print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
 
 
 def print_scores(beam_width: int, scores, intervals, with_header: bool):

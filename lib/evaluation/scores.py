@@ -35,7 +35,7 @@ class Scores:
     """Scores of a caption of each image, and what they were computed from.
 
     Args:
-        values (dict): The scores, from their names.
+        values (dict): The scores, from their names; those without intervals may be among them.
         bleu (array): Of each image the number of tokens of the caption and of the reference whose
             length is closest, of its n-grams for n from 1 to 4, and of those that are in a
             reference, (N, 10), float64.
@@ -72,11 +72,11 @@ class Scores:
     def resampled(self) -> dict[str, numpy.ndarray]:
         """The scores of images drawn with replacement: the bootstrap (Efron, 1979).
 
-        From names to scores, (N_RESAMPLES,), float64; empty if there is only one image, which
-        tells nothing about others. The draws are the same for all captions of as many images.
+        From names to scores, (N_RESAMPLES,), float64; empty of a single image, which tells nothing
+        about others. The draws are the same for all captions of as many images.
         """
         n_images = len(self.bleu)
-        if n_images == 1:
+        if n_images < 2:
             return {}
         rng = numpy.random.RandomState(0)
         blocks = []
