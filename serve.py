@@ -97,10 +97,8 @@ def main():
 def try_out(captioner):
     """Captions an image, so that files that do not fit together are found out now."""
     pixels = captioner.prepare(Image.new('RGB', (64, 64), 'gray'))
-    n_neighbors = 1 if captioner.has_index else 0
-    captioner.caption_prepared(
-        [pixels], DecodingOptions(beam_width=2, top=2, mbr_neighbors=n_neighbors)
-    )
+    options = DecodingOptions.with_defaults(captioner.has_index, beam_width=2)
+    captioner.caption_prepared([pixels], options)
 
 
 def trusted_hosts(host):

@@ -23,8 +23,8 @@ class Ensemble:
         vocabulary (lib.captions.vocabulary.Vocabulary): The vocabulary of all models.
         feature_source (lib.features.feature_source.FeatureSource): How the features of all
             models were extracted, None if unknown.
-        bad_endings (array): The tokens with which hardly any training caption ends, of all models, (n,),
-            int32; None if no model knows them.
+        bad_endings (array): Tokens with which hardly any training caption ends, of all models,
+            (n,), int32; None if no model knows them.
         networks (list of chainer.Chain): The networks of the models.
 
     Raises:
