@@ -181,7 +181,7 @@ def make_model(args, dataset, features, device, processes):
         network = model.network
         network.dropout = args.dropout
         model.feature_source = features.source or model.feature_source
-    model.never_last = dataset.never_last()
+    model.bad_endings = dataset.bad_endings()
     network.loss_reduction, network.label_smoothing = args.loss_reduction, args.label_smoothing
     if args.standardize:
         train_imgids = dataset.imgid[dataset.images_of('train')]

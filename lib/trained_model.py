@@ -24,9 +24,8 @@ class TrainedModel:
         vocabulary (Vocabulary): Its tokens.
         feature_source (FeatureSource): How the features it was trained on were extracted,
             None if unknown.
-        never_last (array): The tokens with which training captions do not end, see
-            :meth:`lib.captions.dataset.CaptionDataset.never_last`, (n,), int32; None in models of
-            older versions.
+        bad_endings (array): The tokens with which hardly any training caption ends, see
+            :meth:`lib.captions.dataset.CaptionDataset.bad_endings`, (n,), int32; None if unknown.
         path (str): The file it was read from, for error messages.
         run (dict): How it was trained, see :func:`lib.training.run_record.record_run`; of a mean
             of models, how each of them was; None if unknown.
@@ -35,7 +34,7 @@ class TrainedModel:
     network: ShowAndTell
     vocabulary: Vocabulary
     feature_source: FeatureSource | None = None
-    never_last: numpy.ndarray | None = None
+    bad_endings: numpy.ndarray | None = None
     path: str = 'the model'
     run: dict | None = None
 
@@ -75,8 +74,8 @@ class TrainedModel:
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
             write_text(file, 'run', json.dumps(self.run))
             self.vocabulary.write_to(file)
-            if self.never_last is not None:
-                file['never_last'] = self.never_last
+            if self.bad_endings is not None:
+                file['bad_endings'] = self.bad_endings
             HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
 
     @classmethod
@@ -93,7 +92,7 @@ class TrainedModel:
                 network,
                 Vocabulary.read_from(file),
                 FeatureSource.from_json(read_text(file, 'feature_source')),
-                file['never_last'][()] if 'never_last' in file else None,
+                file['bad_endings'][()] if 'bad_endings' in file else None,
                 str(path),
                 json.loads(read_text(file, 'run')),
             )

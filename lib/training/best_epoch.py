@@ -5,9 +5,9 @@ import os
 import chainer
 from chainer import training
 
-from lib.decoding.decode import DecodingOptions
+from lib.captioner import Captioner
 from lib.decoding.ensemble import Ensemble
-from lib.decoding.feature_captioner import FeatureCaptioner
+from lib.decoding.options import DecodingOptions
 from lib.evaluation.metrics import CaptionScorer
 from lib.training.epoch_log import VALIDATION
 from lib.training.output_folder import BEST
@@ -104,16 +104,15 @@ class ScoreCaptions(training.Extension):
 
     def __init__(self, model, dataset, features, processes):
         self._processes = processes
-        self._captioner, self._features = FeatureCaptioner(Ensemble([model])), features
+        self._captioner, self._features = Captioner(Ensemble([model])), features
         images = dataset.images_of('val')
         self._scorer = CaptionScorer(
             dataset.references_of(images), with_java=False, tokenizer=dataset.vocabulary.tokenizer
         )
-        device = chainer.backend.get_device_from_array(features)
-        self._rows = device.send(processes.share_of(dataset.imgid[images]))
+        self._rows = processes.share_of(dataset.imgid[images])
 
     def __call__(self, trainer):
-        captions = self._captioner(
+        captions = self._captioner.caption_features(
             self._features, DecodingOptions(beam_width=REPORT_BEAM_WIDTH, top=1), self._rows
         )
         texts = self._processes.merge_shares([best.text for (best,) in captions])

@@ -8,9 +8,9 @@ from chainer import training
 from matplotlib.ticker import MaxNLocator
 
 from lib.cli.command_line import escape_control_characters
-from lib.decoding.constraints import fault_constraints
-from lib.decoding.decode import DecodingOptions, decode
+from lib.decoding.decode import decode
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.options import DecodingOptions
 from lib.files.output import open_output
 from lib.training.epoch_log import TRAINING, VALIDATION
 from lib.training.output_folder import plot_file
@@ -145,8 +145,7 @@ class PrintCaptions(training.Extension):
 
     def __call__(self, trainer):
         options = DecodingOptions(beam_width=REPORT_BEAM_WIDTH, top=1)
-        constraints = fault_constraints(self._ensemble, options)
-        captions = decode(self._ensemble, self._features, options, constraints=constraints)
+        captions = decode(self._ensemble, self._features, options)
         for name, (best,) in zip(self._names, captions):
             line = f'{name}: {self._ensemble.vocabulary.decode(best.tokens)}'
             tqdm.tqdm.write(f'        {escape_control_characters(line)}')
