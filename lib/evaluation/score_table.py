@@ -85,7 +85,7 @@ def print_remarks(scores, tokenizer: str):
 
 def _print_row(cells):
     """Prints cells, texts from the names of their columns."""
-    row = ''.join(text.rjust(max(9, len(name) + 2)) for name, text in cells.items())
+    row = ''.join(text.rjust(max(9, len(name) + 1)) for name, text in cells.items())
     print(row.rstrip(), flush=True)
 
 

@@ -116,5 +116,5 @@ class ScoreCaptions(training.Extension):
             self._features, DecodingOptions(beam_width=REPORT_BEAM_WIDTH, top=1), self._rows
         )
         texts = self._processes.merge_shares([best.text for (best,) in captions])
-        scores, _ = self._processes.compute_on_main(self._scorer, texts)
+        scores = self._processes.compute_on_main(self._scorer, texts).values
         chainer.report({f'{VALIDATION}/{name}': score for name, score in scores.items()})

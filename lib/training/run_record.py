@@ -32,7 +32,7 @@ def record_run(flags: dict, data: dict, device) -> dict:
     }
 
 
-def captions_of(run) -> str | None:
+def fingerprint_of_captions(run) -> str | None:
     """Returns the fingerprint of the captions of a training run.
 
     Args:
