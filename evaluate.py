@@ -10,6 +10,7 @@ import warnings
 
 import numpy
 
+from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.cli.command_line import (
@@ -20,7 +21,6 @@ from lib.cli.command_line import (
     run_main,
 )
 from lib.decoding.ensemble import Ensemble, average_weights
-from lib.decoding.feature_captioner import FeatureCaptioner
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device, set_seed
@@ -38,9 +38,6 @@ from lib.files.output import join_below, replace_together, write_json
 from lib.files.output_checks import check_not_overwritten, check_outputs
 from lib.processes import connect_processes
 from lib.training.run_record import captions_fingerprint
-
-# Captions of each image on the page of --html.
-CAPTIONS_PER_CARD = 5
 
 
 def parse_args():
@@ -86,8 +83,8 @@ def parse_args():
         metavar='FILE',
         help="image features that --index was made of; unless given, the models'",
     )
-    add_seed_flag(parser, '--sample and --mbr-samples')
-    add_decoding_flags(parser, several_beam_widths=True)
+    add_seed_flag(parser, '--search sample and --mbr-samples')
+    add_decoding_flags(parser, several_beam_widths=True, without=['top'])
     return parser.parse_args()
 
 
@@ -97,12 +94,13 @@ def main():
         raise InputError('--index-features: needs --index')
     if args.compare:
         check_pycocoevalcap(args.compare, option='compare')
+    all_options = [options_for(args, beam_width) for beam_width in args.beam_width or [None]]
+    args.beam_width = [options.beam_width for options in all_options]
     processes = connect_processes(args.communicator)
     if processes.is_main:
         inputs = [*args.model, args.captions, *args.features, args.index]
         inputs += [*(args.index_features or []), args.compare]
         check_outputs(outputs_of(args), [path for path in inputs if path])
-    all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     ensemble = load_ensemble(args, device)
     dataset = CaptionDataset.load(args.captions)
@@ -121,7 +119,7 @@ def main():
 
     move_to_device(features, device, processes)
     index, index_features = load_index(args, dataset, features, device, processes)
-    captioner = FeatureCaptioner(ensemble, index)
+    captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)
     print_loss(args.split, evaluator)
     with replace_together():
@@ -190,8 +188,7 @@ def check_images(args, dataset):
 
 def options_for(args, beam_width):
     """Returns the decoding options for a row of scores."""
-    top = min(beam_width, CAPTIONS_PER_CARD if args.html else 1)
-    return decoding_options(args, beam_width=beam_width, top=top)
+    return decoding_options(args, beam_width=beam_width, top=None if args.html else 1)
 
 
 def load_ensemble(args, device):

@@ -17,8 +17,6 @@ from lib.cli.command_line import (
     print_unreadable,
     run_main,
 )
-from lib.cli.types import positive_int
-from lib.decoding.decode import DEFAULT_TOP
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
 from lib.errors import InputError
@@ -52,13 +50,7 @@ def parse_args():
     parser.add_argument(
         '--html', metavar='FILE', help='also write a page of the images with their captions here'
     )
-    parser.add_argument(
-        '--top',
-        type=positive_int,
-        metavar='N',
-        help=f'captions per image; unless given, {DEFAULT_TOP}, or the beam width if that is less',
-    )
-    add_seed_flag(parser, '--sample and --mbr-samples')
+    add_seed_flag(parser, '--search sample and --mbr-samples')
     add_decoding_flags(parser)
     add_extraction_flags(
         parser,

@@ -12,8 +12,8 @@ from waitress.channel import HTTPChannel
 from lib.captioner import Captioner
 from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
 from lib.cli.types import positive_int
-from lib.decoding.decode import DecodingOptions
 from lib.decoding.flags import add_models_flag
+from lib.decoding.options import DecodingOptions
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.features.flags import add_extraction_flags, extraction_options
@@ -97,8 +97,8 @@ def main():
 def try_out(captioner):
     """Captions an image, so that files that do not fit together are found out now."""
     pixels = captioner.prepare(Image.new('RGB', (64, 64), 'gray'))
-    n_neighbors = 1 if captioner.has_index else 0
-    captioner.caption_prepared([pixels], DecodingOptions(beam_width=2, mbr_neighbors=n_neighbors))
+    options = DecodingOptions.with_defaults(captioner.has_index, beam_width=2)
+    captioner.caption_prepared([pixels], options)
 
 
 def trusted_hosts(host):

@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 from lib.decoding.beam_search import Beam
-from lib.decoding.constraints import KnownEndings, MinimumLength, NoRepeatedNgrams, NoStutter
+from lib.decoding.constraints import MinimumLength, NoBadEndings, NoRepeatedNgrams, NoRepetitions
 from lib.device import select_device
 from lib.errors import InputError, InputWarning
 from lib.features import gpu_memory
@@ -56,8 +56,8 @@ def test_beam_search_waits_for_the_number_of_unfinished_captions_only(gpu, monke
     monkeypatch.setattr(cupy, 'flatnonzero', allowed_flatnonzero)
     network.to_device(gpu)
     beam = Beam(network, gpu.send(random_features(4)), width=5, max_length=7)
-    endings = KnownEndings(gpu.send(numpy.array([False] * 3 + [True] + [False] * 3)))
-    constraints = [MinimumLength(3), NoRepeatedNgrams(2), endings, NoStutter([4, -1])]
+    endings = NoBadEndings(gpu.send(numpy.array([False] * 3 + [True] + [False] * 3)))
+    constraints = [MinimumLength(3), NoRepeatedNgrams(2), endings, NoRepetitions([4, -1])]
     beam.advance(constraints)
     with allowing_to_wait(False):
         while beam.is_running:

@@ -13,8 +13,7 @@ from lib.files.hdf5 import read_hdf5, read_texts, write_hdf5, write_texts
 ARRAYS = 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split'
 TEXTS = 'filename', 'raw'
 
-# For a token to be known to end no caption, so many must contain it, and it may end at most this
-# share of those.
+# A token is a bad ending if so many captions contain it, and it ends at most this share of those.
 MIN_COUNT, MAX_SHARE = 50, 0.001
 
 
@@ -136,8 +135,8 @@ class CaptionDataset:
         captions_of = self.captions_of_images()
         return [self.raw[captions_of[image]].tolist() for image in images]
 
-    def never_last(self) -> numpy.ndarray:
-        """Returns the tokens with which training captions do not end, such as "a" and "of".
+    def bad_endings(self) -> numpy.ndarray:
+        """Returns the tokens with which hardly any training caption ends, such as "a" and "of".
 
         These are the tokens in at least ``MIN_COUNT`` training captions of which they end no more
         than a share of ``MAX_SHARE``.
@@ -152,8 +151,8 @@ class CaptionDataset:
         n_captions = numpy.bincount(numpy.unique(keys) % n_tokens, minlength=n_tokens)
         last = self.tokens[self.offsets[captions + 1] - 1]
         n_last = numpy.bincount(last, minlength=n_tokens)
-        is_never_last = (n_captions >= MIN_COUNT) & (n_last <= MAX_SHARE * n_captions)
-        return numpy.flatnonzero(is_never_last).astype('int32')
+        is_bad_ending = (n_captions >= MIN_COUNT) & (n_last <= MAX_SHARE * n_captions)
+        return numpy.flatnonzero(is_bad_ending).astype('int32')
 
     def training_texts(self) -> set[str]:
         """Returns the set of training captions as a model would print them."""

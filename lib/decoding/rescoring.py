@@ -8,6 +8,7 @@ import numpy
 
 from lib.captions.batch import Batch, flatten, pack
 from lib.decoding.caption import Caption
+from lib.decoding.state import select, start, step
 
 
 def rescore(
@@ -28,38 +29,43 @@ def rescore(
     flat = [caption for best in captions for caption in best]
     if not flat:
         return [[] for _ in captions]
-    order, inputs, targets, captions_per_step = pack(
-        *flatten([caption.tokens for caption in flat]), numpy.arange(len(flat))
-    )
-    images = numpy.repeat(numpy.arange(len(captions)), [len(best) for best in captions])
+    tokens, offsets = flatten([caption.tokens for caption in flat])
+    order, inputs, targets, captions_per_step = pack(tokens, offsets, numpy.arange(len(flat)))
+    images = numpy.repeat(numpy.arange(len(captions)), [len(best) for best in captions])[order]
     send = chainer.backend.get_device_from_array(features).send
-    batch = Batch(features[send(images[order])], send(inputs), send(targets), captions_per_step)
-    of_tokens = token_log_probs(model, batch)
+    batch = Batch(
+        features=features[send(images)],
+        inputs=send(inputs),
+        targets=send(targets),
+        captions_per_step=captions_per_step,
+        divisor=len(targets),
+        images=images,
+    )
+    of_tokens = chainer.get_device('@numpy').send(token_log_probs(model, batch))
     # Captions that are as long as possible have no </S>.
     n_tokens = sum(captions_per_step[:max_length])
     numbers = numpy.concatenate([order[:size] for size in captions_per_step])[:n_tokens]
-    of_tokens = chainer.get_device('@numpy').send(of_tokens)[:n_tokens]
-    log_probs = iter(numpy.bincount(numbers, of_tokens, len(flat)).tolist())
+    log_probs = iter(numpy.bincount(numbers, of_tokens[:n_tokens], len(flat)).tolist())
     return [[_with_log_prob(caption, next(log_probs)) for caption in best] for best in captions]
 
 
 def token_log_probs(model, batch):
-    """Returns the log-probabilities of the targets of a batch.
+    """Returns the log-probabilities of the tokens of a batch of captions.
 
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.
         batch (lib.captions.batch.Batch): The captions.
 
     Returns:
-        array: In nats, (R,).
+        array: Of each target, in nats, (R,).
     """
     xp = chainer.backend.get_array_module(batch.features)
-    state, start, log_probs = model.start(batch.features), 0, []
+    state, begin, log_probs = start(model, batch.features), 0, []
     for size in batch.captions_per_step:
-        rows = slice(start, start + size)
-        step, state = model.step(batch.inputs[rows], tuple(array[:size] for array in state))
-        log_probs.append(step[xp.arange(size), batch.targets[rows]])
-        start += size
+        rows = slice(begin, begin + size)
+        next_tokens, state = step(model, batch.inputs[rows], select(state, slice(size)))
+        log_probs.append(next_tokens[xp.arange(size), batch.targets[rows]])
+        begin += size
     return xp.concatenate(log_probs)
 
 

@@ -2,7 +2,7 @@
 
 import chainer
 
-from lib.captions.batch import make_converter
+from lib.captions.batch import Batch, pack
 from lib.decoding.rescoring import token_log_probs
 
 
@@ -23,11 +23,16 @@ def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> f
     Returns:
         float: Nats per token, ``</S>`` included.
     """
-    convert = make_converter(dataset, features)
-    device = chainer.backend.get_device_from_array(features)
+    send_rows = chainer.backend.get_device_from_array(features).send
     total = n_tokens = 0
     for start in range(0, len(indices), batch_size):
-        (batch,) = convert(indices[start : start + batch_size], device)
-        total += float(token_log_probs(model, batch).sum(dtype='float64'))
-        n_tokens += len(batch.targets)
+        order, inputs, targets, captions_per_step = pack(
+            dataset.tokens, dataset.offsets, indices[start : start + batch_size]
+        )
+        rows = features[send_rows(dataset.imgid[dataset.image[order]])]
+        send = chainer.backend.get_device_from_array(rows).send
+        batch = Batch(rows, send(inputs), send(targets), captions_per_step, len(targets))
+        log_probs = token_log_probs(model, batch)
+        total += float(log_probs.sum(dtype='float64'))
+        n_tokens += len(targets)
     return total / n_tokens

@@ -15,8 +15,8 @@ from lib.captions.packing import make_converter
 from lib.decoding import feature_captioner
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import fault_constraints
-from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.options import DecodingOptions
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import VGG19, FeatureExtractor
 from lib.features.feature_source import FeatureSource

@@ -50,13 +50,13 @@ def test_the_tokenizer_is_saved(tmp_path):
 def test_the_words_that_end_no_caption_are_saved(tmp_path):
     model = small_model()
     model.save(tmp_path / 'model.h5')
-    assert TrainedModel.load(tmp_path / 'model.h5').never_last is None
-    model.never_last = numpy.array([2, 4], 'int32')
+    assert TrainedModel.load(tmp_path / 'model.h5').bad_endings is None
+    model.bad_endings = numpy.array([2, 4], 'int32')
     model.save(tmp_path / 'model.h5')
-    assert TrainedModel.load(tmp_path / 'model.h5').never_last.tolist() == [2, 4]
-    model.never_last = numpy.array([2, 7], 'int32')
+    assert TrainedModel.load(tmp_path / 'model.h5').bad_endings.tolist() == [2, 4]
+    model.bad_endings = numpy.array([2, 7], 'int32')
     model.save(tmp_path / 'model.h5')
-    with pytest.raises(InputError, match='"never_last" contains 7; its values are from 2 to 6'):
+    with pytest.raises(InputError, match='"bad_endings" contains 7; its values are from 2 to 6'):
         TrainedModel.load(tmp_path / 'model.h5')
 
 

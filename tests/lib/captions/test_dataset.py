@@ -51,8 +51,8 @@ def test_references_of_works_for_captions_in_any_order():
     assert dataset.references_of(numpy.array([0, 1])) == [DOG_TEXTS[::-1], ['A cat!']]
 
 
-def plain_never_last(captions):
-    """As :meth:`CaptionDataset.never_last` of captions that are lists of words."""
+def plain_bad_endings(captions):
+    """As :meth:`CaptionDataset.bad_endings` of captions that are lists of words."""
     n_captions, n_last = Counter(), Counter()
     for words in captions:
         n_captions.update(set(words))
@@ -68,12 +68,12 @@ def plain_never_last(captions):
         [['a', 'dog']] * 2000 + [['a']] * 3,
     ],
 )
-def test_never_last_are_the_words_that_end_no_training_caption(captions):
+def test_bad_endings_are_the_words_that_end_hardly_any_training_caption(captions):
     other = CaptionedImage(1, -1, 'b.jpg', 'val', [['dog', 'lake', 'a']], ['A dog'])
     image = CaptionedImage(0, -1, 'a.jpg', 'train', captions, [' '.join(c) for c in captions])
     dataset = CaptionDataset.from_images([other, image], min_count=1)
-    words = [dataset.vocabulary.tokens[index] for index in dataset.never_last()]
-    assert set(words) == plain_never_last(captions)
+    words = [dataset.vocabulary.tokens[index] for index in dataset.bad_endings()]
+    assert set(words) == plain_bad_endings(captions)
     assert len(words) == len(set(words))
 
 
