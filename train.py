@@ -59,7 +59,8 @@ def main():
 def train(args, device, processes):
     flags.check_snapshot(args)
     dataset = load_captions(args, processes)
-    features = FeatureTable.open(args.features, dataset, combine=args.combine)
+    images = numpy.arange(len(dataset.imgid))
+    features = FeatureTable.open(args.features, dataset, images, args.combine)
     set_seed(args.seed)
     model = make_model(args, dataset, features, processes)
     if device.xp is numpy:  # CuPy raises an error of its own, and nothing else is harmed

@@ -96,7 +96,9 @@ class TrainedModel:
                 network = NETWORKS[name](**json.loads(read_text(file, 'hyperparameters')))
                 HDF5Deserializer(file['network']).load(network)
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f'{path}: has not the parameters of the network {name}') from error
+                raise InputError(
+                    f'{path}: does not have the parameters of the network {name}'
+                ) from error
             return cls(
                 network,
                 Vocabulary.read_from(file),

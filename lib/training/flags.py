@@ -75,8 +75,8 @@ def add_network_flags(parser):
     group.add_argument(
         '--network',
         choices=NETWORKS,
-        help="plain is show_and_tell in Chainer's own links, slower; unless given, show_and_tell or "
-        'that of --model',
+        help="network to train; plain is show_and_tell in Chainer's own links, slower; unless "
+        'given, show_and_tell or that of --model',
     )
     for name, to_number, default, description in (
         ('hidden', positive_int, 512, 'size of the LSTM'),

@@ -146,9 +146,7 @@ def load_snapshot(path, trainer, settings):
 
 
 def _check_settings(path, saved_settings, settings):
-    changed = [
-        name for name in FINGERPRINTS if saved_settings.pop(name, settings[name]) != settings[name]
-    ]
+    changed = [name for name in FINGERPRINTS if saved_settings.pop(name) != settings[name]]
     if changed:
         raise InputError(
             f'{path}: was written with other data ({", ".join(changed)}); give all that the run '

@@ -117,10 +117,9 @@ class StopIfDiverged(training.Extension):
 
     def __call__(self, trainer):
         loss, _ = trainer.observation[f'{TRAINING}/loss']
-        if not math.isfinite(float(loss)):
-            raise DivergedError(
-                f'the loss is {float(loss)} in iteration {trainer.updater.iteration}'
-            )
+        loss = float(loss)
+        if not math.isfinite(loss):
+            raise DivergedError(f'the loss is {loss} in iteration {trainer.updater.iteration}')
 
 
 def check_finite(optimizer):
