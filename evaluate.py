@@ -33,7 +33,7 @@ from lib.features.table import FeatureTable
 from lib.files.input import join_below
 from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes
-from lib.training.run_record import fingerprint_of_captions
+from lib.training.run_record import captions_fingerprint
 
 
 def parse_args():
@@ -187,7 +187,7 @@ def check_models(args, ensemble, dataset):
         )
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
-        if fingerprint_of_captions(model.run) not in (None, fingerprint):
+        if captions_fingerprint(model.run) not in (None, fingerprint):
             note = f'{model.path}: was trained on other captions than {args.captions}'
             warnings.warn(f'{note}, perhaps those of these images', InputWarning, stacklevel=1)
 
