@@ -37,7 +37,7 @@ from lib.features.shared_features import load_shared_features, move_to_device
 from lib.files.output import join_below, replace_together, write_json
 from lib.files.output_checks import check_not_overwritten, check_outputs
 from lib.processes import connect_processes
-from lib.training.run_record import captions_of
+from lib.training.run_record import captions_fingerprint
 
 
 def parse_args():
@@ -235,7 +235,7 @@ def check_captions(args, ensemble, dataset):
     """Notes models that may have been trained on the images to evaluate, in another split."""
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
-        if captions_of(model.run) not in (None, fingerprint):
+        if captions_fingerprint(model.run) not in (None, fingerprint):
             warnings.warn(
                 f'{model.path}: was trained on other captions than {args.captions}, which may '
                 'include those of the images to evaluate',

@@ -12,10 +12,10 @@ import json
 import chainer
 import numpy
 import torch
+from lib.captions.packing import make_converter
 
 from benchmarks import plain_torch
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
 from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
 from lib.cli.types import positive_int
 from lib.device import select_device
@@ -85,13 +85,13 @@ class Batches:
         if shuffle:
             captions = numpy.random.permutation(captions)
         for start in range(0, len(captions), BATCH_SIZE):
-            *arrays, batch_sizes = self._convert(
+            *arrays, captions_per_step = self._convert(
                 captions[start : start + BATCH_SIZE], chainer.get_device('@numpy')
             )
             features, inputs, targets = (
                 torch.from_numpy(array).to(self._torch_device) for array in arrays
             )
-            yield features, inputs.long(), targets.long(), batch_sizes
+            yield features, inputs.long(), targets.long(), captions_per_step
 
 
 def train(model, batches, n_epochs):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lib.errors import InputError
-from lib.files.output import make_folder, remove_leftovers
+from lib.files.output import make_folder
 from lib.files.output_checks import check_not_overwritten, check_outputs
 from lib.locks import try_lock
 
@@ -52,11 +52,6 @@ def check_folder(folder: str, inputs):
         if not os.path.isfile(path):
             raise InputError(f'{path}: is not a regular file; choose another output')
     check_outputs([os.path.join(folder, BEST)])
-
-
-def remove_leftover_results(folder: str):
-    """Removes the temporary files of a training run that was killed."""
-    remove_leftovers(folder, RESULTS)
 
 
 @contextlib.contextmanager

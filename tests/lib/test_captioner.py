@@ -5,13 +5,13 @@ import warnings
 import chainer
 import numpy
 import pytest
+from lib.captions.packing import make_converter
 from PIL import Image
 
 from lib import captioner as captioner_module
 from lib.captioner import Captioner
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
 from lib.decoding import feature_captioner
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import fault_constraints
