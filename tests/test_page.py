@@ -86,7 +86,7 @@ def wait_until_done(page):
 
 def captions_of(page, name):
     """Returns the captions on an image's card, without their probabilities."""
-    texts = card(page, name).get_by_role('listitem').all_text_contents()
+    texts = card(page, name).get_by_role('listitem').all_inner_texts()
     return [text.split('\n')[0] for text in texts]
 
 
@@ -96,7 +96,7 @@ def test_images_become_cards_with_their_captions(folder, open_page, tmp_path, si
     page.get_by_label('Choose images').set_input_files(folder.images[:5])
     wait_until_done(page)
     assert page.get_by_role('status').inner_text() == 'Done: 5 images'
-    headings = page.locator('.card').get_by_role('heading').all_text_contents()
+    headings = page.locator('.card').get_by_role('heading').all_inner_texts()
     assert headings == [path.name for path in folder.images[:5]]
     for path in folder.images[:5]:
         texts = [caption['caption'] or '(empty)' for caption in expected[path.name]['captions']]
