@@ -8,16 +8,9 @@ import sys
 import tqdm
 
 from lib.captioner import Captioner
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    escape_control_characters,
-    print_unreadable,
-    run_main,
-)
-from lib.cli.types import positive_int
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import escape_control_characters, print_unreadable, run_main
 from lib.decoding.decode import DEFAULT_TOP
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
@@ -25,8 +18,7 @@ from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import find_images
-from lib.files.output import replace_together, write_json_list
-from lib.files.output_checks import check_outputs
+from lib.files.output import check_outputs, write_json_list
 from lib.processes import connect_processes
 
 
@@ -54,7 +46,7 @@ def parse_args():
     )
     parser.add_argument(
         '--top',
-        type=positive_int,
+        type=number(int, low=1),
         metavar='N',
         help=f'captions per image; unless given, {DEFAULT_TOP}, or the beam width if that is less',
     )
@@ -121,7 +113,6 @@ def write_captions(args, paths, results):
     n_captioned, cards = 0, []
     json_output = write_json_list(args.json) if args.json else contextlib.nullcontext()
     with (
-        replace_together(),
         json_output as write_result,
         tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress,
     ):

@@ -16,14 +16,9 @@ from chainer import training
 
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    print_line,
-    run_main,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import print_line, run_main
 from lib.device import select_device, set_seed
 from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
@@ -38,13 +33,7 @@ from lib.training.divergence import CheckLoss
 from lib.training.epoch_log import EpochLog, add_perplexity
 from lib.training.interruption import Interruption
 from lib.training.memory_needed import check_training_memory
-from lib.training.output_folder import (
-    SNAPSHOT,
-    check_folder,
-    epoch_file,
-    lock_folder,
-    remove_leftover_results,
-)
+from lib.training.output_folder import SNAPSHOT, check_folder, epoch_file, lock_folder
 from lib.training.parallel import ParallelEvaluator, make_updater
 from lib.training.reports import PlotLog, PrintCaptions, PrintEpoch, ProgressBar
 from lib.training.reward import CiderReward, RewardLoss
@@ -57,7 +46,7 @@ N_REPORTED_IMAGES = 4
 
 
 def parse_args():
-    parser = ArgumentParser(__doc__, fromfile_prefix_chars='@')
+    parser = ArgumentParser(__doc__, recipes=True)
     add_device_flags(parser)
     add_communicator_flag(parser)
     parser.add_argument(
@@ -129,8 +118,6 @@ def train(args, device, processes):
         'training_captions': len(dataset.captions_of('train')),
     }
     move_to_device(features, device, processes, feature_type)
-    if processes.is_main:
-        remove_leftover_results(args.output)
     with Interruption(processes) as interruption:
         trainer = make_trainer(args, dataset, features.array, model, interruption, processes)
         trainer.extend(RandomState())
@@ -181,7 +168,7 @@ def make_model(args, dataset, features, device, processes):
         network = model.network
         network.dropout = args.dropout
         model.feature_source = features.source or model.feature_source
-    model.never_last = dataset.never_last()
+    model.never_last = dataset.bad_endings()
     network.loss_reduction, network.label_smoothing = args.loss_reduction, args.label_smoothing
     if args.standardize:
         train_imgids = dataset.imgid[dataset.images_of('train')]

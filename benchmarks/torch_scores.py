@@ -16,8 +16,9 @@ import torch
 from benchmarks import plain_torch
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter
-from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.device import select_device
 from lib.evaluation.metrics import CaptionScorer, has_java
 from lib.features.feature_file import load_features
@@ -31,11 +32,11 @@ def parse_args():
     parser.add_argument('-s', '--captions', required=True, metavar='FILE', help='captions.h5')
     parser.add_argument('-i', '--features', required=True, metavar='FILE', help='image features')
     parser.add_argument(
-        '--epoch', type=positive_int, default=10, metavar='N', help='number of epochs'
+        '--epoch', type=number(int, low=1), default=10, metavar='N', help='number of epochs'
     )
     parser.add_argument(
         '--beam-width',
-        type=positive_int,
+        type=number(int, low=1),
         nargs='+',
         default=[1, 3, 20],
         metavar='M',

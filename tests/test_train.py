@@ -87,7 +87,7 @@ def test_best_model_can_be_selected_by_cider(device, data, tmp_path):
     captions = CaptionDataset.load(data / 'captions.h5')
     images, features = captions.images_of('val'), features_of(dataset())
     model = TrainedModel.load(folder / 'best.h5')
-    assert model.never_last.tolist() == captions.never_last().tolist()
+    assert model.never_last.tolist() == captions.bad_endings().tolist()
     constraints = fault_constraints(Ensemble([model]), DecodingOptions())
     decoded = beam_search(
         model.network, features[captions.imgid[images]], 3, top=1, constraints=constraints

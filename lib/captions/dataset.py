@@ -13,9 +13,10 @@ from lib.files.hdf5 import read_hdf5, read_texts, write_hdf5, write_texts
 ARRAYS = 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split'
 TEXTS = 'filename', 'raw'
 
-# For a token to be known to end no caption, so many must contain it, and it may end at most this
-# share of those.
-MIN_COUNT, MAX_SHARE = 50, 0.001
+# A token is a bad ending if so many training captions contain it, and it ends at most this share of
+# them.
+MIN_COUNT = 50
+MAX_SHARE = 0.001
 
 
 @dataclass
@@ -136,8 +137,8 @@ class CaptionDataset:
         captions_of = self.captions_of_images()
         return [self.raw[captions_of[image]].tolist() for image in images]
 
-    def never_last(self) -> numpy.ndarray:
-        """Returns the tokens with which training captions do not end, such as "a" and "of".
+    def bad_endings(self) -> numpy.ndarray:
+        """Returns the tokens that end no training caption, such as "a" and "of".
 
         These are the tokens in at least ``MIN_COUNT`` training captions of which they end no more
         than a share of ``MAX_SHARE``.
@@ -145,15 +146,16 @@ class CaptionDataset:
         Returns:
             array: (n,), int32, ascending.
         """
-        captions, n_tokens = self.captions_of('train'), len(self.vocabulary)
+        captions = self.captions_of('train')
+        n_tokens = len(self.vocabulary)
         caption_of_token = numpy.repeat(numpy.arange(len(self.image)), self.lengths)
         in_train = numpy.isin(caption_of_token, captions)
         keys = caption_of_token[in_train] * n_tokens + self.tokens[in_train]
         n_captions = numpy.bincount(numpy.unique(keys) % n_tokens, minlength=n_tokens)
         last = self.tokens[self.offsets[captions + 1] - 1]
         n_last = numpy.bincount(last, minlength=n_tokens)
-        is_never_last = (n_captions >= MIN_COUNT) & (n_last <= MAX_SHARE * n_captions)
-        return numpy.flatnonzero(is_never_last).astype('int32')
+        is_bad_ending = (n_captions >= MIN_COUNT) & (n_last <= MAX_SHARE * n_captions)
+        return numpy.flatnonzero(is_bad_ending).astype('int32')
 
     def training_texts(self) -> set[str]:
         """Returns the set of training captions as a model would print them."""
@@ -200,7 +202,7 @@ class CaptionDataset:
         """Reads ``captions.h5``.
 
         Raises:
-            InputError: If the file was not written by ``preprocess_vocab.py``, or is damaged.
+            InputError: If the file was not written by :meth:`save`, or is damaged.
         """
         with read_hdf5(path, 'captions', written_by='preprocess_vocab.py') as file:
             arrays = {name: file[name][()] for name in ARRAYS}

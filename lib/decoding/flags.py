@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 
-from lib.cli.types import non_negative_float, non_negative_int, positive_float, positive_int
+from lib.cli.parser import number
 from lib.decoding.decode import DecodingOptions
 from lib.errors import InputError
 
@@ -23,7 +23,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     """Adds the flags.
 
     Args:
-        parser (lib.cli.command_line.ArgumentParser): Parser to add them to.
+        parser (lib.cli.parser.ArgumentParser): Parser to add them to.
         several_beam_widths (bool): Let ``--beam-width`` take several values.
     """
     group = parser.add_argument_group('decoding')
@@ -32,7 +32,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
         beam_width, note = [beam_width], '; several values give a row of scores each'
     group.add_argument(
         '--beam-width',
-        type=positive_int,
+        type=number(int, low=1),
         nargs='+' if several_beam_widths else None,
         default=beam_width,
         metavar='M',
@@ -40,21 +40,21 @@ def add_decoding_flags(parser, several_beam_widths=False):
     )
     group.add_argument(
         '--max-length',
-        type=positive_int,
+        type=number(int, low=1),
         default=DecodingOptions.max_length,
         metavar='N',
         help='maximum number of tokens of a caption',
     )
     group.add_argument(
         '--min-length',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=DecodingOptions.min_length,
         metavar='N',
         help='minimum number of tokens of a caption',
     )
     group.add_argument(
         '--length-normalization',
-        type=non_negative_float,
+        type=number(float, low=0),
         default=DecodingOptions.length_normalization,
         metavar='POWER',
         help='rank captions by log-probability divided by length to this power; 0 ranks by '
@@ -63,7 +63,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     group.add_argument(
         '--no-repeat-ngram',
         '--no-repeat',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=DecodingOptions.no_repeat_ngram,
         metavar='N',
         help='forbid repeating any N-gram within a caption; 0 turns this off',
@@ -81,7 +81,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     group.add_argument(
         '--beam-groups',
         '--groups',
-        type=positive_int,
+        type=number(int, low=1),
         default=DecodingOptions.beam_groups,
         metavar='G',
         help='groups of diverse beam search, a divisor of the beam width; 1 is plain beam search',
@@ -89,7 +89,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     group.add_argument(
         '--diversity-penalty',
         '--diversity',
-        type=non_negative_float,
+        type=number(float, low=0),
         default=DecodingOptions.diversity_penalty,
         metavar='NATS',
         help='cost of a token that an earlier group has chosen in the same step',
@@ -97,7 +97,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     group.add_argument(
         '--mbr-samples',
         '--consensus',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=DecodingOptions.mbr_samples,
         metavar='N',
         help='rerank the captions found by minimum Bayes risk against N sampled ones, such as '
@@ -105,7 +105,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     )
     group.add_argument(
         '--mbr-neighbors',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=DecodingOptions.mbr_neighbors,
         metavar='K',
         help='rerank the captions found by minimum Bayes risk against those of the K most similar '
@@ -121,7 +121,7 @@ def add_decoding_flags(parser, several_beam_widths=False):
     )
     group.add_argument(
         '--temperature',
-        type=positive_float,
+        type=number(float, above=0),
         default=DecodingOptions.temperature,
         metavar='T',
         help='temperature of --sample and --mbr-samples; below 1 probable tokens become more '

@@ -70,7 +70,7 @@ class Evaluator:
                 self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
             self._training_texts = dataset.training_texts()
             tokens = dataset.vocabulary.tokens
-            self._never_last = {tokens[index] for index in dataset.never_last()}
+            self._never_last = {tokens[index] for index in dataset.bad_endings()}
 
     def loss(self) -> float | None:
         """Returns the loss of the references, in nats per token.

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 
-from lib.cli.command_line import EXIT_CODES
+from lib.cli.run import EXIT_CODES
 
 NOTICE = b'stopping after this iteration; press Ctrl-C again to stop immediately\n'
 

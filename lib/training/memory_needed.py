@@ -2,7 +2,7 @@
 
 import numpy
 
-from lib.memory import check_memory
+from lib.device import check_memory
 from lib.training.optimizers import OPTIMIZERS
 from models.show_and_tell import count_values
 

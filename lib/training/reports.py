@@ -7,7 +7,7 @@ import tqdm
 from chainer import training
 from matplotlib.ticker import MaxNLocator
 
-from lib.cli.command_line import escape_control_characters
+from lib.cli.run import escape_control_characters
 from lib.decoding.constraints import fault_constraints
 from lib.decoding.decode import DecodingOptions, decode
 from lib.decoding.ensemble import Ensemble
