@@ -13,13 +13,9 @@ import numpy
 from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    run_main,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import run_main
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
@@ -34,8 +30,8 @@ from lib.evaluation.score_table import print_differences, print_remarks, print_s
 from lib.features.flags import add_data_flags
 from lib.features.gpu_memory import send_features
 from lib.features.shared_features import load_shared_features, move_to_device
-from lib.files.output import join_below, replace_together, write_json
-from lib.files.output_checks import check_not_overwritten, check_outputs
+from lib.files.input import join_below
+from lib.files.output import check_not_overwritten, check_outputs, write_json
 from lib.processes import connect_processes
 from lib.training.run_record import captions_fingerprint
 
@@ -122,10 +118,9 @@ def main():
     captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)
     print_loss(args.split, evaluator)
-    with replace_together():
-        if args.average_weights and processes.is_main:
-            ensemble.models[0].save(args.average_weights)
-        evaluate(args, all_options, dataset, evaluator, processes.rank)
+    evaluate(args, all_options, dataset, evaluator, processes.rank)
+    if args.average_weights and processes.is_main:
+        ensemble.models[0].save(args.average_weights)
 
 
 def evaluate(args, all_options, dataset, evaluator, rank):
@@ -155,7 +150,7 @@ def evaluate(args, all_options, dataset, evaluator, rank):
     if not rows:
         return
     print_remarks(rows[-1], dataset.vocabulary.tokenizer)
-    if args.json and scores_path(args.json):
+    if args.json:
         write_json(scores_path(args.json), rows)
     if args.html:
         write_html(args, dataset, evaluator, evaluation)

@@ -8,23 +8,16 @@ import sys
 import tqdm
 
 from lib.captioner import Captioner
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    escape_control_characters,
-    print_unreadable,
-    run_main,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import escape_control_characters, print_unreadable, run_main
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import find_images
-from lib.files.output import replace_together, write_json_list
-from lib.files.output_checks import check_outputs
+from lib.files.output import check_outputs, write_json_list
 from lib.processes import connect_processes
 
 
@@ -113,7 +106,6 @@ def write_captions(args, paths, results):
     n_captioned, cards = 0, []
     json_output = write_json_list(args.json) if args.json else contextlib.nullcontext()
     with (
-        replace_together(),
         json_output as write_result,
         tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress,
     ):

@@ -10,8 +10,9 @@ from PIL import Image
 from waitress.channel import HTTPChannel
 
 from lib.captioner import Captioner
-from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.decoding.flags import add_models_flag
 from lib.decoding.options import DecodingOptions
 from lib.device import set_seed
@@ -66,7 +67,7 @@ def parse_args():
         ('--max-requests', defaults.requests, 'requests that are answered at the same time'),
     ):
         group.add_argument(
-            flag, type=positive_int, default=default, metavar='N', help=f'most {description}'
+            flag, type=number(int, low=1), default=default, metavar='N', help=f'most {description}'
         )
     add_extraction_flags(
         parser,

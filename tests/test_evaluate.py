@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import re
 from contextlib import redirect_stdout
 
@@ -284,12 +283,3 @@ def test_outputs_are_checked_before_the_work(folder, tmp_path):
         process = evaluate(folder, flag, tmp_path)
         assert_input_error(process, tmp_path, 'Is a directory')
         assert process.stdout == ''
-
-
-def test_a_device_is_written_to_and_gets_no_neighbors(folder):
-    process = evaluate(folder, '--split', 'test', '--json', '/dev/stdout', '--beam-width', 1)
-    assert process.returncode == 0, process.stderr
-    assert '"caption": ' in process.stdout
-    process = evaluate(folder, '--json', '/dev/stdout', '--beam-width', 1, 3)
-    assert_input_error(process, '--json /dev/stdout', 'several files')
-    assert not os.path.exists('/dev/stdout_scores')

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lib.cli.command_line import escape_control_characters
+from lib.cli.run import escape_control_characters
 from lib.decoding.caption import Caption
 from lib.features.images import UnreadableImageError, read_image
 from lib.files.output import open_output

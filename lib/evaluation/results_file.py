@@ -5,7 +5,8 @@ import os
 
 from lib.captions.captioned_image import check_text
 from lib.errors import InputError
-from lib.files.output import check_input, is_special_file, write_json
+from lib.files.input import check_input
+from lib.files.output import write_json
 
 
 def results_paths(path: str, beam_widths: list[int]) -> list[str]:
@@ -14,20 +15,15 @@ def results_paths(path: str, beam_widths: list[int]) -> list[str]:
     Args:
         path (str): That of a single one.
         beam_widths (list of int): The beam widths.
-
-    Raises:
-        InputError: If there are several, and the path is a device or a pipe.
     """
     if len(beam_widths) == 1:
         return [path]
-    if is_special_file(path):
-        raise InputError(f'{path}: several beam widths need several files', option='json')
     return [_add_to_name(path, f'beam{beam_width}') for beam_width in beam_widths]
 
 
-def scores_path(path: str) -> str | None:
-    """Returns the path of the scores of captions; None beside a device or a pipe."""
-    return None if is_special_file(path) else _add_to_name(path, 'scores')
+def scores_path(path: str) -> str:
+    """Returns the path of the scores of captions."""
+    return _add_to_name(path, 'scores')
 
 
 def _add_to_name(path, suffix):

@@ -1,6 +1,6 @@
 """Printing scores: a row for each beam width, intervals, and comparisons."""
 
-from lib.cli.command_line import print_line
+from lib.cli.run import print_line
 
 # Scores that are not printed in percent with one decimal.
 FORMATS = {

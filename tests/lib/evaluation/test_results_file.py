@@ -21,13 +21,6 @@ def test_each_of_several_beam_widths_has_a_file():
     assert scores_path('a.b/r') == 'a.b/r_scores'
 
 
-def test_a_device_is_one_file():
-    assert results_paths('/dev/stdout', [20]) == ['/dev/stdout']
-    assert scores_path('/dev/stdout') is None
-    with pytest.raises(InputError, match='json /dev/stdout: several beam widths'):
-        results_paths('/dev/stdout', [1, 3])
-
-
 @pytest.mark.parametrize('cider', [None, numpy.array([1.5, 0])])
 def test_captions_are_read_as_they_were_written(tmp_path, cider):
     path = str(tmp_path / 'r.json')
