@@ -70,7 +70,7 @@ def main():
                 model, plain_torch.as_tensor(batch, device), beam_width, 1, MAX_LENGTH
             )
         ]
-        scores, _ = scorer(captions)
+        scores = scorer(captions).values
         print(json.dumps({'beam_width': beam_width, **scores}), flush=True)
 
 
