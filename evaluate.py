@@ -8,16 +8,14 @@ of captions with a bad ending, as no training caption has, and with a repetition
 import os
 import warnings
 
+from lib.features.table import FeatureTable
+
 from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    run_main,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import run_main
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
@@ -29,7 +27,6 @@ from lib.evaluation.metrics import check_pycocoevalcap
 from lib.evaluation.results_file import add_to_name, read_results, results_paths, write_results
 from lib.evaluation.score_table import print_differences, print_loss, print_remarks, print_scores
 from lib.features.flags import add_data_flags
-from lib.features.table import FeatureTable
 from lib.files.input import join_below
 from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes

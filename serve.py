@@ -3,8 +3,9 @@
 from PIL import Image
 
 from lib.captioner import Captioner
-from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed
 from lib.errors import InputError
@@ -48,7 +49,7 @@ def parse_args():
         ('--max-requests', Limits.requests, 'requests that are answered at the same time'),
     ):
         group.add_argument(
-            flag, type=positive_int, default=default, metavar='N', help=f'most {description}'
+            flag, type=number(int, low=1), default=default, metavar='N', help=f'most {description}'
         )
     add_extraction_flags(
         parser,

@@ -13,8 +13,10 @@ from lib.files.hdf5 import read_hdf5, read_texts, write_hdf5, write_texts
 ARRAYS = 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split'
 TEXTS = 'filename', 'raw'
 
-# A token is a bad ending if so many captions contain it, and it ends at most this share of those.
-MIN_COUNT, MAX_SHARE = 50, 0.001
+# A token is a bad ending if so many training captions contain it, and it ends at most this share of
+# them.
+MIN_COUNT = 50
+MAX_SHARE = 0.001
 
 
 @dataclass
@@ -136,7 +138,7 @@ class CaptionDataset:
         return [self.raw[captions_of[image]].tolist() for image in images]
 
     def bad_endings(self) -> numpy.ndarray:
-        """Returns the tokens with which hardly any training caption ends, such as "a" and "of".
+        """Returns the tokens that end no training caption, such as "a" and "of".
 
         These are the tokens in at least ``MIN_COUNT`` training captions of which they end no more
         than a share of ``MAX_SHARE``.
@@ -144,7 +146,8 @@ class CaptionDataset:
         Returns:
             array: (n,), int32, ascending.
         """
-        captions, n_tokens = self.captions_of('train'), len(self.vocabulary)
+        captions = self.captions_of('train')
+        n_tokens = len(self.vocabulary)
         caption_of_token = numpy.repeat(numpy.arange(len(self.image)), self.lengths)
         in_train = numpy.isin(caption_of_token, captions)
         keys = caption_of_token[in_train] * n_tokens + self.tokens[in_train]
@@ -199,7 +202,7 @@ class CaptionDataset:
         """Reads ``captions.h5``.
 
         Raises:
-            InputError: If the file was not written by ``preprocess_vocab.py``, or is damaged.
+            InputError: If the file was not written by :meth:`save`, or is damaged.
         """
         with read_hdf5(path, 'captions', written_by='preprocess_vocab.py') as file:
             arrays = {name: file[name][()] for name in ARRAYS}

@@ -9,8 +9,8 @@ import tqdm
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
+from lib.device import check_memory
 from lib.errors import InputError
-from lib.memory import check_memory
 
 # Principal components of the features, and how many of them are part of the space themselves.
 N_COMPONENTS, N_OWN_COMPONENTS = 768, 128

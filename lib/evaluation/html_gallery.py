@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from lib.cli.command_line import escape_control_characters
+from lib.cli.run import escape_control_characters
 from lib.decoding.caption import Caption
 from lib.features.images import UnreadableImageError, read_image
 from lib.files.input import join_below

@@ -2,7 +2,7 @@
 
 import numpy
 
-from lib.cli.command_line import print_line
+from lib.cli.run import print_line
 
 # Scores that are not printed in percent with one decimal.
 FORMATS = {

@@ -15,20 +15,29 @@ import lib  # noqa: F401  patches Chainer
 # isort: split
 import tqdm
 
-from lib.cli.command_line import ArgumentParser
-from lib.cli.types import non_negative_int, positive_int, seed_int
+from lib.cli.parser import ArgumentParser, number
 from tests.fuzz import cases, kills
 
 
 def parse_args():
     parser = ArgumentParser(__doc__)
     parser.add_argument(
-        '--cases', type=positive_int, default=20000, metavar='N', help='damaged files and flags'
+        '--cases',
+        type=number(int, low=1),
+        default=20000,
+        metavar='N',
+        help='damaged files and flags',
     )
     parser.add_argument(
-        '--trainings', type=non_negative_int, default=60, metavar='N', help='trainings to kill'
+        '--trainings', type=number(int, low=0), default=60, metavar='N', help='trainings to kill'
     )
-    parser.add_argument('--seed', type=seed_int, default=0, metavar='N', help='random seed')
+    parser.add_argument(
+        '--seed',
+        type=number(int, low=0, high=2**32 - 1),
+        default=0,
+        metavar='N',
+        help='random seed',
+    )
     return parser.parse_args()
 
 

@@ -5,8 +5,8 @@ import chainer
 import h5py
 import numpy
 from chainer import serializers
-
 from lib.files.checked_hdf5 import CheckedDeserializer, CheckedGroup
+
 from lib.files.hdf5 import FORMAT_VERSION
 from tests.helpers.scripts import ROOT
 

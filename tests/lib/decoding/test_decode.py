@@ -1,16 +1,20 @@
 import dataclasses
 import itertools
 import math
+import os
+import re
 
 import numpy
 import pytest
 
 from lib.captions.vocabulary import BOS, UNK
+from lib.cli.parser import ArgumentParser
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.decoding.decode import SEARCHES, decode
 from lib.decoding.diverse_beam_search import diverse_beam_search
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.flags import add_decoding_flags, decoding_options
 from lib.decoding.minimum_bayes_risk import mbr_rerank
 from lib.decoding.neighbors import References
 from lib.decoding.options import DecodingOptions
@@ -18,6 +22,7 @@ from lib.decoding.rescoring import rescore
 from lib.decoding.sampling import sample
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.samples import random_features, small_model
+from tests.helpers.scripts import ROOT
 
 N_IMAGES = 6
 CAT = 5  # of the models of an ensemble
@@ -120,6 +125,23 @@ def test_a_registered_search_gets_the_options_that_its_parameters_name(
     assert isinstance(constraint, MinimumLength)
     assert (temperature, other) == (0.25, 7)
     assert not options.has_beam
+
+
+def test_the_decoder_of_the_documentation_is_greedy_search(ensemble, features, monkeypatch):
+    with open(os.path.join(ROOT, 'docs', 'decoding.md'), encoding='utf-8') as file:
+        (code,) = re.findall('```python\n(import chainer\n.*?)```', file.read(), re.DOTALL)
+    namespace = {}
+    exec(code, namespace)
+    monkeypatch.setitem(SEARCHES, 'greedy', namespace['greedy_search'])
+    for options in {}, {'max_length': 4, 'min_length': 3, 'repetitions': False}:
+        captions = decode_with(ensemble, features, search='greedy', **options)
+        expected = decode_with(ensemble, features, beam_width=1, top=1, **options)
+        for actual, best in zip(captions, expected, strict=True):
+            assert_same_captions(actual, best)
+    parser = ArgumentParser('')
+    add_decoding_flags(parser)
+    options = decoding_options(parser.parse_args(['--search', 'greedy', '--max-length', '7']))
+    assert options == DecodingOptions(search='greedy', max_length=7)
 
 
 @pytest.mark.parametrize('search', [{}, DIVERSE], ids=['beam', 'diverse'])

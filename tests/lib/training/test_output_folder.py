@@ -1,6 +1,5 @@
 import os
 
-from lib.files.output import open_output
 from lib.training.output_folder import (
     BEST,
     LOG,
@@ -8,7 +7,6 @@ from lib.training.output_folder import (
     epoch_file,
     lock_folder,
     plot_file,
-    remove_leftover_results,
     results_in,
 )
 from tests.helpers.scripts import run_python
@@ -19,18 +17,6 @@ def test_results_are_the_files_that_training_writes(tmp_path):
     for name in *names, 'captions.h5', 'epoch.h5', 'best.h5.old', 'catalog':
         (tmp_path / name).touch()
     assert {os.path.basename(path) for path in results_in(tmp_path)} == names
-
-
-def test_only_leftovers_of_training_are_removed(tmp_path):
-    names = {'.best.h5.0123abcd.tmp', '.report.odt.01234567.tmp'}
-    for name in names:
-        (tmp_path / name).touch()
-    with open_output(tmp_path / 'log') as file:
-        remove_leftover_results(tmp_path)
-        assert set(os.listdir(tmp_path)) == {
-            '.report.odt.01234567.tmp',
-            os.path.basename(file.name),
-        }
 
 
 def test_a_locked_folder_is_refused_to_others_until_its_process_ends(tmp_path):
