@@ -111,15 +111,15 @@ def main():
     features = FeatureTable.open(args.features, dataset, images, args.combine)
     ensemble.check_feature_size(features.shape[1], features.path)
     features.to_device(device)
-    index = index_features = None
+    index = None
+    index_features = None
+    if args.index_features:
+        index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
+        index_features.to_device(device)
     if args.index:
         index = NeighborIndex.load(args.index, device)
         index.check_no_overlap(dataset, images)
-        index_features = features
-        if args.index_features:
-            index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
-            index_features.to_device(device)
-        index.check_features(index_features, dataset)
+        index.check_features(index_features or features, dataset)
     captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
 
