@@ -10,13 +10,13 @@ import warnings
 
 import numpy
 
+from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
 from lib.cli.parser import ArgumentParser
 from lib.cli.run import run_main
 from lib.decoding.ensemble import Ensemble, average_weights
-from lib.decoding.feature_captioner import FeatureCaptioner
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device, set_seed
@@ -33,10 +33,7 @@ from lib.features.shared_features import load_shared_features, move_to_device
 from lib.files.input import join_below
 from lib.files.output import check_not_overwritten, check_outputs, write_json
 from lib.processes import connect_processes
-from lib.training.run_record import captions_of
-
-# Captions of each image on the page of --html.
-CAPTIONS_PER_CARD = 5
+from lib.training.run_record import captions_fingerprint
 
 
 def parse_args():
@@ -82,8 +79,8 @@ def parse_args():
         metavar='FILE',
         help="image features that --index was made of; unless given, the models'",
     )
-    add_seed_flag(parser, '--sample and --mbr-samples')
-    add_decoding_flags(parser, several_beam_widths=True)
+    add_seed_flag(parser, '--search sample and --mbr-samples')
+    add_decoding_flags(parser, several_beam_widths=True, without=['top'])
     return parser.parse_args()
 
 
@@ -93,12 +90,13 @@ def main():
         raise InputError('--index-features: needs --index')
     if args.compare:
         check_pycocoevalcap(args.compare, option='compare')
+    all_options = [options_for(args, beam_width) for beam_width in args.beam_width or [None]]
+    args.beam_width = [options.beam_width for options in all_options]
     processes = connect_processes(args.communicator)
     if processes.is_main:
         inputs = [*args.model, args.captions, *args.features, args.index]
         inputs += [*(args.index_features or []), args.compare]
         check_outputs(outputs_of(args), [path for path in inputs if path])
-    all_options = [options_for(args, beam_width) for beam_width in args.beam_width]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     ensemble = load_ensemble(args, device)
     dataset = CaptionDataset.load(args.captions)
@@ -117,7 +115,7 @@ def main():
 
     move_to_device(features, device, processes)
     index, index_features = load_index(args, dataset, features, device, processes)
-    captioner = FeatureCaptioner(ensemble, index)
+    captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)
     print_loss(args.split, evaluator)
     evaluate(args, all_options, dataset, evaluator, processes.rank)
@@ -185,8 +183,7 @@ def check_images(args, dataset):
 
 def options_for(args, beam_width):
     """Returns the decoding options for a row of scores."""
-    top = min(beam_width, CAPTIONS_PER_CARD if args.html else 1)
-    return decoding_options(args, beam_width=beam_width, top=top)
+    return decoding_options(args, beam_width=beam_width, top=None if args.html else 1)
 
 
 def load_ensemble(args, device):
@@ -233,7 +230,7 @@ def check_captions(args, ensemble, dataset):
     """Notes models that may have been trained on the images to evaluate, in another split."""
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
-        if captions_of(model.run) not in (None, fingerprint):
+        if captions_fingerprint(model.run) not in (None, fingerprint):
             warnings.warn(
                 f'{model.path}: was trained on other captions than {args.captions}, which may '
                 'include those of the images to evaluate',

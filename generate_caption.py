@@ -9,9 +9,8 @@ import tqdm
 
 from lib.captioner import Captioner
 from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser
 from lib.cli.run import escape_control_characters, print_unreadable, run_main
-from lib.decoding.decode import DEFAULT_TOP
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
 from lib.errors import InputError
@@ -44,13 +43,7 @@ def parse_args():
     parser.add_argument(
         '--html', metavar='FILE', help='also write a page of the images with their captions here'
     )
-    parser.add_argument(
-        '--top',
-        type=number(int, low=1),
-        metavar='N',
-        help=f'captions per image; unless given, {DEFAULT_TOP}, or the beam width if that is less',
-    )
-    add_seed_flag(parser, '--sample and --mbr-samples')
+    add_seed_flag(parser, '--search sample and --mbr-samples')
     add_decoding_flags(parser)
     add_extraction_flags(
         parser,

@@ -13,8 +13,8 @@ from lib.captioner import Captioner
 from lib.cli.flags import add_device_flags, add_seed_flag
 from lib.cli.parser import ArgumentParser, number
 from lib.cli.run import run_main
-from lib.decoding.decode import DecodingOptions
 from lib.decoding.flags import add_models_flag
+from lib.decoding.options import DecodingOptions
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.features.flags import add_extraction_flags, extraction_options
@@ -98,8 +98,8 @@ def main():
 def try_out(captioner):
     """Captions an image, so that files that do not fit together are found out now."""
     pixels = captioner.prepare(Image.new('RGB', (64, 64), 'gray'))
-    n_neighbors = 1 if captioner.has_index else 0
-    captioner.caption_prepared([pixels], DecodingOptions(beam_width=2, mbr_neighbors=n_neighbors))
+    options = DecodingOptions.with_defaults(captioner.has_index, beam_width=2)
+    captioner.caption_prepared([pixels], options)
 
 
 def trusted_hosts(host):

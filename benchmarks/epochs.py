@@ -10,10 +10,10 @@ import re
 
 import chainer
 import numpy
+from lib.captions.packing import make_converter
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens, seconds_of
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
 from lib.cli.flags import add_device_flags
 from lib.cli.parser import ArgumentParser, number
 from lib.cli.run import run_main

@@ -31,11 +31,11 @@ class PlainTorch(nn.Module):
         self.lstm = nn.LSTM(size, size)
         self.output = nn.Linear(size, vocabulary_size)
 
-    def forward(self, features, inputs, targets, batch_sizes):
+    def forward(self, features, inputs, targets, captions_per_step):
         """Returns the loss of packed tokens, as our own model takes them, without padding."""
         image = self.image_projection(self.dropout(features))
         x = self.dropout(torch.cat((image, self.embedding(inputs))))
-        packed = PackedSequence(x, torch.tensor([len(features), *batch_sizes]))
+        packed = PackedSequence(x, torch.tensor([len(features), *captions_per_step]))
         h = self.dropout(self.lstm(packed)[0].data[len(features) :])
         return nn.functional.cross_entropy(self.output(h), targets)
 

@@ -12,10 +12,10 @@ import json
 import chainer
 import numpy
 import torch
+from lib.captions.packing import make_converter
 
 from benchmarks import plain_torch
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
 from lib.cli.flags import add_device_flags, add_seed_flag
 from lib.cli.parser import ArgumentParser, number
 from lib.cli.run import run_main
@@ -86,13 +86,13 @@ class Batches:
         if shuffle:
             captions = numpy.random.permutation(captions)
         for start in range(0, len(captions), BATCH_SIZE):
-            *arrays, batch_sizes = self._convert(
+            *arrays, captions_per_step = self._convert(
                 captions[start : start + BATCH_SIZE], chainer.get_device('@numpy')
             )
             features, inputs, targets = (
                 torch.from_numpy(array).to(self._torch_device) for array in arrays
             )
-            yield features, inputs.long(), targets.long(), batch_sizes
+            yield features, inputs.long(), targets.long(), captions_per_step
 
 
 def train(model, batches, n_epochs):

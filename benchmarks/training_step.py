@@ -101,15 +101,15 @@ class Ours:
         return tuple(self._device.send(part) for part in batch[:3]), batch[3]
 
     def train(self, batches):
-        for arrays, batch_sizes in batches:
-            self._optimizer.update(self._model, *arrays, batch_sizes)
+        for arrays, captions_per_step in batches:
+            self._optimizer.update(self._model, *arrays, captions_per_step)
 
     def print_parts(self, batches):
         """Prints the shares of forward pass, backward pass and update in a step."""
         times = numpy.zeros((len(batches), 3))
-        for row, (arrays, batch_sizes) in zip(times, batches):
+        for row, (arrays, captions_per_step) in zip(times, batches):
             moments = [self._moment()]
-            loss = self._model(*arrays, batch_sizes)
+            loss = self._model(*arrays, captions_per_step)
             moments.append(self._moment())
             self._model.cleargrads()
             loss.backward()
@@ -133,8 +133,8 @@ class ChainerLoop:
         self._model.to_device(device)
         self._optimizer = chainer.optimizers.Adam().setup(self._model)
 
-    def prepare(self, features, inputs, targets, batch_sizes):
-        padded = pad(inputs, batch_sizes), pad(targets, batch_sizes)
+    def prepare(self, features, inputs, targets, captions_per_step):
+        padded = pad(inputs, captions_per_step), pad(targets, captions_per_step)
         return tuple(self._device.send(part) for part in (features, *padded))
 
     def train(self, batches):
@@ -142,10 +142,10 @@ class ChainerLoop:
             self._optimizer.update(self._model, *arrays)
 
 
-def pad(packed, batch_sizes):
+def pad(packed, captions_per_step):
     """Converts packed tokens to (steps, B), with -1 where a caption has ended."""
-    padded = numpy.full((len(batch_sizes), batch_sizes[0]), -1, 'int32')
-    padded[numpy.arange(batch_sizes[0]) < numpy.array(batch_sizes)[:, None]] = packed
+    padded = numpy.full((len(captions_per_step), captions_per_step[0]), -1, 'int32')
+    padded[numpy.arange(captions_per_step[0]) < numpy.array(captions_per_step)[:, None]] = packed
     return padded
 
 
@@ -161,7 +161,7 @@ class Torch:
         )
         self._optimizer = torch.optim.Adam(self._model.parameters())
 
-    def prepare(self, features, inputs, targets, batch_sizes):
+    def prepare(self, features, inputs, targets, captions_per_step):
         import torch
 
         tensors = (
@@ -169,7 +169,7 @@ class Torch:
             torch.from_numpy(inputs).long(),
             torch.from_numpy(targets).long(),
         )
-        return *(tensor.to(self._device) for tensor in tensors), batch_sizes
+        return *(tensor.to(self._device) for tensor in tensors), captions_per_step
 
     def train(self, batches):
         for batch in batches:

@@ -29,12 +29,12 @@ class Workload(NamedTuple):
         """
         lengths = caption_lengths(rng, self.batch_size) if lengths is None else lengths
         lengths = numpy.sort(lengths)[::-1] + 1
-        batch_sizes = [int((lengths > step).sum()) for step in range(lengths[0])]
+        captions_per_step = [int((lengths > step).sum()) for step in range(lengths[0])]
         inputs, targets = (
-            random_tokens(rng, sum(batch_sizes), self.vocabulary_size) for _ in range(2)
+            random_tokens(rng, sum(captions_per_step), self.vocabulary_size) for _ in range(2)
         )
         features = rng.rand(self.batch_size, FEATURE_SIZE).astype('float32')
-        return features, inputs, targets, batch_sizes
+        return features, inputs, targets, captions_per_step
 
     def flops(self, n_tokens, n_captions):
         """Counts the floating-point operations of the matrix products of training.

@@ -1,25 +1,31 @@
-"""Captions of images, from model files and a caffemodel."""
+"""Captions of images, from model files and a CNN."""
 
+import dataclasses
+import itertools
+import math
 import os
 import warnings
 
 import chainer
 import numpy
-from PIL import Image
+import tqdm
 
 from lib.decoding.caption import Caption
-from lib.decoding.decode import DecodingOptions
+from lib.decoding.decode import decode
 from lib.decoding.ensemble import Ensemble
-from lib.decoding.feature_captioner import FeatureCaptioner
 from lib.decoding.neighbors import NeighborIndex
+from lib.decoding.options import DecodingOptions
 from lib.device import select_device
 from lib.errors import InputError, InputWarning
-from lib.features.extractor import FeatureExtractor
 from lib.features.feature_source import ExternalSource
 
 # Images to extract features of at once: few enough to return the first captions soon.
 IMAGES_AT_ONCE = 16
 GPU_IMAGES_AT_ONCE = 64
+# Features to decode at once: enough to be efficient on a CPU, and no more than have this many
+# captions in their beams.
+FEATURES_AT_ONCE = 64
+CAPTIONS_AT_ONCE = 8192
 
 
 class Captioner:
@@ -29,8 +35,8 @@ class Captioner:
         ensemble (lib.decoding.ensemble.Ensemble): The models.
         extractor (lib.features.extractor.FeatureExtractor): What extracts the features of
             images; None if all images come as precomputed features.
-        index (lib.decoding.neighbors.NeighborIndex): Where ``mbr_neighbors`` are chosen from, on
-            the device of the models.
+        index (lib.decoding.neighbors.NeighborIndex): Captions of similar images, by which those of
+            a beam are ranked unless ``mbr_neighbors`` is 0; on the device of the models.
         index_extractor (lib.features.extractor.FeatureExtractor): What extracts the features that
             the index is searched by; None if they are those of the models.
 
@@ -39,6 +45,7 @@ class Captioner:
 
     Attributes:
         ensemble (lib.decoding.ensemble.Ensemble): The models.
+        has_index (bool): Whether there is an index.
 
     Example:
         >>> from lib.captioner import Captioner
@@ -50,15 +57,11 @@ class Captioner:
         True
     """
 
-    def __init__(
-        self,
-        ensemble: Ensemble,
-        extractor: FeatureExtractor | None = None,
-        index: NeighborIndex | None = None,
-        index_extractor: FeatureExtractor | None = None,
-    ):
-        self.ensemble, self._feature_captioner = ensemble, FeatureCaptioner(ensemble, index)
-        self._extractor, self._index_extractor = extractor, index_extractor
+    def __init__(self, ensemble: Ensemble, extractor=None, index=None, index_extractor=None):
+        self.ensemble, self.has_index = ensemble, index is not None
+        self._extractor, self._index, self._index_extractor = extractor, index, index_extractor
+        if index is not None:
+            index.check_vocabulary(ensemble)
 
     @classmethod
     def load(
@@ -78,7 +81,7 @@ class Captioner:
             cnn (str): The caffemodel; not needed for precomputed features.
             gpu (int): CUDA device number, -1 for the CPU.
             tf32 (bool): See :func:`lib.device.select_device`.
-            index (str): An index that ``index_captions.py`` wrote, for ``mbr_neighbors``.
+            index (str): An index that ``index_captions.py`` wrote.
             extraction: ``layer``, ``image_size``, ``mean``, ``resize``, ``pool``, ``augment`` and
                 ``batch_size``, see
                 :meth:`lib.features.extractor.FeatureExtractor.load`. By default features are
@@ -91,21 +94,23 @@ class Captioner:
             InputError: If a file cannot be used, or the files do not belong together.
         """
         device = select_device(gpu, tf32)
-        if isinstance(paths, (str, os.PathLike)):
-            paths = [paths]
-        ensemble = Ensemble.load(paths, device)
+        ensemble = Ensemble.load(
+            [paths] if isinstance(paths, (str, os.PathLike)) else paths, device
+        )
         if index is not None:
             index = NeighborIndex.load(index, device)
         if cnn is None:
             return cls(ensemble, index=index)
-        extractor = FeatureExtractor.load(cnn, device, ensemble.feature_source, **extraction)
-        _warn_of_differences(
-            extractor.source, ensemble.feature_source, 'the model was trained with'
+        extractor = _load_extractor(
+            cnn, device, ensemble.feature_source, 'the model was trained with', **extraction
         )
         index_extractor = None
-        # Nothing may be known of how the features were extracted, but that they are the models'.
-        like_the_models = None, ensemble.feature_source, extractor.source
-        if index is not None and index.feature_source not in like_the_models:
+        # Where it is not known how features were extracted, they are taken for those of the models.
+        if index is not None and index.feature_source not in (
+            None,
+            ensemble.feature_source,
+            extractor.source,
+        ):
             index_extractor = _load_index_extractor(
                 cnn, device, index, extraction.get('batch_size')
             )
@@ -117,7 +122,7 @@ class Captioner:
         Args:
             images (list or array): Paths or :class:`PIL.Image.Image` objects, or one of
                 them; or precomputed features, (N, D), real numbers, NumPy or CuPy.
-            options: See :class:`lib.decoding.decode.DecodingOptions`.
+            options: See :meth:`lib.decoding.options.DecodingOptions.with_defaults`.
 
         Returns:
             list of list of Caption: For each image its captions, best first.
@@ -127,19 +132,23 @@ class Captioner:
                 another size than those the models and the CNN take.
             UnreadableImageError: If a file is not an image.
         """
+        options = DecodingOptions.with_defaults(self.has_index, **options)
         if isinstance(images, chainer.get_array_types()):
-            return self._feature_captioner(images, DecodingOptions(**options))
-        if isinstance(images, (str, os.PathLike, Image.Image)):
+            if images.ndim != 2:
+                raise InputError(f'features have shape {images.shape}; expected (N, D)')
+            if images.dtype.kind not in 'fiu':
+                raise InputError(f'features are {images.dtype}, not real numbers')
+            return self.caption_features(images, options)
+        if not isinstance(images, (list, tuple)):
             images = [images]
-        results = self.caption_images(images, DecodingOptions(**options))
-        return [captions for _, captions in results]
+        return [captions for _, captions in self.caption_images(images, options)]
 
     def caption_images(self, images, options: DecodingOptions, on_error=None):
         """Captions images while it reads the next ones.
 
         Args:
             images (list): Paths or :class:`PIL.Image.Image` objects.
-            options (lib.decoding.decode.DecodingOptions): How to decode captions.
+            options (lib.decoding.options.DecodingOptions): How to decode captions.
             on_error (callable): See :meth:`lib.features.extractor.FeatureExtractor.extract`.
 
         Returns:
@@ -156,14 +165,10 @@ class Captioner:
     def _caption_images(self, images, options, on_error):
         n_images = IMAGES_AT_ONCE if self._is_on_cpu else GPU_IMAGES_AT_ONCE
         for indices, features in self._extractor.extract(images, n_images, on_error):
-            queries = None
+            chunk, index_features = [images[index] for index in indices], None
             if self._index_extractor is not None and options.mbr_neighbors:
-                chunk = [images[index] for index in indices]
-                ((_, queries),) = self._index_extractor.extract(chunk, len(chunk))
-            for index, captions in zip(
-                indices, self._caption_extracted(features, options, queries)
-            ):
-                yield images[index], captions
+                ((_, index_features),) = self._index_extractor.extract(chunk, len(chunk))
+            yield from zip(chunk, self._caption_extracted(features, options, index_features))
 
     def prepare(self, image, max_pixels: int | None = None):
         """Prepares an image for :meth:`caption_prepared`; several threads may do so at once.
@@ -187,16 +192,97 @@ class Captioner:
 
         Args:
             prepared (list of list of array): What it has returned for each image.
-            options (lib.decoding.decode.DecodingOptions): How to decode captions.
+            options (lib.decoding.options.DecodingOptions): How to decode captions.
 
         Returns:
             list of list of Caption: For each image its captions, best first.
         """
         pixels, *index_pixels = zip(*prepared)
-        queries = None
+        index_features = None
         if index_pixels and options.mbr_neighbors:
-            queries = self._index_extractor(index_pixels[0])
-        return self._caption_extracted(self._extractor(pixels), options, queries)
+            index_features = self._index_extractor(index_pixels[0])
+        return self._caption_extracted(self._extractor(pixels), options, index_features)
+
+    def _caption_extracted(self, features, options, index_features):
+        source = self._extractor.source
+        self.ensemble.check_feature_size(
+            features.shape[1], f'{source.layer} of {source.network}', option='layer'
+        )
+        return self.caption_features(features, options, index_features=index_features)
+
+    def caption_features(
+        self, features, options: DecodingOptions, rows=None, index_features=None
+    ) -> list[list[Caption]]:
+        """Captions images by their features.
+
+        If that takes several batches, a terminal shows their progress.
+
+        Args:
+            features (array or lib.features.table.FeatureTable): (N, D), real numbers.
+            options (lib.decoding.options.DecodingOptions): How to decode captions.
+            rows (array): The images to caption, (n,), integers, NumPy; by default all.
+            index_features (array or lib.features.table.FeatureTable): What the index is searched
+                by, (N, D'); by default the features.
+
+        Returns:
+            list of list of Caption: For each row its captions, best first.
+
+        Raises:
+            InputError: If features have another size than those the models or the index were
+                trained on; if an index is needed and there is none, no caption meets the limits,
+                or log-probabilities are not finite.
+        """
+        self.ensemble.check_feature_size(features.shape[1], 'features')
+        rows = numpy.arange(len(features)) if rows is None else rows
+        n_images, captions = self._images_at_once(options), []
+        disable = len(rows) <= n_images or None  # None: unless on a terminal
+        with tqdm.tqdm(total=len(rows), unit='image', disable=disable, leave=False) as progress:
+            for start in range(0, len(rows), n_images):
+                chunk = rows[start : start + n_images]
+                batch = queries = self._gather(features, chunk)
+                if index_features is not None:
+                    queries = self._gather(index_features, chunk)
+                captions += self._decode(batch, options, queries)
+                progress.update(len(chunk))
+        return captions
+
+    def _gather(self, features, rows):
+        """Returns rows of features, float32, on the device of the models."""
+        if isinstance(features, chainer.get_array_types()):
+            rows = chainer.backend.get_device_from_array(features).send(rows)
+        return self.ensemble.device.send(features[rows].astype('float32', copy=False))
+
+    def _images_at_once(self, options):
+        """Returns how many images to decode at once, so that memory suffices for wide beams."""
+        n_captions = options.beam_width if options.has_beam else options.top
+        n_images = max(1, CAPTIONS_AT_ONCE // n_captions)
+        return min(n_images, FEATURES_AT_ONCE) if self._is_on_cpu else n_images
+
+    def _decode(self, features, options, queries):
+        references, to_text = None, self.ensemble.vocabulary.decode
+        if options.mbr_neighbors:
+            if self._index is None:
+                raise InputError('needs an index of captions', option='mbr_neighbors')
+            references = self._index.references(queries, options.mbr_neighbors)
+        with numpy.errstate(over='ignore', invalid='ignore'):  # found out below
+            decoded = decode(self.ensemble, features, options, references)
+        for caption in itertools.chain(*decoded):
+            if not math.isfinite(caption.log_prob):
+                if options.min_length and options.no_repeat_ngram:
+                    raise InputError(
+                        f'{options.min_length}: no caption of this length repeats no '
+                        f'{options.no_repeat_ngram}-gram',
+                        option='min_length',
+                    )
+                paths = ', '.join(str(model.path) for model in self.ensemble.models)
+                raise InputError(
+                    f'{paths}: a caption has log-probability '
+                    f'{caption.log_prob}: the weights, or the features, are too large'
+                )
+        return [
+            [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]
+            for captions in decoded
+        ]
 
     def with_models(self, numbers) -> 'Captioner':
         """Returns a captioner that uses the same CNN and some of the models.
@@ -205,32 +291,37 @@ class Captioner:
             numbers (sequence of int): Which, from 0.
         """
         models = [self.ensemble.models[n] for n in numbers]
-        return Captioner(
-            Ensemble(models), self._extractor, self._feature_captioner.index, self._index_extractor
-        )
-
-    def _caption_extracted(self, features, options, queries):
-        """Returns the captions of each image that features were extracted from.
-
-        Args:
-            features (array): (N, D), float32, on the device of the models.
-            options (lib.decoding.decode.DecodingOptions): How to decode captions.
-            queries (array): What the index is searched by; None if it is the features.
-        """
-        source = self._extractor.source
-        self.ensemble.check_feature_size(
-            features.shape[1], f'{source.layer} of {source.network}', option='layer'
-        )
-        return self._feature_captioner(features, options, index_features=queries)
-
-    @property
-    def has_index(self) -> bool:
-        """Whether captions can be ranked by those of similar images."""
-        return self._feature_captioner.index is not None
+        return Captioner(Ensemble(models), self._extractor, self._index, self._index_extractor)
 
     @property
     def _is_on_cpu(self):
         return self.ensemble.device.xp is numpy
+
+
+def _load_extractor(cnn, device, recorded, what, **extraction):
+    """Returns an extractor of features like some others, and warns of differences.
+
+    Args:
+        cnn (str): The caffemodel.
+        device (chainer.backend.Device): Where to compute.
+        recorded (FeatureSource or ExternalSource): How the others were extracted, None if unknown.
+        what (str): What is said to have used the others.
+        extraction: See :meth:`lib.features.extractor.FeatureExtractor.load`.
+    """
+    # Importing the code of CNNs takes time, and whoever captions features does not need it.
+    from lib.features.extractor import FeatureExtractor
+
+    extractor = FeatureExtractor.load(cnn, device, recorded, **extraction)
+    if recorded is not None and not isinstance(recorded, ExternalSource):
+        for name, expected in vars(recorded).items():
+            used = getattr(extractor.source, name)
+            if used != expected:
+                warnings.warn(
+                    f'{name.replace("_", " ")} {used} is used, but {what} {expected}',
+                    InputWarning,
+                    stacklevel=3,
+                )
+    return extractor
 
 
 def _load_index_extractor(cnn, device, index, batch_size):
@@ -243,26 +334,12 @@ def _load_index_extractor(cnn, device, index, batch_size):
             option='index',
         )
     try:
-        extractor = FeatureExtractor.load(cnn, device, index.feature_source, batch_size)
+        return _load_extractor(
+            cnn, device, index.feature_source, f'{index.path} was made with', batch_size=batch_size
+        )
     except InputError as error:
         if error.option != 'layer':
             raise
         raise InputError(
             f'{index.path}: was made of features that {cnn} does not have: {error.message}'
         ) from error
-    _warn_of_differences(extractor.source, index.feature_source, f'{index.path} was made with')
-    return extractor
-
-
-def _warn_of_differences(source, recorded, what):
-    """Warns where features are extracted in another way than is recorded in what needs them."""
-    if isinstance(recorded, ExternalSource):
-        return
-    for name, expected in vars(recorded or source).items():
-        used = getattr(source, name)
-        if used != expected:
-            warnings.warn(
-                f'{name.replace("_", " ")} {used} is used, but {what} {expected}',
-                InputWarning,
-                stacklevel=3,
-            )

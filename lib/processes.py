@@ -85,6 +85,20 @@ class Processes:
         value = compute(*arguments) if self.is_main else None
         return value if self.size == 1 else self.communicator.mpi_comm.bcast(value)
 
+    def draw_order(self, order, position):
+        """Draws a random order for one of Chainer's iterators, the same in all processes.
+
+        It is the one that Chainer draws by default.
+
+        Args:
+            order (array): The last order, (n,).
+            position (int): How far the iterator has come in it.
+
+        Returns:
+            array: (n,), integers.
+        """
+        return self.compute_on_main(numpy.random.permutation, len(order))
+
     def mean(self, observation):
         """Exchanges observations.
 

@@ -12,7 +12,8 @@ from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
 from lib.files.fingerprint import fingerprint
 from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
-from models.show_and_tell import ShowAndTell
+from models import NETWORKS
+from models.network import Network
 
 
 @dataclass
@@ -20,29 +21,23 @@ class TrainedModel:
     """A network, the tokens it predicts and the features it takes.
 
     Attributes:
-        network (ShowAndTell): The network.
+        network (models.network.Network): The network, of a class in :data:`models.NETWORKS`.
         vocabulary (Vocabulary): Its tokens.
         feature_source (FeatureSource): How the features it was trained on were extracted,
             None if unknown.
-        never_last (array): The tokens with which training captions do not end, see
-            :meth:`lib.captions.dataset.CaptionDataset.never_last`, (n,), int32; None in models of
-            older versions.
+        bad_endings (array): The tokens with which training captions do not end, see
+            :meth:`lib.captions.dataset.CaptionDataset.bad_endings`, (n,), int32.
         path (str): The file it was read from, for error messages.
         run (dict): How it was trained, see :func:`lib.training.run_record.record_run`; of a mean
             of models, how each of them was; None if unknown.
     """
 
-    network: ShowAndTell
+    network: Network
     vocabulary: Vocabulary
     feature_source: FeatureSource | None = None
-    never_last: numpy.ndarray | None = None
+    bad_endings: numpy.ndarray = ()
     path: str = 'the model'
     run: dict | None = None
-
-    @property
-    def feature_size(self) -> int:
-        """Size of the features that the network takes."""
-        return self.network.hyperparameters['feature_size']
 
     def check_feature_size(self, size: int, origin: str, option: str | None = None):
         """Checks that features have the size that the network takes.
@@ -55,45 +50,60 @@ class TrainedModel:
         Raises:
             InputError: If they do not.
         """
-        if size != self.feature_size:
+        if size != self.network.feature_size:
             raise InputError(
                 f'{origin}: features have size {size}, but {self.path} was trained on features '
-                f'of size {self.feature_size}',
+                f'of size {self.network.feature_size}',
                 option,
             )
 
     def fingerprint(self) -> str:
         """Returns a fingerprint of all that training changes or takes from the model."""
-        network, send = self.network, chainer.get_device('@numpy').send
+        network = self.network
         arrays = [param.array for _, param in sorted(network.namedparams())]
-        return fingerprint(*map(send, (*arrays, network.feature_mean, network.feature_scale)))
+        arrays += network.feature_mean, network.feature_scale
+        return fingerprint(*map(chainer.get_device('@numpy').send, arrays))
 
     def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""
+        (name,) = (name for name, kind in NETWORKS.items() if type(self.network) is kind)
         with write_hdf5(path, 'model') as file:
+            write_text(file, 'network_name', name)
             write_text(file, 'hyperparameters', json.dumps(self.network.hyperparameters))
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
             write_text(file, 'run', json.dumps(self.run))
             self.vocabulary.write_to(file)
-            if self.never_last is not None:
-                file['never_last'] = self.never_last
+            file['bad_endings'] = numpy.asarray(self.bad_endings, 'int32')
             HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
 
     @classmethod
-    def load(cls, path: str) -> 'TrainedModel':
+    def load(cls, path: str, network: str | None = None) -> 'TrainedModel':
         """Reads a model to the CPU, wherever it was trained.
 
+        Args:
+            path (str): A file written by :meth:`save`.
+            network (str): A key of :data:`models.NETWORKS`, if that network is to have the
+                parameters; by default the one that was saved.
+
         Raises:
-            InputError: If the file is not a model written by :meth:`save`.
+            InputError: If the file is not a model, or of another network.
         """
         with read_hdf5(path, 'model', written_by='train.py') as file:
-            network = ShowAndTell(**json.loads(read_text(file, 'hyperparameters')))
-            HDF5Deserializer(file['network']).load(network)
+            name = network or read_text(file, 'network_name')
+            if name not in NETWORKS:
+                raise InputError(f'{path}: its network "{name}" is not in models/__init__.py')
+            try:
+                network = NETWORKS[name](**json.loads(read_text(file, 'hyperparameters')))
+                HDF5Deserializer(file['network']).load(network)
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f'{path}: does not have the parameters of the network {name}'
+                ) from error
             return cls(
                 network,
                 Vocabulary.read_from(file),
                 FeatureSource.from_json(read_text(file, 'feature_source')),
-                file['never_last'][()] if 'never_last' in file else None,
+                file['bad_endings'][()],
                 str(path),
                 json.loads(read_text(file, 'run')),
             )

@@ -7,6 +7,7 @@ from lib.captions.vocabulary import BOS
 from lib.decoding import beam_cpu, beam_gpu
 from lib.decoding.caption import Caption, until_eos
 from lib.decoding.slots import Slots
+from lib.decoding.state import select, start, step
 
 
 def beam_search(
@@ -27,8 +28,7 @@ def beam_search(
     are not finished after ``max_length`` tokens are returned as they are.
 
     Args:
-        model: Has ``start(features)`` and ``step(tokens, state)`` like
-            :class:`models.show_and_tell.ShowAndTell`.
+        model: A network or an ensemble, see :func:`lib.decoding.state.start`.
         features (array): Image features, (B, D), float.
         beam_width (int): The paper's beam size, M.
         top (int): Number of captions to return, at most ``beam_width``.
@@ -69,7 +69,7 @@ class Beam:
         self._xp = chainer.backend.get_array_module(features)
         self._extend = (beam_cpu if self._xp is numpy else beam_gpu).extend
         self.slots = Slots.empty(self._xp, len(features), width, max_length)
-        self._state = model.start(features)
+        self._state = start(model, features)
         self._n_steps = 0
         self._find_unfinished()
 
@@ -81,9 +81,10 @@ class Beam:
     def advance(self, constraints=()):
         """Extends every unfinished caption by every token and keeps the best of each image."""
         slots, unfinished = self.slots, self._unfinished
-        state_rows = slots.state_rows.ravel()[unfinished]
-        log_probs, self._state = self._model.step(
-            slots.last_tokens.ravel()[unfinished], tuple(array[state_rows] for array in self._state)
+        log_probs, self._state = step(
+            self._model,
+            slots.last_tokens.ravel()[unfinished],
+            select(self._state, slots.state_rows.ravel()[unfinished]),
         )
         log_probs[:, BOS] = -numpy.inf
         ranked = log_probs

@@ -13,21 +13,21 @@ extern "C" __global__ void forbid_repeated_ngrams(
   log_probs[row * n_tokens + caption[position + n - 1]] = -1 / (T)0;
 }
 
-// Makes it costly to end a caption (m, length) with a token that is marked in never_last.
-extern "C" __global__ void penalize_endings(
+// Makes it costly to end a caption (m, length) with a token that is a bad ending.
+extern "C" __global__ void penalize_bad_endings(
     T* log_probs, const int* captions, long long n_captions, long long length, long long n_tokens,
-    double penalty, const bool* never_last) {
+    double penalty, const bool* is_bad_ending) {
   const long long row = blockIdx.y * (long long)blockDim.x + threadIdx.x;
   if (row >= n_captions) return;
   const int eos = 1;
-  if (never_last[captions[(row + 1) * length - 1]]) {
+  if (is_bad_ending[captions[(row + 1) * length - 1]]) {
     log_probs[row * n_tokens + eos] -= (T)penalty;
   }
 }
 
 // Makes it costly to say up to max_n tokens of a caption (m, length) twice in a row, or the token
 // before a conjunction again after it.
-extern "C" __global__ void penalize_stutter(
+extern "C" __global__ void penalize_repetitions(
     T* log_probs, const int* captions, long long n_captions, long long length, long long n_tokens,
     double penalty, long long max_n, long long conjunction, long long other_conjunction) {
   const long long row = blockIdx.y * (long long)blockDim.x + threadIdx.x;

@@ -11,8 +11,8 @@ from lib.decoding.caption import Caption
 def diverse_beam_search(
     model,
     features,
-    beam_groups: int,
-    diversity_penalty: float,
+    beam_groups: int = 5,
+    diversity_penalty: float = 0.5,
     beam_width: int = 20,
     top: int = 5,
     max_length: int = 60,

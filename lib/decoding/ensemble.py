@@ -5,6 +5,7 @@ import functools
 import chainer
 import numpy
 
+from lib.decoding.state import start, step
 from lib.errors import InputError
 from lib.trained_model import TrainedModel
 
@@ -13,8 +14,7 @@ class Ensemble:
     """Models that average their probabilities of each next token, or a single model.
 
     These are the "ensembling models" of Section 4.3 of Show and Tell. All decoders take an
-    ensemble; one tuple holds the states of all its networks. Hidden sizes and numbers of
-    layers may differ.
+    ensemble; its state is a tuple of the states of its networks, whose sizes may differ.
 
     Args:
         models (sequence of lib.trained_model.TrainedModel): On the same device.
@@ -23,7 +23,9 @@ class Ensemble:
         vocabulary (lib.captions.vocabulary.Vocabulary): The vocabulary of all models.
         feature_source (lib.features.feature_source.FeatureSource): How the features of all
             models were extracted, None if unknown.
-        networks (list of models.show_and_tell.ShowAndTell): The networks of the models.
+        bad_endings (array): Tokens with which hardly any training caption ends, of all models,
+            (n,), int32; None if no model knows them.
+        networks (list of chainer.Chain): The networks of the models.
 
     Raises:
         InputError: If the models differ in vocabulary or features.
@@ -37,11 +39,9 @@ class Ensemble:
         for model in others:
             _check_compatible(model, first)
         self.vocabulary, self.feature_source = first.vocabulary, first.feature_source
-        known = [model.never_last for model in self.models if model.never_last is not None]
-        self._never_last = functools.reduce(numpy.union1d, known) if known else None
+        known = [model.bad_endings for model in self.models if model.bad_endings is not None]
+        self.bad_endings = functools.reduce(numpy.union1d, known) if known else None
         self.networks = [model.network for model in self.models]
-        # Each layer has two arrays of state, c and h.
-        self._n_arrays = [2 * network.hyperparameters['n_layers'] for network in self.networks]
 
     @classmethod
     def load(cls, paths: list[str], device) -> 'Ensemble':
@@ -66,16 +66,13 @@ class Ensemble:
         return self.networks[0].device
 
     @functools.cached_property
-    def never_last(self):
-        """Whether training captions do not end with a token, (V,), bool, on the device.
-
-        None if no model knows. Of models that differ, each adds what it knows.
-        """
-        if self._never_last is None:
+    def is_bad_ending(self):
+        """Whether each token is one of :attr:`bad_endings`, (V,), bool, on the device, or None."""
+        if self.bad_endings is None:
             return None
-        is_never_last = numpy.zeros(len(self.vocabulary), bool)
-        is_never_last[self._never_last] = True
-        return self.device.send(is_never_last)
+        is_bad_ending = numpy.zeros(len(self.vocabulary), bool)
+        is_bad_ending[self.bad_endings] = True
+        return self.device.send(is_bad_ending)
 
     def check_feature_size(self, size: int, origin: str, option: str | None = None):
         """See :meth:`lib.trained_model.TrainedModel.check_feature_size`."""
@@ -83,30 +80,29 @@ class Ensemble:
 
     def start(self, features):
         """Feeds images, (B, D), to every network; returns their states."""
-        return tuple(array for network in self.networks for array in network.start(features))
+        return tuple(start(network, features) for network in self.networks)
 
     def step(self, tokens, state):
         """Feeds one token to each of n captions in every network.
 
         Args:
             tokens (array): Token indices, (n,), int32.
-            state (tuple of arrays): From :meth:`start` or the step before.
+            state (tuple): From :meth:`start` or the step before.
 
         Returns:
             tuple: Logarithms, in nats, of the mean probabilities of every next token, (n, V),
             and the new state.
         """
         xp = chainer.backend.get_array_module(tokens)
-        total, new_state = None, ()
-        for network, n_arrays in zip(self.networks, self._n_arrays):
-            begin = len(new_state)
-            log_probs, network_state = network.step(tokens, state[begin : begin + n_arrays])
+        total, new_state = None, []
+        for network, network_state in zip(self.networks, state):
+            log_probs, network_state = step(network, tokens, network_state)
             # In logarithms, since a probability may be too small for a float.
             total = log_probs if total is None else xp.logaddexp(total, log_probs, out=total)
-            new_state += network_state
+            new_state.append(network_state)
         if len(self.networks) > 1:
             total -= xp.log(xp.asarray(len(self.networks), total.dtype))
-        return total, new_state
+        return total, tuple(new_state)
 
 
 def average_weights(paths: list[str]) -> TrainedModel:
@@ -117,7 +113,7 @@ def average_weights(paths: list[str]) -> TrainedModel:
 
     Returns:
         lib.trained_model.TrainedModel: The first model with the mean of all weights and all
-        that any model knows of how captions do not end, on the CPU.
+        bad endings that any model knows, on the CPU.
 
     Raises:
         InputError: If a file is not a model, or they differ in vocabulary, features or sizes.
@@ -137,7 +133,7 @@ def average_weights(paths: list[str]) -> TrainedModel:
         for param in others:
             total += param.array
         mean.array[...] = total / len(models)
-    models[0].never_last = ensemble._never_last
+    models[0].bad_endings = ensemble.bad_endings
     models[0].run = {'mean_of': [model.run for model in models]}
     return models[0]
 

@@ -6,8 +6,9 @@ import math
 import chainer
 import numpy
 
-from lib.captions.packing import Captions, pack
+from lib.captions.batch import Batch, flatten, pack
 from lib.decoding.caption import Caption
+from lib.decoding.state import select, start, step
 
 
 def rescore(
@@ -28,40 +29,43 @@ def rescore(
     flat = [caption for best in captions for caption in best]
     if not flat:
         return [[] for _ in captions]
-    order, inputs, targets, batch_sizes = pack(
-        Captions.of([caption.tokens for caption in flat]), numpy.arange(len(flat))
-    )
-    images = numpy.repeat(numpy.arange(len(captions)), [len(best) for best in captions])
+    tokens, offsets = flatten([caption.tokens for caption in flat])
+    order, inputs, targets, captions_per_step = pack(tokens, offsets, numpy.arange(len(flat)))
+    images = numpy.repeat(numpy.arange(len(captions)), [len(best) for best in captions])[order]
     send = chainer.backend.get_device_from_array(features).send
-    of_tokens = token_log_probs(
-        model, features[send(images[order])], send(inputs), send(targets), batch_sizes
+    batch = Batch(
+        features=features[send(images)],
+        inputs=send(inputs),
+        targets=send(targets),
+        captions_per_step=captions_per_step,
+        divisor=len(targets),
+        images=images,
     )
+    of_tokens = chainer.get_device('@numpy').send(token_log_probs(model, batch))
     # Captions that are as long as possible have no </S>.
-    n_tokens = sum(batch_sizes[:max_length])
-    numbers = numpy.concatenate([order[:size] for size in batch_sizes])[:n_tokens]
-    of_tokens = chainer.get_device('@numpy').send(of_tokens)[:n_tokens]
-    log_probs = iter(numpy.bincount(numbers, of_tokens, len(flat)).tolist())
+    n_tokens = sum(captions_per_step[:max_length])
+    numbers = numpy.concatenate([order[:size] for size in captions_per_step])[:n_tokens]
+    log_probs = iter(numpy.bincount(numbers, of_tokens[:n_tokens], len(flat)).tolist())
     return [[_with_log_prob(caption, next(log_probs)) for caption in best] for best in captions]
 
 
-def token_log_probs(model, features, inputs, targets, batch_sizes):
-    """Returns the log-probabilities of the tokens of packed captions.
+def token_log_probs(model, batch):
+    """Returns the log-probabilities of the tokens of a batch of captions.
 
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.
-        features (array): Image features of each caption, longest first, (B, D), float.
-        inputs, targets, batch_sizes: From :func:`lib.captions.packing.pack`.
+        batch (lib.captions.batch.Batch): The captions.
 
     Returns:
-        array: In nats, (R,).
+        array: Of each target, in nats, (R,).
     """
-    xp = chainer.backend.get_array_module(features)
-    state, start, log_probs = model.start(features), 0, []
-    for size in batch_sizes:
-        rows = slice(start, start + size)
-        step, state = model.step(inputs[rows], tuple(array[:size] for array in state))
-        log_probs.append(step[xp.arange(size), targets[rows]])
-        start += size
+    xp = chainer.backend.get_array_module(batch.features)
+    state, begin, log_probs = start(model, batch.features), 0, []
+    for size in batch.captions_per_step:
+        rows = slice(begin, begin + size)
+        next_tokens, state = step(model, batch.inputs[rows], select(state, slice(size)))
+        log_probs.append(next_tokens[xp.arange(size), batch.targets[rows]])
+        begin += size
     return xp.concatenate(log_probs)
 
 

@@ -5,11 +5,12 @@ import numpy
 
 from lib.captions.vocabulary import BOS, EOS
 from lib.decoding.caption import Caption, until_eos
+from lib.decoding.state import select, start, step
 from models.fast.categorical import sample_categorical
 
 
 def sample(
-    model, features, n_samples: int, temperature: float = 1.0, max_length: int = 60, constraints=()
+    model, features, top: int = 5, temperature: float = 1.0, max_length: int = 60, constraints=()
 ) -> list[list[Caption]]:
     """Draws captions token by token (Section 3.1, "Sampling", of Show and Tell).
 
@@ -19,7 +20,7 @@ def sample(
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.
         features (array): Image features, (B, D), float.
-        n_samples (int): Captions to draw for each image.
+        top (int): Captions to draw for each image.
         temperature (float): Divides the log-probabilities before a token is drawn: below 1
             probable tokens become more probable, above 1 less.
         max_length (int): Maximum number of tokens of a caption.
@@ -31,23 +32,23 @@ def sample(
     """
     xp = chainer.backend.get_array_module(features)
     # Per caption:
-    images = xp.repeat(xp.arange(len(features)), n_samples)
+    images = xp.repeat(xp.arange(len(features)), top)
     tokens = xp.full((len(images), max_length), EOS, 'int32')
     log_probs = xp.zeros(len(images))
     # The unfinished captions, and the row of the network's state that each of them has:
     unfinished, rows = xp.arange(len(images)), images
     # Per row of the state: a caption that has it, and the last token of all that do.
-    captions = xp.arange(0, len(images), n_samples)
+    captions = xp.arange(0, len(images), top)
     last_tokens = xp.full(len(features), BOS, 'int32')
-    state = model.start(features)
-    for step in range(max_length):
-        step_log_probs, state = model.step(last_tokens, state)
+    state = start(model, features)
+    for length in range(max_length):
+        step_log_probs, state = step(model, last_tokens, state)
         step_log_probs[:, BOS] = -numpy.inf
         logits = step_log_probs / temperature
         for constrain in constraints:
-            constrain(logits, tokens[captions, :step], images[captions])
+            constrain(logits, tokens[captions, :length], images[captions])
         next_tokens = sample_categorical(logits, rows)
-        tokens[unfinished, step] = next_tokens
+        tokens[unfinished, length] = next_tokens
         log_probs[unfinished] += step_log_probs[rows, next_tokens]
 
         remaining = xp.flatnonzero(next_tokens != EOS)
@@ -56,9 +57,9 @@ def sample(
             break
         rows, last_tokens = rows[remaining], next_tokens[remaining]
         state_rows, rows, first = _merge_equal(rows, last_tokens, step_log_probs.shape[1])
-        state = tuple(array[state_rows] for array in state)
+        state = select(state, state_rows)
         captions, last_tokens = unfinished[first], last_tokens[first]
-    return _collect(tokens, log_probs, n_samples)
+    return _collect(tokens, log_probs, top)
 
 
 def _merge_equal(rows, next_tokens, n_tokens):

@@ -2,14 +2,13 @@
 
 from typing import NamedTuple
 
-import chainer
 import numpy
 
 from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
-from lib.decoding.decode import DecodingOptions
+from lib.decoding.constraints import has_bad_ending, has_repetition
+from lib.decoding.options import DecodingOptions
 from lib.evaluation.bootstrap import resample
-from lib.evaluation.faults import is_cut_off, stutters
 from lib.evaluation.likelihood import mean_log_prob
 from lib.evaluation.metrics import CaptionScorer, has_java, has_pycocoevalcap
 
@@ -22,7 +21,7 @@ class Evaluation(NamedTuple):
         scores (dict): With pycocoevalcap BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr
             of the first captions; how many are ``distinct``; the share that is ``new``, not a
             training caption; their mean number of ``words``; and, of words, the shares that are
-            ``cut off`` and that ``stutter``, see :mod:`lib.evaluation.faults`.
+            ``cut off`` and that ``stutter``, see :mod:`lib.decoding.constraints`.
         resampled (dict): See :func:`lib.evaluation.bootstrap.resample`; empty without
             pycocoevalcap.
         cider (array): CIDEr of the first caption of each image, (n,), float64; None without
@@ -39,7 +38,7 @@ class Evaluator:
     """Evaluates models on the images of a split.
 
     Args:
-        captioner (lib.decoding.feature_captioner.FeatureCaptioner): The models.
+        captioner (lib.captioner.Captioner): The models.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
         features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
@@ -59,8 +58,7 @@ class Evaluator:
         self._dataset, self._split, self._features = dataset, split, features
         self._processes = processes
         self.images = dataset.images_of(split)
-        device = chainer.backend.get_device_from_array(features)
-        self._rows = device.send(processes.share_of(dataset.imgid[self.images]))
+        self._rows = processes.share_of(dataset.imgid[self.images])
         self._tokenizer = dataset.vocabulary.tokenizer
         self.references = dataset.references_of(self.images)
         self._scorer = self._training_texts = None
@@ -70,7 +68,7 @@ class Evaluator:
                 self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
             self._training_texts = dataset.training_texts()
             tokens = dataset.vocabulary.tokens
-            self._never_last = {tokens[index] for index in dataset.bad_endings()}
+            self._bad_endings = {tokens[index] for index in dataset.bad_endings()}
 
     def loss(self) -> float | None:
         """Returns the loss of the references, in nats per token.
@@ -92,7 +90,9 @@ class Evaluator:
 
         Without pycocoevalcap the captions are counted, but not compared with the references.
         """
-        captions = self._captioner(self._features, options, self._rows, self._index_features)
+        captions = self._captioner.caption_features(
+            self._features, options, self._rows, self._index_features
+        )
         captions = self._processes.merge_shares(captions)
         if not self._processes.is_main:
             return None
@@ -130,7 +130,7 @@ class Evaluator:
         }
         if self._tokenizer == 'words':
             captions = [text.split() for text in texts]
-            n_cut_off = sum(is_cut_off(tokens, self._never_last) for tokens in captions)
+            n_cut_off = sum(has_bad_ending(tokens, self._bad_endings) for tokens in captions)
             counts['cut off'] = n_cut_off / len(texts)
-            counts['stutter'] = sum(map(stutters, captions)) / len(texts)
+            counts['stutter'] = sum(map(has_repetition, captions)) / len(texts)
         return counts

@@ -2,7 +2,7 @@
 
 import chainer
 
-from lib.captions.packing import pack
+from lib.captions.batch import Batch, pack
 from lib.decoding.rescoring import token_log_probs
 
 
@@ -26,10 +26,13 @@ def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> f
     send_rows = chainer.backend.get_device_from_array(features).send
     total = n_tokens = 0
     for start in range(0, len(indices), batch_size):
-        order, inputs, targets, batch_sizes = pack(dataset, indices[start : start + batch_size])
-        batch = features[send_rows(dataset.imgid[dataset.image[order]])]
-        send = chainer.backend.get_device_from_array(batch).send
-        log_probs = token_log_probs(model, batch, send(inputs), send(targets), batch_sizes)
+        order, inputs, targets, captions_per_step = pack(
+            dataset.tokens, dataset.offsets, indices[start : start + batch_size]
+        )
+        rows = features[send_rows(dataset.imgid[dataset.image[order]])]
+        send = chainer.backend.get_device_from_array(rows).send
+        batch = Batch(rows, send(inputs), send(targets), captions_per_step, len(targets))
+        log_probs = token_log_probs(model, batch)
         total += float(log_probs.sum(dtype='float64'))
         n_tokens += len(targets)
     return total / n_tokens

@@ -1,6 +1,6 @@
 """The parameters of a request, which say how to caption its images."""
 
-from lib.decoding.decode import DecodingOptions
+from lib.decoding.options import DecodingOptions
 from lib.errors import InputError
 
 # Wider beams are better left to the scripts.
@@ -9,8 +9,6 @@ MAX_BEAM_WIDTH, MAX_TOP = 100, 20
 MBR_SAMPLES = 100
 # Similar images, if there is an index of them.
 MBR_NEIGHBORS = 100
-# Groups of diverse beam search, if the beam can be divided into so many.
-BEAM_GROUPS = 5
 SEARCHES = 'beam', 'diverse', 'mbr', 'sample'
 NAMES = 'beam_width', 'top', 'search', 'models'
 
@@ -37,7 +35,7 @@ def parse_parameters(form, n_models: int, has_index: bool = False):
 
     Returns:
         tuple: The numbers of the models, from 0, and the
-        :class:`lib.decoding.decode.DecodingOptions`.
+        :class:`lib.decoding.options.DecodingOptions`.
 
     Raises:
         InputError: If a parameter is unknown or invalid.
@@ -51,16 +49,16 @@ def parse_parameters(form, n_models: int, has_index: bool = False):
     beam_width = _integer(form, 'beam_width', MAX_BEAM_WIDTH) or DecodingOptions.beam_width
     options = {'beam_width': beam_width, 'top': _integer(form, 'top', MAX_TOP)}
     if search == 'diverse':
-        options['beam_groups'] = _number_of_groups(beam_width)
+        options['search'] = 'diverse'
     elif search == 'mbr' and has_index:
         options['mbr_neighbors'] = MBR_NEIGHBORS
     elif search == 'mbr':
         options['mbr_samples'] = MBR_SAMPLES
     elif search == 'sample':
-        options['sample'] = True
+        options['search'] = 'sample'
     elif search != 'beam':
         raise InputError(f'{search!r} is not one of {", ".join(SEARCHES)}', option='search')
-    return _models(form.get('models', ''), n_models), DecodingOptions(**options)
+    return _models(form.get('models', ''), n_models), DecodingOptions.with_defaults(**options)
 
 
 def _integer(form, name, largest):
@@ -71,12 +69,6 @@ def _integer(form, name, largest):
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= largest):
         raise InputError(f'{text!r} is not an integer from 1 to {largest}', option=name)
     return int(text)
-
-
-def _number_of_groups(beam_width):
-    """Returns a divisor of the beam width: the largest up to :data:`BEAM_GROUPS`, but not 1."""
-    divisors = [n for n in range(2, BEAM_GROUPS + 1) if beam_width % n == 0]
-    return max(divisors, default=beam_width)
 
 
 def _models(text, n_models):

@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from lib.decoding.decode import DecodingOptions
+from lib.decoding.options import DecodingOptions
 
 # Images to caption at once: enough to be efficient, few enough for others not to wait long.
 IMAGES_AT_ONCE = 32

@@ -8,58 +8,41 @@ import chainer
 from chainer.backends import cuda
 from chainer.training import extensions
 
+from lib.captions.batch import make_converter
 from lib.errors import DivergedError
 from lib.files.output import write_json
 from lib.processes import weighted_mean
 from lib.training.output_folder import LOG
 
 # Prefixes of the entries of the log.
-TRAINING, VALIDATION = 'main', 'validation/main'
-# What is logged with both prefixes.
-QUANTITIES = 'loss', 'perplexity', 'accuracy'
-
-
-def add_perplexity(entry):
-    """Adds the perplexities, the exponentials of the mean losses, to an entry of the log.
-
-    Raises:
-        DivergedError: If a loss is NaN, or too large for its perplexity to be a float.
-    """
-    for prefix in TRAINING, VALIDATION:
-        loss = entry[f'{prefix}/loss']
-        # The exponential of more than 709 nats overflows.
-        if not loss < 700:
-            raise DivergedError(f'{prefix}/loss is {loss} after epoch {entry["epoch"]}')
-        entry[f'{prefix}/perplexity'] = math.exp(loss)
+TRAINING = 'main'
+VALIDATION = 'validation/main'
 
 
 class EpochLog(extensions.LogReport):
-    """Chainer's ``LogReport`` of every epoch, whose means do not hold up a GPU.
+    """A ``LogReport`` of every epoch, with perplexities.
 
-    It replaces the file ``log`` atomically.
+    Chainer's own would make a GPU compute means after each iteration, on any device in float32, of
+    one process alone; and it does not replace the file ``log`` atomically.
 
     Args:
-        postprocess (callable): Takes each entry of the log, which it may change.
         run (dict): Added to the first entry after the run begins or resumes, as ``run``.
-        criterion (str): The key by which epochs are compared.
         processes (lib.processes.Processes): Those whose observations are averaged.
     """
 
-    # Under which snapshots store the log.
-    name = 'LogReport'
-
-    def __init__(self, postprocess, run, criterion, processes):
+    def __init__(self, run, processes):
+        self._run = run
         self._processes = processes
         # Without a name, since Chainer does not write the file atomically.
-        super().__init__(trigger=(1, 'epoch'), postprocess=postprocess, log_name=None)
-        self._run, self._criterion = run, criterion
+        super().__init__(trigger=(1, 'epoch'), postprocess=_add_perplexity, log_name=None)
 
     def __call__(self, trainer):
         n_entries = len(self.log)
         super().__call__(trainer)
         if len(self.log) > n_entries:
             if self._run is not None:
-                self.log[-1]['run'], self._run = self._run, None
+                self.log[-1]['run'] = self._run
+                self._run = None
             if self._processes.is_main:
                 write_json(f'{trainer.out}/{LOG}', self.log)
 
@@ -71,12 +54,50 @@ class EpochLog(extensions.LogReport):
         self._summary = WeightedMeans(self._processes)
 
 
-class WeightedMeans:
-    """Means of the values that are observed in an epoch, instead of ``DictSummary``.
+def _add_perplexity(entry):
+    """Adds the perplexities, the exponentials of the mean losses, to an entry of the log."""
+    for prefix in TRAINING, VALIDATION:
+        loss = entry[f'{prefix}/loss']
+        # The exponential of more than 709 nats overflows.
+        if not loss < 700:
+            raise DivergedError(f'{prefix}/loss is {loss} after epoch {entry["epoch"]}')
+        entry[f'{prefix}/perplexity'] = math.exp(loss)
 
-    That one adds up single values with ten operations on a GPU in each iteration, and on any
-    device in float32. Here they are kept as they are until there are ``MAX_VALUES`` of them, which
-    then takes a wait.
+
+class TokenMeanEvaluator(extensions.Evaluator):
+    """Chainer's evaluator of the validation captions, with means over their tokens.
+
+    ChainerMN's multi-node evaluator gives all processes the same weight.
+
+    Args:
+        network (models.network.Network): The network in training.
+        dataset (lib.captions.dataset.CaptionDataset): The data set.
+        features (lib.features.table.FeatureTable): The features of its images.
+        batch_size (int): Captions at a time.
+        processes (lib.processes.Processes): Each of them takes a share of the captions.
+    """
+
+    def __init__(self, network, dataset, features, batch_size, processes):
+        captions = processes.share_of(dataset.captions_of('val'))
+        iterator = chainer.iterators.SerialIterator(
+            captions, batch_size, repeat=False, shuffle=False
+        )
+        converter = make_converter(dataset, features)
+        super().__init__(iterator, network, converter=converter, device=network.device)
+        self._n_targets = int((dataset.lengths[captions] + 1).sum())
+        self._processes = processes
+
+    def evaluate(self):
+        means = super().evaluate() if self._n_targets else {}
+        return self._processes.mean(
+            {name: (float(mean), self._n_targets) for name, mean in means.items()}
+        )
+
+
+class WeightedMeans:
+    """Means of the values that are observed in an epoch, instead of Chainer's ``DictSummary``.
+
+    Values stay where they are until there are ``MAX_VALUES`` of them, which then takes a wait.
 
     Args:
         processes (lib.processes.Processes): Each has observations of its own; the means are those
@@ -88,7 +109,8 @@ class WeightedMeans:
 
     def __init__(self, processes):
         self._processes = processes
-        self._values, self._weights = defaultdict(list), defaultdict(list)
+        self._values = defaultdict(list)
+        self._weights = defaultdict(list)
         # What each process has observed, where that is about to be saved.
         self._exchanged = None
 
@@ -103,7 +125,8 @@ class WeightedMeans:
     def _shorten(self, name):
         if len(self._values[name]) >= self.MAX_VALUES:
             mean, weight = self._mean_of(name)
-            self._values[name], self._weights[name] = [mean], [weight]
+            self._values[name] = [mean]
+            self._weights[name] = [weight]
 
     def compute_mean(self):
         """Exchanges the means of all processes; returns a dictionary of the means of those."""
@@ -136,7 +159,7 @@ class WeightedMeans:
         Restored by another number of processes, the main one takes all.
         """
         observations = self._exchanged or [self._observations()]
-        # The texts of floats are exact. Older snapshots are of the end of an epoch.
+        # The texts of floats are exact.
         saved = json.loads(serializer('observations', json.dumps(observations)))
         if isinstance(serializer, chainer.serializer.Deserializer):
             self._restore(saved)

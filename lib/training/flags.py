@@ -1,14 +1,19 @@
 """The flags of ``train.py``."""
 
 import argparse
+import os
+import warnings
 
-from lib.cli.parser import number
-from lib.errors import InputError
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.errors import InputError, InputWarning
+from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
 from lib.training.output_folder import SNAPSHOT
 from lib.training.schedules import LearningRate, LearningRateSchedule
+from models import NETWORKS
 
 # Flags that must stay the same when training is resumed.
 FIXED_FLAGS = (
@@ -17,6 +22,8 @@ FIXED_FLAGS = (
     'scheduled_sampling', 'reward', 'reward_weight', 'reward_samples', 'gradient_clip',
     'select_by', 'standardize', 'seed',
 )  # fmt: skip
+# The hyperparameters that flags set.
+HYPERPARAMETERS = {'hidden': 'hidden_size', 'embed': 'embed_size', 'layers': 'n_layers'}
 # What applies with --reward where a flag is not given.
 REWARD_DEFAULTS = {'reward_weight': 0.9, 'reward_samples': 5}
 
@@ -50,6 +57,12 @@ def add_file_flags(parser):
 
 def add_network_flags(parser):
     group = parser.add_argument_group('network')
+    group.add_argument(
+        '--network',
+        choices=NETWORKS,
+        help="network to train; plain is show_and_tell in Chainer's own links, slower; unless "
+        'given, show_and_tell or that of --model',
+    )
     for name, to_number, default, description in (
         ('hidden', number(int, low=1), 512, 'size of the LSTM'),
         ('embed', number(int, low=1), 512, 'size of the embedding'),
@@ -97,7 +110,6 @@ def add_optimization_flags(parser):
     )
     group.add_argument(
         '--loss-reduction',
-        '--loss',
         choices=['mean', 'sentence'],
         default='mean',
         help='mean: the mean loss of all tokens; sentence: the sum over the tokens of a caption, '
@@ -131,7 +143,6 @@ def add_optimization_flags(parser):
     )
     group.add_argument(
         '--warmup-iterations',
-        '--warm-up',
         type=number(int, low=0),
         default=0,
         metavar='N',
@@ -192,7 +203,6 @@ def add_selection_flags(parser):
     group = parser.add_argument_group('best epoch')
     group.add_argument(
         '--select-by',
-        '--best-by',
         choices=CRITERIA,
         default='loss',
         help='which epoch becomes best.h5: that of the lowest validation loss, or of the highest '
@@ -205,6 +215,52 @@ def add_selection_flags(parser):
         metavar='N',
         help='stop after N epochs without a better one; 0 never stops early',
     )
+
+
+def parse_args(description):
+    """Parses the flags of ``train.py``, and completes and checks those that depend on others."""
+    parser = ArgumentParser(description, recipes=True)
+    add_device_flags(parser)
+    add_communicator_flag(parser)
+    add_seed_flag(parser, 'weights, the order of captions and dropout')
+    add_file_flags(parser)
+    add_network_flags(parser)
+    add_optimization_flags(parser)
+    add_selection_flags(parser)
+    args = parser.parse_args()
+    if args.standardize is None:
+        args.standardize = args.model is None
+    complete_flags(args)
+    if args.select_by == 'CIDEr':
+        check_pycocoevalcap('CIDEr', option='select_by')
+    if args.reward and args.model is None and not args.resume:
+        warnings.warn(
+            '--reward without --model starts from random weights; train without --reward first, '
+            'then give that model',
+            InputWarning,
+            stacklevel=1,
+        )
+    return args
+
+
+def check_snapshot(args):
+    """Checks that there is a snapshot to resume from, or none."""
+    snapshot = os.path.join(args.output, SNAPSHOT)
+    if not args.resume and os.path.exists(snapshot):
+        raise InputError(
+            f'--output {args.output}: already contains a training run; continue it with '
+            '--resume or choose another folder'
+        )
+    if args.resume and not os.path.exists(snapshot):
+        raise InputError(f'--resume: there is no {snapshot}')
+
+
+def check_sizes(args, network):
+    """Checks that sizes that are given are those of the model to start from."""
+    for name, value in ('hidden', args.hidden), ('embed', args.embed), ('layers', args.layers):
+        size = network.hyperparameters.get(HYPERPARAMETERS[name])
+        if value not in (None, size):
+            raise InputError(f'--{name} {value}: differs from {args.model}, which has {size}')
 
 
 def complete_flags(args):
@@ -255,10 +311,16 @@ def _learning_rate(args):
     return args.lr or OPTIMIZERS[args.optimizer].default_rate
 
 
-def fixed_settings(args):
-    """Returns the flags that must stay the same when training is resumed."""
-    settings = {name: getattr(args, name) for name in FIXED_FLAGS}
-    settings['lr'] = _learning_rate(args)
+def fixed_settings(args, network, dataset, fingerprints, processes):
+    """Returns what must stay the same when training is resumed, JSON values."""
     # What ends at the last epoch cannot be given another last epoch.
     ends_with_training = args.lr_schedule == 'cosine' or args.scheduled_sampling
-    return {**settings, 'last_epoch': args.epoch if ends_with_training else None}
+    return {
+        **fingerprints,
+        **{name: getattr(args, name) for name in FIXED_FLAGS},
+        'lr': _learning_rate(args),
+        'batch_size': args.batch_size * processes.size,
+        'last_epoch': args.epoch if ends_with_training else None,
+        **network.hyperparameters,
+        'training_captions': len(dataset.captions_of('train')),
+    }

@@ -3,8 +3,10 @@
 from typing import NamedTuple
 
 import chainer
+import numpy
 from chainer import optimizers
 
+from lib.device import check_memory
 from lib.training.adam import Adam
 
 
@@ -31,6 +33,27 @@ OPTIMIZERS = {
     'rmsprop': OptimizerKind(optimizers.RMSprop, 'lr', 0.0005, 1),
     'adagrad': OptimizerKind(optimizers.AdaGrad, 'lr', 0.02, 1),
 }
+
+
+def check_training_memory(network, optimizer: str, n_tokens: int, n_processes: int = 1):
+    """Checks that training fits into the host's memory, as far as that can be foreseen.
+
+    Args:
+        network (models.network.Network): The network.
+        optimizer (str): A key of ``OPTIMIZERS``.
+        n_tokens (int): Targets of a batch, for each of which there are logits.
+        n_processes (int): How many processes on this machine train it.
+
+    Raises:
+        InputError: If it does not fit.
+    """
+    # The values are there already; gradients and states are not.
+    n_values = (1 + OPTIMIZERS[optimizer].n_states) * network.count_params()
+    n_values += n_tokens * network.hyperparameters['vocabulary_size']
+    check_memory(
+        n_processes * n_values * numpy.dtype('float32').itemsize,
+        f'training {network.count_params():,} parameters in batches of {n_tokens:,} tokens',
+    )
 
 
 def make_optimizer(

@@ -1,26 +1,51 @@
-"""Reports during training: a progress bar, a table, plots and sample captions."""
+"""Reports during training: a progress bar, a table, sample captions and plots."""
 
+import os
 import sys
+import time
 
-import matplotlib.figure
 import tqdm
 from chainer import training
-from matplotlib.ticker import MaxNLocator
 
-from lib.cli.run import escape_control_characters
-from lib.decoding.constraints import fault_constraints
-from lib.decoding.decode import DecodingOptions, decode
+from lib.captioner import Captioner
+from lib.cli.run import escape_control_characters, print_line
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.options import DecodingOptions
 from lib.files.output import open_output
+from lib.training.best_epoch import BEAM_WIDTH, CRITERIA, best_index
 from lib.training.epoch_log import TRAINING, VALIDATION
-from lib.training.output_folder import plot_file
+from lib.training.output_folder import BEST, plot_file
 
-# The beam width of all captions decoded during training.
-REPORT_BEAM_WIDTH = 3
+# Heading, key of the log, and format of each column of the table.
+COLUMNS = (
+    ('epoch', 'epoch', '{:>5}'),
+    ('iteration', 'iteration', '{:>9}'),
+    ('loss', f'{TRAINING}/loss', '{:>7.4f}'),
+    ('val loss', f'{VALIDATION}/loss', '{:>8.4f}'),
+    ('perplexity', f'{TRAINING}/perplexity', '{:>10.2f}'),
+    ('val perplexity', f'{VALIDATION}/perplexity', '{:>14.2f}'),
+    ('accuracy', f'{TRAINING}/accuracy', '{:>8.2%}'),
+    ('val accuracy', f'{VALIDATION}/accuracy', '{:>12.2%}'),
+    ('reward', f'{TRAINING}/reward', '{:>6.3f}'),
+    ('val CIDEr', f'{VALIDATION}/CIDEr', '{:>9.3f}'),
+    ('elapsed', 'elapsed_time', '{:>8.0f} s'),
+)
+# Labels of the quantities that are plotted, if they are in the log.
+PLOTS = {
+    'loss': 'loss (nats per token)',
+    'accuracy': 'share of tokens predicted correctly',
+    'CIDEr': 'CIDEr of captions',
+}
+# Seconds between plots during training: drawing them takes longer than an epoch on a few captions.
+PLOT_EVERY = 60
 
 
 class ProgressBar(training.Extension):
-    """A progress bar for each epoch, on standard error if that is a terminal."""
+    """A progress bar for each epoch on standard error, which Chainer's would write to files, too.
+
+    Args:
+        iterations_per_epoch (int): Its length.
+    """
 
     trigger = 1, 'iteration'
     # Before the evaluation, during which the bar shows "validating".
@@ -56,30 +81,20 @@ class ProgressBar(training.Extension):
 
 
 class PrintEpoch(training.Extension):
-    """Prints a row of a table after each epoch, from the log of ``LogReport``."""
+    """Prints a row of a table after each epoch.
+
+    Chainer's ``PrintReport`` writes control sequences of terminals even to files, and has one
+    format for all columns.
+    """
 
     trigger = 1, 'epoch'
-    columns = (
-        # heading, key of the log, format
-        ('epoch', 'epoch', '{:>5}'),
-        ('iteration', 'iteration', '{:>9}'),
-        ('loss', f'{TRAINING}/loss', '{:>7.4f}'),
-        ('val loss', f'{VALIDATION}/loss', '{:>8.4f}'),
-        ('perplexity', f'{TRAINING}/perplexity', '{:>10.2f}'),
-        ('val perplexity', f'{VALIDATION}/perplexity', '{:>14.2f}'),
-        ('accuracy', f'{TRAINING}/accuracy', '{:>8.2%}'),
-        ('val accuracy', f'{VALIDATION}/accuracy', '{:>12.2%}'),
-        ('reward', f'{TRAINING}/reward', '{:>6.3f}'),
-        ('val CIDEr', f'{VALIDATION}/CIDEr', '{:>9.3f}'),
-        ('elapsed', 'elapsed_time', '{:>8.0f} s'),
-    )
 
     def __init__(self):
         self._header_printed = False
 
     def __call__(self, trainer):
-        entry = trainer.get_extension('LogReport').log[-1]
-        columns = [column for column in self.columns if column[1] in entry]
+        entry = trainer.get_extension('EpochLog').log[-1]
+        columns = [column for column in COLUMNS if column[1] in entry]
         if not self._header_printed:
             headings = (
                 f'{heading:>{len(column_format.format(0))}}'
@@ -90,43 +105,6 @@ class PrintEpoch(training.Extension):
         cells = (column_format.format(entry[key]) for _, key, column_format in columns)
         tqdm.tqdm.write('  '.join(cells))
         sys.stdout.flush()
-
-
-class PlotLog(training.Extension):
-    """Plots a quantity of the log over the epochs, for training and validation, as PNG.
-
-    A quantity that is reported for validation alone gives one curve. Unlike Chainer's
-    ``PlotReport`` it replaces the file, so that an interruption never leaves half a plot.
-
-    Args:
-        quantity (str): ``'loss'``, ``'accuracy'`` or ``'CIDEr'``; in lower case also the name
-            of the file.
-        label (str): Label of the vertical axis.
-    """
-
-    trigger = 1, 'epoch'
-
-    def __init__(self, quantity, label):
-        self._quantity, self._label = quantity, label
-        self.name = f'plot_{quantity}'
-
-    def __call__(self, trainer):
-        log = trainer.get_extension('LogReport').log
-        epochs = [entry['epoch'] for entry in log]
-        figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout='constrained')
-        axes = figure.add_subplot()
-        for prefix, name, color in ((TRAINING, 'training', 'C0'), (VALIDATION, 'validation', 'C1')):
-            key = f'{prefix}/{self._quantity}'
-            if key in log[-1]:
-                values = [entry[key] for entry in log]
-                axes.plot(epochs, values, color, marker='o', markersize=3, label=name)
-        axes.set_xlabel('epoch')
-        axes.set_ylabel(self._label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend()
-        with open_output(f'{trainer.out}/{plot_file(self._quantity)}') as file:
-            figure.savefig(file, format='png', dpi=120)
 
 
 class PrintCaptions(training.Extension):
@@ -141,13 +119,67 @@ class PrintCaptions(training.Extension):
     trigger = 1, 'epoch'
 
     def __init__(self, model, names, features):
-        self._ensemble, self._names, self._features = Ensemble([model]), names, features
+        self._captioner = Captioner(Ensemble([model]))
+        self._names = names
+        self._features = features
 
     def __call__(self, trainer):
-        options = DecodingOptions(beam_width=REPORT_BEAM_WIDTH, top=1)
-        constraints = fault_constraints(self._ensemble, options)
-        captions = decode(self._ensemble, self._features, options, constraints=constraints)
+        options = DecodingOptions(beam_width=BEAM_WIDTH, top=1)
+        captions = self._captioner.caption_features(self._features, options)
         for name, (best,) in zip(self._names, captions):
-            line = f'{name}: {self._ensemble.vocabulary.decode(best.tokens)}'
-            tqdm.tqdm.write(f'        {escape_control_characters(line)}')
+            tqdm.tqdm.write(f'        {escape_control_characters(f"{name}: {best.text}")}')
         sys.stdout.flush()
+
+
+class PlotLog(training.Extension):
+    """Plots the log once a minute and when :meth:`draw` is called at the end.
+
+    Chainer's ``PlotReport`` draws after each epoch, and leaves half a file if it is interrupted.
+    """
+
+    trigger = 1, 'epoch'
+
+    def __init__(self):
+        self._last_time = time.monotonic()
+
+    def __call__(self, trainer):
+        if time.monotonic() > self._last_time + PLOT_EVERY:
+            self.draw(trainer)
+
+    def draw(self, trainer):
+        """Plots each quantity over the epochs, for training and validation, as PNG."""
+        log = trainer.get_extension('EpochLog').log
+        for quantity, label in PLOTS.items():
+            if log and f'{VALIDATION}/{quantity}' in log[-1]:
+                _plot(log, quantity, label, f'{trainer.out}/{plot_file(quantity)}')
+        self._last_time = time.monotonic()
+
+
+def _plot(log, quantity, label, path):
+    import matplotlib.figure  # takes half a second
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [entry['epoch'] for entry in log]
+    figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.add_subplot()
+    for prefix, name, color in ((TRAINING, 'training', 'C0'), (VALIDATION, 'validation', 'C1')):
+        key = f'{prefix}/{quantity}'
+        if key in log[-1]:
+            values = [entry[key] for entry in log]
+            axes.plot(epochs, values, color, marker='o', markersize=3, label=name)
+    axes.set_xlabel('epoch')
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with open_output(path) as file:
+        figure.savefig(file, format='png', dpi=120)
+
+
+def print_best(trainer, criterion):
+    """Prints which epoch was the best, and where its model is."""
+    log = trainer.get_extension('EpochLog').log
+    best = log[best_index(log, criterion)]
+    key, _ = CRITERIA[criterion]
+    path = os.path.join(trainer.out, BEST)
+    print_line(f'best validation {criterion} {best[key]:.4f} after epoch {best["epoch"]}: {path}')

@@ -5,7 +5,7 @@ from itertools import chain
 import chainer
 import numpy
 
-from lib.captions.packing import Captions, pack
+from lib.captions.batch import Batch, flatten, pack
 from lib.captions.vocabulary import EOS
 from lib.decoding.minimum_bayes_risk import MAX_N, cider
 from lib.decoding.sampling import sample
@@ -104,59 +104,62 @@ class RewardLoss:
     gradient is that of the expected reward only where dropout is 0.
 
     Args:
-        network (models.show_and_tell.ShowAndTell): The network.
+        network (models.network.Network): The network.
         reward (callable): See :meth:`CiderReward.__call__`.
         weight (float): Weight of the latter, from 0 to 1; the batch's own loss has the rest.
         n_samples (int): Captions to draw of an image, at least 2.
     """
 
     def __init__(self, network, reward, weight, n_samples):
-        self._network, self._reward = network, reward
-        self._weight, self._n_samples = weight, n_samples
+        self._network = network
+        self._reward = reward
+        self._weight = weight
+        self._n_samples = n_samples
 
-    def __call__(self, features, inputs, targets, batch_sizes, rows, images):
-        """Computes the loss. Reports the mean ``reward``, and what the network does.
+    def __call__(self, batch):
+        """Computes the loss of a batch. Reports the mean ``reward``, and what the network does.
 
         Args:
-            features, inputs, targets, batch_sizes, rows: See
-                :meth:`models.show_and_tell.ShowAndTell.forward`.
-            images (array): The image of each caption in the data set, in the order in which they
-                are packed, (B,), integers, NumPy.
+            batch (lib.captions.batch.Batch): The captions.
 
         Returns:
             chainer.Variable: The loss.
         """
-        network, n_samples = self._network, self._n_samples
-        loss = network(features, inputs, targets, batch_sizes, rows)
+        network = self._network
+        n_samples = self._n_samples
+        loss = network(batch)
         # The captions are sorted by length, so these images are spread over all lengths.
-        chosen = slice(None, None, n_samples)
-        features = features[chosen] if rows is None else features[rows[chosen]]
+        features = batch.features[::n_samples]
         drawn = sample(network, features, n_samples, max_length=MAX_LENGTH)
-        captions = [caption.tokens for of_image in drawn for caption in of_image]
         rewards = self._reward(
-            images[chosen],
+            batch.images[::n_samples],
             [[_with_eos(caption.tokens) for caption in of_image] for of_image in drawn],
         )
         chainer.report({'reward': (rewards.mean(), rewards.size)}, network)
         others = (rewards.sum(axis=1, keepdims=True) - rewards) / (n_samples - 1)
         # On the scale of the batch's loss, which may be a mean of tokens or of captions.
-        length = 1 if network.loss_reduction == 'sentence' else len(targets) / batch_sizes[0]
+        length = batch.divisor / len(batch.features)
         weights = (rewards - others).ravel() / (rewards.size * length)
-        of_samples = network.weighted_loss(features, *self._pack(captions, weights))
-        return (1 - self._weight) * loss + self._weight * of_samples
+        samples = [caption.tokens for of_image in drawn for caption in of_image]
+        loss_of_samples = self._loss_of_samples(features, samples, weights)
+        return (1 - self._weight) * loss + self._weight * loss_of_samples
 
-    def _pack(self, captions, weights):
-        """Packs samples; returns what :meth:`ShowAndTell.weighted_loss` takes."""
-        order, inputs, targets, batch_sizes = pack(
-            Captions.of(captions), numpy.arange(len(captions))
+    def _loss_of_samples(self, features, samples, weights):
+        """Returns the weighted sum of the losses of samples, of which each image has as many."""
+        network = self._network
+        order, inputs, targets, captions_per_step = pack(
+            *flatten(samples), numpy.arange(len(samples))
         )
-        weights = numpy.concatenate([weights[order][:size] for size in batch_sizes])
+        weights = numpy.concatenate([weights[order][:size] for size in captions_per_step])
         # Captions that are as long as possible did not choose to end there.
-        weights[sum(batch_sizes[:MAX_LENGTH]) :] = 0
-        rows = (order // self._n_samples).astype('int32')
-        dtype = self._network.output.b.dtype
-        send = self._network.device.send
-        return (*send((inputs, targets)), batch_sizes, *send((rows, weights.astype(dtype))))
+        weights[sum(captions_per_step[:MAX_LENGTH]) :] = 0
+        weights = weights.astype(next(network.params()).dtype)
+        rows, inputs, targets, weights = network.device.send(
+            (order // self._n_samples, inputs, targets, weights)
+        )
+        return network.weighted_loss(
+            Batch(features[rows], inputs, targets, captions_per_step), weights
+        )
 
 
 def _with_eos(tokens):

@@ -11,19 +11,21 @@ from chainer.backends import cuda
 from lib import VERSION
 
 
-def record_run(flags: dict, data: dict, device) -> dict:
+def record_run(flags: dict, data: dict, device, processes) -> dict:
     """Describes a training run, in JSON values.
 
     Args:
         flags (dict): The value of every flag, the seed among them.
-        data (dict): What else was read: a file's path and fingerprint for each kind of data.
+        data (dict): A fingerprint of each kind of data that was read.
         device (chainer.backend.Device): Where the network is trained.
+        processes (lib.processes.Processes): Those that train it.
     """
     return {
         'command': sys.argv,
         'flags': flags,
         'data': data,
         'device': _name_of(device),
+        'processes': processes.size,
         'versions': {
             'show-and-tell-chainer': VERSION,
             'python': platform.python_version(),
@@ -32,18 +34,17 @@ def record_run(flags: dict, data: dict, device) -> dict:
     }
 
 
-def captions_of(run) -> str | None:
-    """Returns the fingerprint of the captions of a training run.
+def captions_fingerprint(run) -> str | None:
+    """Returns the fingerprint of the captions that a model was trained on.
 
     Args:
-        run: What a model file says of it, JSON values: what :func:`record_run` returned, or
-            anything else.
+        run (dict): What :func:`record_run` returned; None if unknown, and of a mean of models, how
+            each of them was trained.
 
     Returns:
         str: See :meth:`lib.captions.dataset.CaptionDataset.fingerprint`; None if unknown.
     """
-    data = run.get('data') if isinstance(run, dict) else None
-    return data.get('captions') if isinstance(data, dict) else None
+    return (run or {}).get('data', {}).get('captions')
 
 
 def _packages(device):

@@ -39,7 +39,8 @@ class LearningRateSchedule:
 class LearningRate(training.Extension):
     """Sets the learning rate before each iteration.
 
-    It follows from the number of iterations, so that snapshots need not contain it.
+    Chainer's shifts have no cosine. The rate follows from the number of iterations, so that
+    snapshots need not contain it.
 
     Args:
         schedule (callable): Such as a :class:`LearningRateSchedule`.
@@ -50,8 +51,7 @@ class LearningRate(training.Extension):
 
     def __init__(self, schedule, hyperparameter):
         self._schedule = schedule
-        # Also the extension's name, under which snapshots store its state.
-        self.name = hyperparameter
+        self._hyperparameter = hyperparameter
 
     def initialize(self, trainer):
         self(trainer)
@@ -59,14 +59,14 @@ class LearningRate(training.Extension):
     def __call__(self, trainer):
         updater = trainer.updater
         rate = self._schedule(updater.epoch_detail, updater.iteration)
-        setattr(updater.get_optimizer('main'), self.name, rate)
+        setattr(updater.get_optimizer('main'), self._hyperparameter, rate)
 
 
 class ScheduledSampling(training.Extension):
     """Raises the sampling probability linearly, from 0 to its value at the last epoch.
 
     Args:
-        network (models.show_and_tell.ShowAndTell): The network in training.
+        network (models.network.Network): The network in training.
         probability (float): Its ``sampling_probability`` at the last epoch.
         last_epoch (int): The last epoch.
     """
@@ -74,7 +74,9 @@ class ScheduledSampling(training.Extension):
     trigger = 1, 'iteration'
 
     def __init__(self, network, probability, last_epoch):
-        self._network, self._probability, self._last_epoch = network, probability, last_epoch
+        self._network = network
+        self._probability = probability
+        self._last_epoch = last_epoch
 
     def initialize(self, trainer):
         self(trainer)

@@ -1,18 +1,22 @@
 """Everything that training needs to continue as if it had never stopped."""
 
 import json
+import os
+import sys
 
 import numpy
 from chainer import training
 from chainer.serializers import HDF5Deserializer, HDF5Serializer
 
+from lib.cli.run import print_line
+from lib.device import set_seed
 from lib.errors import InputError
 from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
-from lib.training.divergence import check_finite
 from lib.training.output_folder import SNAPSHOT
+from lib.training.stopping import check_finite
 
 # Settings that are fingerprints of what was read; the model is the one to start from, if any.
-DATA = 'captions', 'features', 'model'
+FINGERPRINTS = 'captions', 'features', 'model'
 # Settings that are options of another name. The last epoch is a setting if the learning rate or
 # scheduled sampling depends on it.
 OPTION_OF_SETTING = {
@@ -31,8 +35,7 @@ ADVICE = {
 class Snapshot(training.Extension):
     """Writes the trainer to ``snapshot.h5`` after each epoch, and more often if wanted.
 
-    Chainer's own ``snapshot`` extension converts it to a ``.npz`` dictionary first, whose
-    strings HDF5 cannot store.
+    Chainer's own ``snapshot`` pickles what is None, and does not replace the file atomically.
 
     Args:
         settings (dict): What must stay the same when training is resumed; JSON values.
@@ -47,7 +50,9 @@ class Snapshot(training.Extension):
     priority = training.PRIORITY_READER - 200
 
     def __init__(self, settings, every, processes):
-        self._settings, self._every, self._processes = settings, every, processes
+        self._settings = settings
+        self._every = every
+        self._processes = processes
 
     def trigger(self, trainer):
         """Returns whether it is time for a snapshot."""
@@ -55,8 +60,7 @@ class Snapshot(training.Extension):
         return updater.is_new_epoch or (self._every and updater.iteration % self._every == 0)
 
     def __call__(self, trainer):
-        trainer.get_extension('CheckLoss').check()
-        trainer.get_extension('LogReport').exchange()
+        trainer.get_extension('EpochLog').exchange()
         if not self._processes.is_main:
             return
         check_finite(trainer.updater.get_optimizer('main'))
@@ -66,7 +70,10 @@ class Snapshot(training.Extension):
 
 
 class RandomState(training.Extension):
-    """Adds NumPy's random state, from which all random numbers come, to snapshots."""
+    """Adds NumPy's random state, from which all random numbers come, to snapshots.
+
+    Chainer's snapshots contain no random state.
+    """
 
     def __call__(self, trainer):
         """Does nothing; only :meth:`serialize` matters."""
@@ -77,7 +84,49 @@ class RandomState(training.Extension):
         position = serializer('position', position)
         has_gauss = serializer('has_gauss', has_gauss)
         gauss = serializer('gauss', gauss)
-        numpy.random.set_state((algorithm, keys, position, has_gauss, gauss))
+        numpy.random.set_state((algorithm, keys, int(position), int(has_gauss), float(gauss)))
+
+
+class SeedIterations(training.Extension):
+    """Seeds the random numbers of a process other than the main one before each iteration.
+
+    They depend on the iteration alone, so that snapshots need not contain them.
+
+    Args:
+        seed (int): Seed of the training.
+        rank (int): Number of the process.
+    """
+
+    trigger = 1, 'iteration'
+    # After all that happens in an iteration.
+    priority = training.PRIORITY_READER - 300
+
+    def __init__(self, seed, rank):
+        self._seed = seed
+        self._rank = rank
+
+    def initialize(self, trainer):
+        self(trainer)
+
+    def __call__(self, trainer):
+        set_seed(self._seed, self._rank, trainer.updater.iteration)
+
+
+def save_interrupted(trainer, processes):
+    """Saves what has been trained since the last snapshot, and says how to continue."""
+    updater = trainer.updater
+    if not updater.iteration:
+        return
+    trainer.get_extension('Snapshot')(trainer)
+    # An exit code ends the other processes, so none leaves before the snapshot is complete.
+    processes.wait_for_all()
+    if processes.is_main:
+        path = os.path.join(trainer.out, SNAPSHOT)
+        print_line(
+            f'stopped after iteration {updater.iteration}, {updater.epoch_detail:.2f} epochs: '
+            f'saved {path}; the same command with --resume continues',
+            file=sys.stderr,
+        )
 
 
 def load_snapshot(path, trainer, settings):
@@ -97,7 +146,7 @@ def load_snapshot(path, trainer, settings):
 
 
 def _check_settings(path, saved_settings, settings):
-    changed = [name for name in DATA if saved_settings.pop(name, settings[name]) != settings[name]]
+    changed = [name for name in FINGERPRINTS if saved_settings.pop(name) != settings[name]]
     if changed:
         raise InputError(
             f'{path}: was written with other data ({", ".join(changed)}); give all that the run '

@@ -1,15 +1,14 @@
 // Kernels of lstm_inputs.py.
 #include "models/fast/random.cuh"
 
-// Standardizes rows of features (N, D), all unless rows is null, and applies dropout; (B, D).
+// Standardizes features (B, D) and applies dropout.
 extern "C" __global__ void standardize(
-    const S* features, const int* rows, const T* mean, const T* scale, T* out,
-    long long feature_size, Dropout dropout) {
+    const T* features, const T* mean, const T* scale, T* out, long long feature_size,
+    Dropout dropout) {
   const long long row = blockIdx.x, column = blockIdx.y * blockDim.x + threadIdx.x;
   if (column >= feature_size) return;
   const long long i = row * feature_size + column;
-  const T feature = features[(rows ? rows[row] : row) * feature_size + column];
-  out[i] = (feature - mean[column]) * scale[column] * dropout(i);
+  out[i] = (features[i] - mean[column]) * scale[column] * dropout(i);
 }
 
 // Adds biases (E,) to the projected images, the first B rows of x (B + R, E); writes the embeddings

@@ -10,13 +10,13 @@ from models.fast.kernels import launch, launch_blocks, load_kernel
 SOURCE = 'models/fast/lstm_inputs.cu'
 
 
-def lstm_inputs(features, tokens, W_i, b_i, W_e, mean, scale, dropout=0, rows=None):
+def lstm_inputs(features, tokens, W_i, b_i, W_e, mean, scale, dropout=0):
     """Projects images and embeds tokens (Eqs. 10 and 11 of Show and Tell).
 
     Dropout acts on the standardized features and on what is returned.
 
     Args:
-        features (array): Image features, (N, D), floating point.
+        features (array): Image features, (B, D), floating point.
         tokens (array): Token indices, (R,), int32.
         W_i (chainer.Parameter): Weights of the projection, (E, D).
         b_i (chainer.Parameter): Its biases, (E,).
@@ -24,23 +24,25 @@ def lstm_inputs(features, tokens, W_i, b_i, W_e, mean, scale, dropout=0, rows=No
         mean (array): Subtracted from the features, (D,).
         scale (array): Factor of the centered features, (D,).
         dropout (float): Share of the values that dropout sets to zero, in [0, 1).
-        rows (array): The rows of the features to take, (B,), int32; by default all.
 
     Returns:
         chainer.Variable: First the images, then the tokens, (B + R, E). Gradients flow to the
         parameters only.
     """
-    return LSTMInputs(features, tokens, mean, scale, dropout, rows).apply((W_i, b_i, W_e))[0]
+    return LSTMInputs(features, tokens, mean, scale, dropout).apply((W_i, b_i, W_e))[0]
 
 
 class LSTMInputs(chainer.FunctionNode):
     """See :func:`lstm_inputs`."""
 
-    def __init__(self, features, tokens, mean, scale, dropout=0, rows=None):
+    def __init__(self, features, tokens, mean, scale, dropout=0):
         super().__init__()
-        self.features, self.rows, self.tokens = features, rows, tokens
-        self.mean, self.scale, self.dropout = mean, scale, dropout
-        self.n_images = len(features if rows is None else rows)
+        self.features = features
+        self.tokens = tokens
+        self.mean = mean
+        self.scale = scale
+        self.dropout = dropout
+        self.n_images = len(features)
 
     def forward(self, inputs):
         self.vocabulary_size = len(inputs[2])
@@ -48,8 +50,7 @@ class LSTMInputs(chainer.FunctionNode):
 
     def forward_cpu(self, inputs):
         W_i, b_i, W_e = inputs
-        features = self.features if self.rows is None else self.features[self.rows]
-        self.standardized = (features - self.mean) * self.scale
+        self.standardized = (self.features - self.mean) * self.scale
         mask = dropout_mask(self.standardized.shape, W_i.dtype, self.dropout)
         if mask is not None:
             self.standardized *= mask
@@ -65,17 +66,15 @@ class LSTMInputs(chainer.FunctionNode):
 
     def forward_gpu(self, inputs):
         W_i, b_i, W_e = inputs
-        xp, dtype = chainer.backend.get_array_module(W_i), W_i.dtype
+        xp = chainer.backend.get_array_module(W_i)
+        dtype = W_i.dtype
         embed_size, feature_size = W_i.shape
-        features = self.features = xp.ascontiguousarray(self.features)
-        rows = 0 if self.rows is None else xp.ascontiguousarray(self.rows, 'int32')
         self.tokens = xp.ascontiguousarray(self.tokens, 'int32')
         self.standardized = xp.empty((self.n_images, feature_size), dtype)
         launch(
-            self._kernel('standardize', dtype),
+            load_kernel(SOURCE, 'standardize', T=dtype),
             self.standardized.shape,
-            features,
-            rows,
+            xp.ascontiguousarray(self.features, dtype),
             xp.ascontiguousarray(self.mean, dtype),
             xp.ascontiguousarray(self.scale, dtype),
             self.standardized,
@@ -86,7 +85,7 @@ class LSTMInputs(chainer.FunctionNode):
         xp.matmul(self.standardized, W_i.T, out=x[: self.n_images])
         self.dropout_argument = dropout_argument(self.dropout)
         launch(
-            self._kernel('embed', dtype),
+            load_kernel(SOURCE, 'embed', T=dtype),
             x.shape,
             x,
             b_i,
@@ -137,7 +136,7 @@ class LSTMInputs(chainer.FunctionNode):
             )
         )
         launch_blocks(
-            self._kernel('embed_backward', grad_x.dtype),
+            load_kernel(SOURCE, 'embed_backward', T=grad_x.dtype),
             self.vocabulary_size + 1,
             xp.ascontiguousarray(grad_x),
             self.tokens,
@@ -150,6 +149,3 @@ class LSTMInputs(chainer.FunctionNode):
             self.dropout_argument,
         )
         return grad_images, grad_b, grad_W_e
-
-    def _kernel(self, name, dtype):
-        return load_kernel(SOURCE, name, S=self.features.dtype, T=dtype)

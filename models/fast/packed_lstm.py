@@ -1,9 +1,9 @@
 """An LSTM layer over packed batches.
 
 A packed batch contains no padding. Its sequences are sorted by length, longest first,
-and stored time-major: all first steps, then all second steps, and so on. ``batch_sizes[t]``
+and stored time-major: all first steps, then all second steps, and so on. ``captions_per_step[t]``
 sequences have a step ``t``, so the rows of step ``t + 1`` continue the first
-``batch_sizes[t + 1]`` rows of step ``t``.
+``captions_per_step[t + 1]`` rows of step ``t``.
 """
 
 import chainer
@@ -39,9 +39,10 @@ class PackedLSTM(chainer.Link):
             self.b = chainer.Parameter(0, (4 * hidden_size,))
         self.b.array[hidden_size : 2 * hidden_size] = 1
 
-    def forward(self, x, batch_sizes, dropout=0, skip_first_step=False):
+    def forward(self, x, captions_per_step, dropout=0, skip_first_step=False):
         """Runs whole sequences. See :func:`packed_lstm`."""
-        return packed_lstm(x, self.W_x, self.W_h, self.b, batch_sizes, dropout, skip_first_step)
+        weights = self.W_x, self.W_h, self.b
+        return packed_lstm(x, *weights, captions_per_step, dropout, skip_first_step)
 
     def start(self, n_sequences):
         """Returns the zero state ``(c, h)`` of ``n_sequences`` sequences, each (n, H)."""
@@ -67,13 +68,13 @@ class PackedLSTM(chainer.Link):
         return _implementation(gates).step(gates, self.W_h.array, *state)
 
 
-def packed_lstm(x, W_x, W_h, b, batch_sizes, dropout=0, skip_first_step=False):
+def packed_lstm(x, W_x, W_h, b, captions_per_step, dropout=0, skip_first_step=False):
     """Runs an LSTM over a packed batch.
 
     Args:
         x (chainer.Variable): Packed inputs, (R, E), floating point.
         W_x, W_h, b (chainer.Variable): See :class:`PackedLSTM`.
-        batch_sizes (sequence of int): Number of sequences at each step, which never
+        captions_per_step (sequence of int): Number of sequences at each step, which never
             increases; sums to R.
         dropout (float): Share of the values that dropout sets to zero in what is returned, but
             not in the recurrence, in [0, 1).
@@ -83,9 +84,10 @@ def packed_lstm(x, W_x, W_h, b, batch_sizes, dropout=0, skip_first_step=False):
         chainer.Variable: Packed hidden states, (R, H).
 
     Raises:
-        ValueError: If ``batch_sizes`` increases or does not sum to the rows of ``x``.
+        ValueError: If ``captions_per_step`` increases or does not sum to the rows of ``x``.
     """
-    return PackedLSTMFunction(batch_sizes, dropout, skip_first_step).apply((x, W_x, W_h, b))[0]
+    function = PackedLSTMFunction(captions_per_step, dropout, skip_first_step)
+    return function.apply((x, W_x, W_h, b))[0]
 
 
 class PackedLSTMFunction(chainer.FunctionNode):
@@ -96,19 +98,20 @@ class PackedLSTMFunction(chainer.FunctionNode):
     computed step by step.
     """
 
-    def __init__(self, batch_sizes, dropout=0, skip_first_step=False):
+    def __init__(self, captions_per_step, dropout=0, skip_first_step=False):
         super().__init__()
         self.dropout, self.skip_first_step = dropout, skip_first_step
-        self.batch_sizes = tuple(int(size) for size in batch_sizes)
-        if any(a < b for a, b in zip(self.batch_sizes, self.batch_sizes[1:])):
-            raise ValueError('batch_sizes must not increase: sort the sequences longest first')
+        self.captions_per_step = tuple(int(size) for size in captions_per_step)
+        if any(a < b for a, b in zip(self.captions_per_step, self.captions_per_step[1:])):
+            raise ValueError('captions_per_step increases: sort the sequences longest first')
 
     def forward(self, inputs):
         x, W_x, W_h, b = inputs
-        if len(x) != sum(self.batch_sizes):
-            raise ValueError(f'x has {len(x)} rows, batch_sizes sum to {sum(self.batch_sizes)}')
+        n_rows = sum(self.captions_per_step)
+        if len(x) != n_rows:
+            raise ValueError(f'x has {len(x)} rows, captions_per_step sum to {n_rows}')
         self.recurrence = _implementation(x).Recurrence(
-            self.batch_sizes, self.dropout, self.skip_first_step
+            self.captions_per_step, self.dropout, self.skip_first_step
         )
         self.retain_inputs((0, 1, 2))
         return (self.recurrence.forward(product_of_rows(x, W_x), W_h, b),)
@@ -121,7 +124,7 @@ class PackedLSTMFunction(chainer.FunctionNode):
         gradients = (
             grad_gates @ W_x if 0 in indexes else None,
             grad_gates.T @ x,
-            grad_gates[self.batch_sizes[0] :].T @ self.recurrence.previous_h,
+            grad_gates[self.captions_per_step[0] :].T @ self.recurrence.previous_h,
             grad_gates.sum(axis=0),
         )
         return tuple(chainer.as_variable(gradients[i]) for i in indexes)

@@ -9,7 +9,7 @@ class Recurrence:
     """Computes a batch, step by step, and its gradients.
 
     Args:
-        batch_sizes (tuple of int): Number of sequences at each step.
+        captions_per_step (tuple of int): Number of sequences at each step.
         dropout (float): Share of the outputs to drop.
         skip_first_step (bool): Leave out the outputs of the first step.
 
@@ -18,9 +18,9 @@ class Recurrence:
             before, (R - B, H).
     """
 
-    def __init__(self, batch_sizes, dropout, skip_first_step):
-        self._batch_sizes, self._dropout = batch_sizes, dropout
-        self._first_output = batch_sizes[0] if skip_first_step else 0
+    def __init__(self, captions_per_step, dropout, skip_first_step):
+        self._captions_per_step, self._dropout = captions_per_step, dropout
+        self._first_output = captions_per_step[0] if skip_first_step else 0
 
     def forward(self, gates, W_h, b):
         """Runs the steps.
@@ -36,7 +36,7 @@ class Recurrence:
         gates += b
         shape = len(gates), W_h.shape[1]
         c, tanh_c, h = (numpy.empty(shape, gates.dtype) for _ in range(3))
-        zero = numpy.zeros((self._batch_sizes[0], shape[1]), gates.dtype)
+        zero = numpy.zeros((self._captions_per_step[0], shape[1]), gates.dtype)
         for rows, previous in self._steps():
             if previous is not None:
                 gates[rows] += h[previous] @ W_h.T
@@ -76,7 +76,7 @@ class Recurrence:
 
     @property
     def previous_h(self):
-        n_first = self._batch_sizes[0]
+        n_first = self._captions_per_step[0]
         previous_h = numpy.empty_like(self._h[n_first:])
         for rows, previous in self._steps():
             if previous is not None:
@@ -86,7 +86,7 @@ class Recurrence:
     def _steps(self):
         """Yields the rows of each step and the rows of the step before that they continue."""
         start = previous_start = 0
-        for step, size in enumerate(self._batch_sizes):
+        for step, size in enumerate(self._captions_per_step):
             previous = slice(previous_start, previous_start + size) if step else None
             yield slice(start, start + size), previous
             previous_start, start = start, start + size

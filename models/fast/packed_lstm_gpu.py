@@ -16,14 +16,14 @@ SOURCE = 'models/fast/packed_lstm.cu'
 class Recurrence:
     """As :class:`models.fast.packed_lstm_cpu.Recurrence`."""
 
-    def __init__(self, batch_sizes, dropout, skip_first_step):
-        self._batch_sizes, self._dropout = batch_sizes, dropout
-        self._first_output = batch_sizes[0] if skip_first_step else 0
+    def __init__(self, captions_per_step, dropout, skip_first_step):
+        self._captions_per_step, self._dropout = captions_per_step, dropout
+        self._first_output = captions_per_step[0] if skip_first_step else 0
 
     def forward(self, gates, W_h, b):
         """As :meth:`models.fast.packed_lstm_cpu.Recurrence.forward`."""
         n_rows, hidden_size = len(gates), W_h.shape[1]
-        n_first, row_bytes = self._batch_sizes[0], hidden_size * gates.itemsize
+        n_first, row_bytes = self._captions_per_step[0], hidden_size * gates.itemsize
         c, output, previous_h = (
             cuda.cupy.empty((n, hidden_size), gates.dtype)
             for n in (n_rows, n_rows - self._first_output, n_rows - n_first)
@@ -60,9 +60,9 @@ class Recurrence:
         grad_output = cuda.cupy.ascontiguousarray(grad_output)
         grad_gates = empty_rows(*gates.shape, gates.dtype)
         # The gradients of h and c that come from the following step.
-        grad_h, grad_c = (
-            cuda.cupy.empty((self._batch_sizes[0], hidden_size), gates.dtype) for _ in range(2)
-        )
+        shape = self._captions_per_step[0], hidden_size
+        grad_h = cuda.cupy.empty(shape, gates.dtype)
+        grad_c = cuda.cupy.empty(shape, gates.dtype)
         activate_backward = load_kernel(SOURCE, 'activate_backward', T=gates.dtype)
         multiply = Product(gates.dtype)
         for start, size, next_size, previous in reversed(list(self._steps())):
@@ -95,7 +95,7 @@ class Recurrence:
     def _steps(self):
         """Yields first row, size, size of the next step, and first row of the step before."""
         start = previous = 0
-        for size, next_size in zip(self._batch_sizes, (*self._batch_sizes[1:], 0)):
+        for size, next_size in zip(self._captions_per_step, (*self._captions_per_step[1:], 0)):
             yield start, size, next_size, previous
             previous, start = start, start + size
 

@@ -5,18 +5,18 @@ import warnings
 import chainer
 import numpy
 import pytest
+from lib.captions.packing import make_converter
 from PIL import Image
 
 from lib import captioner as captioner_module
 from lib.captioner import Captioner
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
 from lib.decoding import feature_captioner
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import fault_constraints
-from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.options import DecodingOptions
 from lib.errors import InputError, InputWarning
 from lib.features.extractor import VGG19, FeatureExtractor
 from lib.features.feature_source import FeatureSource

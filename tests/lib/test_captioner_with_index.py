@@ -4,9 +4,9 @@ import numpy
 import pytest
 
 from lib.captioner import Captioner
-from lib.decoding.decode import DecodingOptions
 from lib.decoding.minimum_bayes_risk import expected_cider
 from lib.decoding.neighbors import NeighborIndex
+from lib.decoding.options import DecodingOptions
 from lib.errors import InputError, InputWarning
 from lib.features.feature_source import ExternalSource
 from lib.trained_model import TrainedModel

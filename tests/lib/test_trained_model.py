@@ -3,13 +3,17 @@ import h5py
 import numpy
 import pytest
 
+from lib.captioner import Captioner
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
+from lib.decoding.ensemble import Ensemble
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
-from lib.files.hdf5 import write_text
 from lib.trained_model import TrainedModel
+from models import NETWORKS
+from models.plain import PlainShowAndTell
+from tests.helpers.assertions import assert_same_captions
 from tests.helpers.samples import random_features, small_model
 
 SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [103.939, 116.779, 123.68], 'warp')
@@ -47,17 +51,11 @@ def test_the_tokenizer_is_saved(tmp_path):
     assert loaded.vocabulary.decode([3, 4, 5, 6]) == '犬が走る'
 
 
-def test_the_words_that_end_no_caption_are_saved(tmp_path):
+def test_the_bad_endings_are_saved(tmp_path):
     model = small_model()
+    model.bad_endings = numpy.array([2, 4], 'int32')
     model.save(tmp_path / 'model.h5')
-    assert TrainedModel.load(tmp_path / 'model.h5').never_last is None
-    model.never_last = numpy.array([2, 4], 'int32')
-    model.save(tmp_path / 'model.h5')
-    assert TrainedModel.load(tmp_path / 'model.h5').never_last.tolist() == [2, 4]
-    model.never_last = numpy.array([2, 7], 'int32')
-    model.save(tmp_path / 'model.h5')
-    with pytest.raises(InputError, match='"never_last" contains 7; its values are from 2 to 6'):
-        TrainedModel.load(tmp_path / 'model.h5')
+    assert TrainedModel.load(tmp_path / 'model.h5').bad_endings.tolist() == [2, 4]
 
 
 def test_loading_a_missing_file_names_it(tmp_path):
@@ -75,26 +73,31 @@ def test_loading_a_damaged_file_names_it(tmp_path):
             TrainedModel.load(path)
 
 
-@pytest.mark.parametrize('part', ['network/output/W', 'network/feature_mean', 'vocabulary'])
-def test_loading_an_incomplete_file_names_it(tmp_path, part):
-    path = tmp_path / 'incomplete.h5'
-    small_model().save(path)
-    with h5py.File(path, 'a') as file:
-        del file[part]
-    with pytest.raises(InputError, match=r'incomplete\.h5: '):
-        TrainedModel.load(path)
+@pytest.mark.parametrize('n_layers', [1, 2])
+def test_a_model_loads_as_the_plain_network_and_captions_alike(device, tmp_path, n_layers):
+    small_model(n_layers=n_layers).save(tmp_path / 'model.h5')
+    features = device.send(random_features(5))
+    options = {'top': 3, 'max_length': 6}
+    fast, plain = (
+        Captioner(Ensemble([TrainedModel.load(tmp_path / 'model.h5', network)]))
+        for network in (None, 'plain')
+    )
+    for captioner in fast, plain:
+        captioner.ensemble.networks[0].to_device(device)
+    for captions, expected in zip(plain(features, **options), fast(features, **options)):
+        assert_same_captions(captions, expected)
+    plain.ensemble.models[0].save(tmp_path / 'plain.h5')
+    assert type(TrainedModel.load(tmp_path / 'plain.h5').network) is PlainShowAndTell
 
 
-@pytest.mark.parametrize('name', ['hyperparameters', 'feature_source'])
-def test_loading_a_file_with_invalid_texts_names_it(tmp_path, name):
-    path = tmp_path / 'invalid.h5'
-    for value in '{', '{"unknown": 1}':
-        small_model().save(path)
-        with h5py.File(path, 'a') as file:
-            del file[name]
-            write_text(file, name, value)
-        with pytest.raises(InputError, match=r'invalid\.h5: '):
-            TrainedModel.load(path)
+def test_networks_that_are_unknown_or_do_not_fit_are_named(tmp_path, monkeypatch):
+    small_model(n_layers=2).save(tmp_path / 'model.h5')
+    monkeypatch.setitem(NETWORKS, 'other', chainer.links.Linear)
+    with pytest.raises(InputError, match=r'model\.h5: does not have .* network other'):
+        TrainedModel.load(tmp_path / 'model.h5', 'other')
+    monkeypatch.delitem(NETWORKS, 'show_and_tell')
+    with pytest.raises(InputError, match=r'model\.h5: its network "show_and_tell"'):
+        TrainedModel.load(tmp_path / 'model.h5')
 
 
 def test_loading_other_files_names_them(tmp_path):

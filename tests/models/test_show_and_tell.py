@@ -2,170 +2,123 @@ import chainer
 import numpy
 import pytest
 
-from tests.helpers.plain_show_and_tell import (
-    LENGTHS,
-    TOLERANCE,
-    chainer_gates,
-    make_batch,
-    make_model,
-    packed_batch,
-)
+from models.network import Network
+from tests.helpers.networks import LENGTHS, TOLERANCE, make_batch, make_networks
 
 to_cpu = chainer.get_device('@numpy').send
+
+
+def observe(network, batch):
+    """Returns the loss of a batch and what the network reports."""
+    reporter = chainer.Reporter()
+    reporter.add_observer('main', network)
+    with reporter:
+        loss = network(batch)
+    return loss, reporter.observation
+
+
+def assert_same_gradients(network, expected_network, tolerance):
+    expected = dict(expected_network.namedparams())
+    for name, param in network.namedparams():
+        expected_grad = to_cpu(expected[name].grad)
+        scale = max(1, abs(expected_grad).max())
+        numpy.testing.assert_allclose(
+            to_cpu(param.grad), expected_grad, rtol=0, atol=tolerance * scale, err_msg=name
+        )
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
 @pytest.mark.parametrize('lengths', LENGTHS)
 @pytest.mark.parametrize('n_layers', [1, 3])
-def test_loss_and_gradients_match_the_plain_network(device, lengths, dtype, n_layers):
-    model, plain = make_model(dtype, n_layers=n_layers)
-    model.to_device(device)
-    features, inputs, targets, packed_inputs, packed_targets, batch_sizes = make_batch(
-        lengths, 6, 11, dtype
-    )
+def test_losses_and_gradients_are_those_of_the_plain_network(device, lengths, dtype, n_layers):
+    fast, plain = make_networks(device, dtype, n_layers=n_layers)
+    batch = make_batch(device, lengths, dtype, 'sentence' if n_layers == 3 else 'mean')
+    for network in fast, plain:
+        network.label_smoothing = 0.1
+        network.feature_mean[:] = 0.5
+        network.feature_scale[:] = 2
+    loss, reported = observe(fast, batch)
+    plain_loss, plain_reported = observe(plain, batch)
+    assert loss.dtype == plain_loss.dtype == dtype
+    assert float(loss.array) == pytest.approx(float(plain_loss.array), rel=TOLERANCE[dtype])
+    assert reported.keys() == plain_reported.keys() == {'main/loss', 'main/accuracy'}
+    for name, (value, weight) in reported.items():
+        expected, expected_weight = plain_reported[name]
+        assert float(value) == pytest.approx(float(expected), rel=TOLERANCE[dtype])
+        assert weight == expected_weight == len(batch.targets)
+    for network, variable in (fast, loss), (plain, plain_loss):
+        network.cleargrads()
+        variable.backward()
+    assert_same_gradients(fast, plain, TOLERANCE[dtype])
 
-    loss = model(*device.send((features, packed_inputs, packed_targets)), batch_sizes)
-    model.cleargrads()
-    loss.backward()
-    with chainer.using_config('dtype', numpy.dtype(dtype)):
-        plain_loss = sum(plain.caption_loss(*caption) for caption in zip(features, inputs, targets))
-        plain_loss /= len(packed_targets)
-        plain.cleargrads()
-        plain_loss.backward()
 
-    def check(actual, expected):
-        assert actual.dtype == dtype
-        scale = max(1, abs(expected).max())
-        numpy.testing.assert_allclose(
-            to_cpu(actual), expected, rtol=0, atol=TOLERANCE[dtype] * scale
-        )
-
-    check(loss.array, plain_loss.array)
-    for name in 'image_projection', 'embedding', 'output':
-        for param, plain_param in zip(model[name].params(), plain[name].params()):
-            check(param.grad, plain_param.grad)
-    for layer, plain_layer in zip(model.lstm, plain.lstm):
-        check(chainer_gates(to_cpu(layer.W_x.grad)), plain_layer.upward.W.grad)
-        check(chainer_gates(to_cpu(layer.b.grad)), plain_layer.upward.b.grad)
-        check(chainer_gates(to_cpu(layer.W_h.grad)), plain_layer.lateral.W.grad)
+def test_weighted_losses_and_predictions_are_those_of_the_plain_network(device):
+    fast, plain = make_networks(device, n_layers=2)
+    batch = make_batch(device, [5, 2, 1])
+    weights = device.send(numpy.random.RandomState(0).randn(len(batch.targets)))
+    losses = [network.weighted_loss(batch, weights) for network in (fast, plain)]
+    assert float(losses[0].array) == pytest.approx(float(losses[1].array))
+    for network, loss in zip((fast, plain), losses):
+        network.cleargrads()
+        loss.backward()
+    assert_same_gradients(fast, plain, 1e-10)
+    rows = device.send(numpy.array([3, 0, 3]))
+    logits, log_probs = (to_cpu(network.predictor(batch)(rows)) for network in (fast, plain))
+    logits -= numpy.log(numpy.exp(logits).sum(axis=1, keepdims=True))
+    numpy.testing.assert_allclose(logits, log_probs, atol=1e-10)
 
 
 @pytest.mark.parametrize('lengths', LENGTHS)
 @pytest.mark.parametrize('n_layers', [1, 2])
 def test_decoding_gives_the_probabilities_of_training(device, lengths, n_layers):
-    model, _ = make_model('float64', n_layers=n_layers)
-    model.to_device(device)
-    features, inputs, targets, packed_inputs, packed_targets, batch_sizes = make_batch(
-        lengths, 6, 11, 'float64'
-    )
-    features, packed_inputs, packed_targets = device.send((features, packed_inputs, packed_targets))
-    loss = model(features, packed_inputs, packed_targets, batch_sizes).array
-
-    total = 0
-    for feature, tokens, next_tokens in zip(features, inputs, targets):
-        state = model.start(feature[None])
-        for token, next_token in zip(tokens, next_tokens):
-            log_probs, state = model.step(device.send(numpy.array([token])), state)
-            log_probs = to_cpu(log_probs)
-            assert numpy.exp(log_probs).sum() == pytest.approx(1)
-            total -= log_probs[0, next_token]
-    assert total / len(packed_targets) == pytest.approx(float(loss), abs=1e-10)
-
-
-def test_reports_loss_and_accuracy_weighted_by_tokens(device):
-    model, _ = make_model('float64')
-    model.to_device(device)
-    features, inputs, targets, packed_inputs, packed_targets, batch_sizes = make_batch(
-        [5, 2], 6, 11, 'float64'
-    )
-    features, packed_inputs, packed_targets = device.send((features, packed_inputs, packed_targets))
-    reporter = chainer.Reporter()
-    reporter.add_observer('main', model)
-    with reporter:
-        loss = model(features, packed_inputs, packed_targets, batch_sizes)
-
-    n_correct = 0
-    for feature, tokens, next_tokens in zip(features, inputs, targets):
-        state = model.start(feature[None])
-        for token, next_token in zip(tokens, next_tokens):
-            log_probs, state = model.step(device.send(numpy.array([token])), state)
-            n_correct += to_cpu(log_probs).argmax() == next_token
-    assert reporter.observation['main/loss'] == (loss.array, 9)
-    accuracy, weight = reporter.observation['main/accuracy']
-    assert float(accuracy) == pytest.approx(n_correct / 9)
-    assert weight == 9
-
-
-def test_loss_reduction_sentence_sums_over_the_tokens_of_a_caption(device):
-    model, plain = make_model('float64')
-    model.to_device(device)
-    features, inputs, targets, *_ = make_batch([5, 2, 1], 6, 11, 'float64')
-    model.loss_reduction = 'sentence'
-    with chainer.using_config('dtype', numpy.dtype('float64')):
-        captions = zip(features, inputs, targets)
-        expected = sum(plain.caption_loss(*caption).array for caption in captions) / 3
-    loss = model(*packed_batch(device, [5, 2, 1])).array
-    assert float(loss) == pytest.approx(float(expected))
+    fast, plain = make_networks(device, n_layers=n_layers)
+    batch = make_batch(device, lengths)
+    for network in fast, plain:
+        with chainer.using_config('train', False), chainer.no_backprop_mode():
+            _, reported = observe(network, batch)
+            # The inherited loop over start() and step().
+            log_probs = to_cpu(Network.log_probs(network, batch).array)
+        numpy.testing.assert_allclose(numpy.exp(log_probs).sum(axis=1), 1)
+        of_targets = log_probs[numpy.arange(len(log_probs)), to_cpu(batch.targets)]
+        assert -of_targets.mean() == pytest.approx(float(reported['main/loss'][0]), abs=1e-10)
+        is_correct = log_probs.argmax(axis=1) == to_cpu(batch.targets)
+        assert is_correct.mean() == pytest.approx(float(reported['main/accuracy'][0]))
 
 
 def test_reported_loss_is_without_label_smoothing(device):
-    model, _ = make_model('float64')
-    model.to_device(device)
-    batch = packed_batch(device, [5, 2, 1])
-    plain_loss = float(model(*batch).array)
-    model.label_smoothing = 0.1
-    reporter = chainer.Reporter()
-    reporter.add_observer('main', model)
-    with reporter:
-        assert abs(float(model(*batch).array) - plain_loss) > 1e-4
-    assert float(reporter.observation['main/loss'][0]) == plain_loss
-
-
-def test_network_standardizes_features(device):
-    model, _ = make_model('float64')
-    model.to_device(device)
-    features, *packed = packed_batch(device, [5, 2])
-    expected = model((features - 2) * 3, *packed).array
-    model.feature_mean[:], model.feature_scale[:] = 2, 3
-    loss = model(features, *packed).array
-    assert float(loss) == pytest.approx(float(expected), abs=1e-12)
-
-
-def test_rows_choose_the_features_of_the_captions(device):
-    model, _ = make_model('float64')
-    model.to_device(device)
-    features, *packed = packed_batch(device, [5, 2, 1])
-    rows = device.send(numpy.array([2, 0, 2], 'int32'))
-    expected = model(features[rows], *packed).array
-    loss = model(features, *packed, rows).array
-    assert float(loss) == pytest.approx(float(expected), abs=1e-12)
+    fast, _ = make_networks(device)
+    batch = make_batch(device, [5, 2, 1])
+    loss = float(fast(batch).array)
+    fast.label_smoothing = 0.1
+    smoothed_loss, reported = observe(fast, batch)
+    assert abs(float(smoothed_loss.array) - loss) > 1e-4
+    assert float(reported['main/loss'][0]) == loss
 
 
 def test_dropout_acts_in_training_only(device):
-    model, _ = make_model('float64', dropout=0.5)
-    model.to_device(device)
-    batch = packed_batch(device, [5, 2])
-    with chainer.using_config('train', True):
-        assert float(model(*batch).array) != float(model(*batch).array)
-    with chainer.using_config('train', False):
-        assert float(model(*batch).array) == float(model(*batch).array)
+    batch = make_batch(device, [5, 2])
+    for network in make_networks(device, dropout=0.5, n_layers=2):
+        with chainer.using_config('train', True):
+            assert float(network(batch).array) != float(network(batch).array)
+        with chainer.using_config('train', False):
+            assert float(network(batch).array) == float(network(batch).array)
 
 
 def test_gradients_with_dropout_match_numerical_gradients(device):
-    model, _ = make_model('float64', dropout=0.4)
-    model.to_device(device)
-    batch = packed_batch(device, [4, 3, 1])
+    fast, _ = make_networks(device, dropout=0.4)
+    batch = make_batch(device, [4, 3, 1])
 
     def loss():
         numpy.random.seed(5)
-        return model(*batch)
+        return fast(batch)
 
-    model.cleargrads()
+    fast.cleargrads()
     loss().backward()
-    for param in model.params():
+    step = 1e-6
+    for param in fast.params():
         grad = to_cpu(param.grad)
         index = numpy.unravel_index(abs(grad).argmax(), param.shape)
-        value, step = float(param.array[index]), 1e-6
+        value = float(param.array[index])
         param.array[index] = value + step
         above = float(loss().array)
         param.array[index] = value - step

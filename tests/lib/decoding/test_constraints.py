@@ -2,6 +2,7 @@ import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lib.evaluation.faults import stutters
 
 from lib.captions.vocabulary import EOS, SPECIAL_TOKENS, Vocabulary
 from lib.decoding.beam_search import beam_search
@@ -12,10 +13,9 @@ from lib.decoding.constraints import (
     NoStutter,
     fault_constraints,
 )
-from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.options import DecodingOptions
 from lib.decoding.sampling import sample
-from lib.evaluation.faults import stutters
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.plain_beam_search import plain_beam_search
 from tests.helpers.samples import random_features, small_model

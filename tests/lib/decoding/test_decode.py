@@ -8,11 +8,11 @@ import pytest
 from lib.captions.vocabulary import BOS, UNK
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
-from lib.decoding.decode import DecodingOptions, decode
 from lib.decoding.diverse_beam_search import diverse_beam_search
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.minimum_bayes_risk import mbr_rerank
 from lib.decoding.neighbors import References
+from lib.decoding.options import DecodingOptions, decode
 from lib.decoding.rescoring import rescore
 from lib.decoding.sampling import sample
 from lib.errors import InputError

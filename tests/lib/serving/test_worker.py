@@ -5,12 +5,12 @@ import threading
 import numpy
 import pytest
 
-from lib.decoding.decode import DecodingOptions
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.options import DecodingOptions
 from lib.serving.worker import IMAGES_AT_ONCE, CaptionWorker
 from tests.helpers.samples import small_model
 
-OPTIONS, OTHER_OPTIONS = DecodingOptions(beam_width=3), DecodingOptions(beam_width=4)
+OPTIONS, OTHER_OPTIONS = DecodingOptions(top=3), DecodingOptions(top=4)
 
 
 class RecordingCaptioner:

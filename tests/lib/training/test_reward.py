@@ -3,19 +3,19 @@ import itertools
 import chainer
 import numpy
 import pytest
+from chainer.training.updaters import StandardUpdater
 from pycocoevalcap.cider.cider import Cider
 
+from lib.captions.batch import Batch, make_converter
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
 from lib.captions.vocabulary import BOS, EOS, UNK
 from lib.decoding.caption import Caption
 from lib.processes import Processes
 from lib.training import reward as reward_module
-from lib.training.parallel import ParallelUpdater, make_updater
 from lib.training.reward import CiderReward, RewardLoss
+from models.plain import PlainShowAndTell
 from models.show_and_tell import ShowAndTell
-from tests.helpers.plain_show_and_tell import PlainShowAndTell
 from tests.helpers.samples import dataset as sample_dataset
 from tests.helpers.samples import features_of
 
@@ -123,14 +123,11 @@ def expected_reward(network, features):
     return sum(probability(network, features, c) * REWARDS[tuple(c)] for c in CAPTIONS)
 
 
-@pytest.mark.parametrize('loss_reduction, length', [('sentence', 1), ('mean', 4)])
-def test_the_gradient_is_that_of_the_expected_reward(
-    device, network, monkeypatch, loss_reduction, length
-):
+@pytest.mark.parametrize('length', [1, 4], ids=['sentence', 'mean'])
+def test_the_gradient_is_that_of_the_expected_reward(device, network, monkeypatch, length):
     """Enumerates all pairs of samples, each with its probability."""
     features = device.send(numpy.random.RandomState(1).randn(1, 4))
     monkeypatch.setattr(reward_module, 'MAX_LENGTH', MAX_LENGTH)
-    network.loss_reduction = loss_reduction
 
     def reward(images, captions):
         assert images == [7]
@@ -138,7 +135,8 @@ def test_the_gradient_is_that_of_the_expected_reward(
         return numpy.array([[REWARDS[tuple(t for t in tokens if t != EOS)] for tokens in of_image]])
 
     loss = RewardLoss(network, reward, weight=1, n_samples=2)
-    batch = device.send(numpy.array([[0, 2, 3, 4], [2, 3, 4, 1]], 'int32'))
+    inputs, targets = device.send(numpy.array([[0, 2, 3, 4], [2, 3, 4, 1]], 'int32'))
+    batch = Batch(features, inputs, targets, [1] * 4, length, numpy.array([7]))
     probabilities = [probability(network, features, tokens) for tokens in CAPTIONS]
     assert sum(probabilities) == pytest.approx(1)
     gradients = {name: 0 for name, _ in network.namedparams()}
@@ -146,7 +144,7 @@ def test_the_gradient_is_that_of_the_expected_reward(
         drawn = [Caption(CAPTIONS[first], 0), Caption(CAPTIONS[second], 0)]
         monkeypatch.setattr(reward_module, 'sample', lambda *_, drawn=drawn, **__: [drawn])
         network.cleargrads()
-        loss(features, *batch, [1, 1, 1, 1], None, numpy.array([7])).backward()
+        loss(batch).backward()
         for name, param in network.namedparams():
             if param.grad is not None:
                 weight = probabilities[first] * probabilities[second]
@@ -164,61 +162,51 @@ def test_the_gradient_is_that_of_the_expected_reward(
 
 
 @pytest.mark.parametrize('loss_reduction', ['mean', 'sentence'])
-@pytest.mark.parametrize('dtype', ['float32', 'float16'])
-def test_loss_is_that_of_the_captions_and_of_the_samples(
-    device, monkeypatch, loss_reduction, dtype
-):
+def test_loss_is_that_of_the_captions_and_of_the_samples(device, monkeypatch, loss_reduction):
     """Computes it caption by caption. Of seven captions, three have three samples each."""
     drawn = []
 
     def sample_and_keep(*arguments, **options):
-        drawn.append(reward_module_sample(*arguments, **options))
-        return drawn[-1]
+        drawn.extend(reward_module_sample(*arguments, **options))
+        return drawn
 
     reward_module_sample = reward_module.sample
     monkeypatch.setattr(reward_module, 'sample', sample_and_keep)
     monkeypatch.setattr(reward_module, 'MAX_LENGTH', 5)
     numpy.random.seed(0)
-    dataset, features = make_dataset(), features_of(sample_dataset()).astype(dtype)
-    sizes = features.shape[1], len(dataset.vocabulary), 6, 7
-    network, plain = ShowAndTell(*sizes, dropout=0), PlainShowAndTell(*sizes)
+    dataset = make_dataset()
+    features = device.send(features_of(sample_dataset()))
+    network = ShowAndTell(features.shape[1], len(dataset.vocabulary), 6, 7, dropout=0)
     for param in network.params():
         param.array[...] += numpy.random.randn(*param.shape)
-    plain.copy_from(network)
     network.to_device(device)
-    network.loss_reduction = loss_reduction
-    on_device = device.send(features)
 
     def reward(images, captions):
         earned = [[(image + sum(t)) % 7 for t in c] for image, c in zip(images, captions)]
         return numpy.array(earned, 'float64')
 
     captions = dataset.captions_of('train')[3:24:3]
-    losses = []
-    for fetch_rows in None, lambda rows: on_device[rows]:  # features may be fetched for each batch
-        numpy.random.seed(1)
-        convert = make_converter(dataset, on_device, fetch_rows, with_images=True)
-        *arguments, images = convert(captions, device)
-        loss = RewardLoss(network, reward, weight=0.3, n_samples=3)(*arguments, images)
-        assert loss.dtype == 'float32'
-        losses.append(float(loss.array))
-    assert losses[0] == losses[1]
-    assert any(len(caption.tokens) == 5 for of_image in drawn[0] for caption in of_image)
+    (batch,) = make_converter(dataset, features, loss_reduction)(captions, device)
+    loss = RewardLoss(network, reward, weight=0.3, n_samples=3)(batch)
+    assert loss.dtype == 'float32'
+    assert any(len(caption.tokens) == 5 for of_image in drawn for caption in of_image)
 
-    of_captions = float(network(*arguments).array)
-    n_targets = len(captions) + dataset.lengths[captions].sum()
-    length, of_samples = 1 if loss_reduction == 'sentence' else n_targets / len(captions), 0
-    for image, of_image in zip(images[::3].tolist(), drawn[0], strict=True):
+    length = batch.divisor / len(captions)
+    loss_of_samples = 0
+    for image, of_image in zip(batch.images[::3].tolist(), drawn, strict=True):
         all_targets = [[*caption.tokens, EOS][:5] for caption in of_image]
         ((*rewards,),) = reward([image], [all_targets])
         for targets, earned in zip(all_targets, rewards):
-            nll = plain.caption_loss(
-                features[dataset.imgid[image]].astype('float32'), [BOS, *targets], targets
-            )
+            state = network.start(features[[dataset.imgid[image]]])
+            nll = 0
+            for token, target in zip([BOS, *targets], targets):
+                log_probs, state = network.step(device.send(numpy.array([token], 'int32')), state)
+                nll -= float(log_probs[0, target])
             advantage = earned - (sum(rewards) - earned) / 2
-            of_samples += advantage * float(nll.array) / 9 / length
-    assert abs(of_samples) > 0.1
-    assert losses[0] == pytest.approx(0.7 * of_captions + 0.3 * of_samples, rel=1e-4)
+            loss_of_samples += advantage * nll / 9 / length
+    assert abs(loss_of_samples) > 0.1
+    expected = 0.7 * float(network(batch).array) + 0.3 * loss_of_samples
+    assert float(loss.array) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize('loss_reduction', ['mean', 'sentence'])
@@ -228,35 +216,29 @@ def test_processes_update_like_one_with_their_whole_batch(monkeypatch, loss_redu
     monkeypatch.setattr(
         reward_module, 'sample', lambda _, features, *__, **___: [samples] * len(features)
     )
-    dataset, features = make_dataset(), features_of(sample_dataset())
+    dataset = make_dataset()
+    features = features_of(sample_dataset())
     image = dataset.images_of('train')[2]
     captions = numpy.flatnonzero(dataset.image == image)[:4]
 
     def weights_after(processes):
         numpy.random.seed(0)
-        network = ShowAndTell(features.shape[1], len(dataset.vocabulary), 6, 7, dropout=0)
-        network.loss_reduction = loss_reduction
-        optimizer = chainer.optimizers.SGD(1).setup(network)
-        updater = make_updater(
-            captions,
-            len(captions),
-            optimizer,
-            processes,
-            dataset,
-            seed=0,
-            converter=make_converter(dataset, features, with_images=True),
-            device=chainer.get_device('@numpy'),
-            loss_func=RewardLoss(network, CiderReward(dataset), weight=0.6, n_samples=2),
+        network = PlainShowAndTell(features.shape[1], len(dataset.vocabulary), 6, 7, dropout=0)
+        updater = StandardUpdater(
+            chainer.iterators.SerialIterator(captions, len(captions)),
+            chainer.optimizers.SGD(1).setup(network),
+            make_converter(dataset, features, loss_reduction, processes),
+            chainer.get_device('@numpy'),
+            RewardLoss(network, CiderReward(dataset), weight=0.6, n_samples=2),
         )
-        assert isinstance(updater, ParallelUpdater) == (processes.size > 1)
         updater.update()
         return {name: param.array for name, param in network.namedparams()}
 
-    expected, of_processes = weights_after(Processes()), []
+    expected = weights_after(Processes())
+    of_processes = []
     for rank in range(2):
         processes = Processes()
         processes.rank, processes.size = rank, 2
-        processes.compute_on_main = lambda compute, *arguments: compute(*arguments)
         of_processes.append(weights_after(processes))
     for name, array in expected.items():
         mean = numpy.mean([weights[name] for weights in of_processes], axis=0)

@@ -26,13 +26,13 @@ def random_arrays(n_rows, seed=0):
     return tuple(rng.randn(*shape) for shape in shapes)
 
 
-def plain_lstm(x, W_x, W_h, b, batch_sizes):
+def plain_lstm(x, W_x, W_h, b, captions_per_step):
     """Returns the packed hidden states by Eqs. 4-9 of Show and Tell, sequence by sequence."""
-    starts = numpy.cumsum([0, *batch_sizes])
+    starts = numpy.cumsum([0, *captions_per_step])
     h_packed = numpy.empty((len(x), HIDDEN_SIZE))
-    for sequence in range(batch_sizes[0]):
+    for sequence in range(captions_per_step[0]):
         c = h = numpy.zeros(HIDDEN_SIZE)
-        for step, size in enumerate(batch_sizes):
+        for step, size in enumerate(captions_per_step):
             if sequence < size:
                 row = starts[step] + sequence
                 i, f, o, g = numpy.split(W_x @ x[row] + W_h @ h + b, 4)
@@ -42,27 +42,27 @@ def plain_lstm(x, W_x, W_h, b, batch_sizes):
     return h_packed
 
 
-@given(batch_sizes=batch_sizes_strategy, seed=st.integers(0, 99))
-def test_matches_the_equations_of_the_paper(device, batch_sizes, seed):
-    arrays = random_arrays(sum(batch_sizes), seed)
-    h = packed_lstm(*device.send(arrays), batch_sizes).array
-    numpy.testing.assert_allclose(to_cpu(h), plain_lstm(*arrays, batch_sizes), atol=1e-12)
+@given(captions_per_step=batch_sizes_strategy, seed=st.integers(0, 99))
+def test_matches_the_equations_of_the_paper(device, captions_per_step, seed):
+    arrays = random_arrays(sum(captions_per_step), seed)
+    h = packed_lstm(*device.send(arrays), captions_per_step).array
+    numpy.testing.assert_allclose(to_cpu(h), plain_lstm(*arrays, captions_per_step), atol=1e-12)
 
 
 @settings(max_examples=20)
-@given(batch_sizes=batch_sizes_strategy)
-def test_gradients_match_numerical_gradients(device, batch_sizes):
+@given(captions_per_step=batch_sizes_strategy)
+def test_gradients_match_numerical_gradients(device, captions_per_step):
     assert_gradients_are_numerical(
-        lambda *inputs: packed_lstm(*inputs, batch_sizes),
-        device.send(random_arrays(sum(batch_sizes))),
+        lambda *inputs: packed_lstm(*inputs, captions_per_step),
+        device.send(random_arrays(sum(captions_per_step))),
     )
 
 
-@pytest.mark.parametrize('batch_sizes', [[3], [3, 2, 2, 1]])
-def test_the_first_step_is_run_but_left_out(device, batch_sizes):
-    arrays = device.send(random_arrays(sum(batch_sizes)))
-    whole = packed_lstm(*arrays, batch_sizes).array
-    h = packed_lstm(*arrays, batch_sizes, skip_first_step=True).array
+@pytest.mark.parametrize('captions_per_step', [[3], [3, 2, 2, 1]])
+def test_the_first_step_is_run_but_left_out(device, captions_per_step):
+    arrays = device.send(random_arrays(sum(captions_per_step)))
+    whole = packed_lstm(*arrays, captions_per_step).array
+    h = packed_lstm(*arrays, captions_per_step, skip_first_step=True).array
     numpy.testing.assert_array_equal(to_cpu(h), to_cpu(whole[3:]))
 
 
@@ -80,25 +80,25 @@ def test_gradients_with_dropout_or_without_the_first_step_match_numerical_gradie
 
 
 def test_dropout_drops_outputs_but_not_the_recurrence(device):
-    arrays, batch_sizes = device.send(random_arrays(500)), [50] * 10
-    plain = to_cpu(packed_lstm(*arrays, batch_sizes).array)
+    arrays, captions_per_step = device.send(random_arrays(500)), [50] * 10
+    plain = to_cpu(packed_lstm(*arrays, captions_per_step).array)
     numpy.random.seed(0)
     with chainer.using_config('train', True):
-        h = to_cpu(packed_lstm(*arrays, batch_sizes, 0.4).array)
+        h = to_cpu(packed_lstm(*arrays, captions_per_step, 0.4).array)
     # Five standard deviations of the mean of 2,000 independent choices.
     assert (h == 0).mean() == pytest.approx(0.4, abs=5 * (0.4 * 0.6 / 2000) ** 0.5)
     numpy.testing.assert_allclose(h[h != 0], plain[h != 0] / 0.6)
 
 
 def test_matches_n_step_lstm_of_chainer(device):
-    batch_sizes = [3, 2, 1, 1]
+    captions_per_step = [3, 2, 1, 1]
     x, W_x, W_h, b = (array.astype('float32') for array in random_arrays(7))
-    h = to_cpu(packed_lstm(*device.send((x, W_x, W_h, b)), batch_sizes).array)
+    h = to_cpu(packed_lstm(*device.send((x, W_x, W_h, b)), captions_per_step).array)
     # Chainer takes one matrix per gate, in the order i, f, g, o.
     order = [0, 1, 3, 2]
     w_x, w_h, biases = ([numpy.split(array, 4)[k] for k in order] for array in (W_x, W_h, b))
     zero = numpy.zeros((1, 3, HIDDEN_SIZE), 'float32')
-    steps = numpy.split(x, numpy.cumsum(batch_sizes)[:-1])
+    steps = numpy.split(x, numpy.cumsum(captions_per_step)[:-1])
     no_bias = [numpy.zeros_like(bias) for bias in biases]
     with chainer.using_config('train', False):
         _, _, ys = F.n_step_lstm(1, 0, zero, zero, [w_x + w_h], [biases + no_bias], steps)
@@ -126,7 +126,7 @@ def test_invalid_batch_sizes_raise(device):
     arrays = device.send(random_arrays(5))
     with pytest.raises(ValueError, match='increase'):
         packed_lstm(*arrays, [2, 3])
-    with pytest.raises(ValueError, match='5 rows, batch_sizes sum to 6'):
+    with pytest.raises(ValueError, match='5 rows, captions_per_step sum to 6'):
         packed_lstm(*arrays, [3, 3])
 
 
