@@ -64,8 +64,8 @@ def main():
     processes = connect_processes(args.communicator)
     paths = processes.compute_on_main(find_images, args.images, args.list)
     if processes.is_main:
-        outputs, inputs = [args.json, args.html], [*args.model, args.cnn, args.index, *args.list]
-        check_outputs(*([path for path in names if path] for names in (outputs, inputs + paths)))
+        inputs = *args.model, args.cnn, args.index, *args.list, *paths
+        check_outputs(filter(None, [args.json, args.html]), filter(None, inputs))
     captioner = Captioner.load(
         args.model,
         args.cnn,
@@ -75,15 +75,19 @@ def main():
         **extraction_options(args),
     )
     set_seed(args.seed, processes.rank)
-    results = caption_together(processes, captioner, paths, options)
-    return write_captions(args, paths, results) if processes.is_main else 0
+    results = caption_images(captioner, paths, options, processes)
+    if not processes.is_main:
+        return 0
+    n_captioned = write_captions(results, len(paths), args.json, args.html)
+    return 0 if n_captioned == len(paths) else 1
 
 
-def caption_together(processes, captioner, paths, options):
+def caption_images(captioner, paths, options, processes):
     """Returns what :meth:`Captioner.caption_images` does, of which each process does a share."""
     if processes.size == 1:
         return captioner.caption_images(paths, options, print_unreadable)
-    errors, share = [], processes.share_of(paths)
+    errors = []
+    share = processes.share_of(paths)
     captions_of = dict(captioner.caption_images(share, options, errors.append))
     all_captions = processes.merge_shares([captions_of.get(path) for path in share])
     for error in itertools.chain(*processes.all_gather(errors)):
@@ -92,39 +96,36 @@ def caption_together(processes, captioner, paths, options):
     return [(path, captions) for path, captions in zip(paths, all_captions) if captions is not None]
 
 
-def write_captions(args, paths, results):
-    """Prints captions of images, and writes them to the files that the flags name.
+def write_captions(results, n_images, json_path, html_path):
+    """Prints the captions of each image as soon as they are there, and writes files of them.
 
     Args:
-        args (argparse.Namespace): The flags.
-        paths (list of str): All images.
-        results (iterable of tuple): The path and the captions of each that could be read.
+        results (iterable of tuple): The path and the captions of each image that can be read.
+        n_images (int): The number of all images.
+        json_path, html_path (str): The files to write, or None.
 
     Returns:
-        int: The exit code: 1 if not all could be read.
+        int: The number of captioned images.
     """
-    n_captioned, cards = 0, []
-    json_output = write_json_list(args.json) if args.json else contextlib.nullcontext()
-    with (
-        json_output as write_result,
-        tqdm.tqdm(total=len(paths), unit='image', disable=None, leave=False) as progress,
-    ):
+    n_captioned = 0
+    cards = []
+    json_output = write_json_list(json_path) if json_path else contextlib.nullcontext()
+    progress = tqdm.tqdm(total=n_images, unit='image', disable=None, leave=False)
+    with json_output as add_to_json, progress:
         for path, captions in results:
-            lines = [
-                f'# {escape_control_characters(path)}',
-                *(escape_control_characters(caption.text) for caption in captions),
-            ]
-            tqdm.tqdm.write('\n'.join(lines))
+            lines = [f'# {path}', *(caption.text for caption in captions)]
+            tqdm.tqdm.write('\n'.join(map(escape_control_characters, lines)))
             sys.stdout.flush()
-            if args.json:
-                write_result({'image': path, 'captions': [c.to_json() for c in captions]})
-            if args.html:
+            if json_path:
+                add_to_json({'image': path, 'captions': [c.to_json() for c in captions]})
+            if html_path:
                 cards.append(Card(os.path.basename(path), path, captions))
             n_captioned += 1
             progress.update()
-        if args.html:
-            write_gallery(args.html, f'{n_captioned} images and their captions', cards)
-    return 0 if n_captioned == len(paths) else 1
+        # Before the JSON is complete, so that neither file is replaced if the page fails.
+        if html_path:
+            write_gallery(html_path, f'{n_captioned} images and their captions', cards)
+    return n_captioned
 
 
 if __name__ == '__main__':

@@ -44,7 +44,7 @@ def main():
         raise InputError(f'{args.captions}: is not split into words; only English can be compared')
     texts = read_results(args.results, dataset.ids_of(images))
     references = dataset.references_of(images)
-    _, scores = CaptionScorer(references, has_java())(texts)
+    scores = CaptionScorer(references, has_java())(texts)
     cider = scores.means['CIDEr']
     print_examples(dataset.filename[images], texts, references, cider)
 

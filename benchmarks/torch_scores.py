@@ -70,7 +70,7 @@ def main():
                 model, plain_torch.as_tensor(batch, device), beam_width, 1, MAX_LENGTH
             )
         ]
-        scores, _ = scorer(captions)
+        scores = scorer(captions).values
         print(json.dumps({'beam_width': beam_width, **scores}), flush=True)
 
 
@@ -86,13 +86,13 @@ class Batches:
         if shuffle:
             captions = numpy.random.permutation(captions)
         for start in range(0, len(captions), BATCH_SIZE):
-            *arrays, captions_per_step = self._convert(
+            *arrays, batch_sizes = self._convert(
                 captions[start : start + BATCH_SIZE], chainer.get_device('@numpy')
             )
             features, inputs, targets = (
                 torch.from_numpy(array).to(self._torch_device) for array in arrays
             )
-            yield features, inputs.long(), targets.long(), captions_per_step
+            yield features, inputs.long(), targets.long(), batch_sizes
 
 
 def train(model, batches, n_epochs):

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 import os
-import warnings
 
 import chainer
 import numpy
@@ -16,7 +15,7 @@ from lib.decoding.ensemble import Ensemble
 from lib.decoding.neighbors import NeighborIndex
 from lib.decoding.options import DecodingOptions
 from lib.device import select_device
-from lib.errors import InputError, InputWarning
+from lib.errors import InputError
 from lib.features.feature_source import ExternalSource
 
 # Images to extract features of at once: few enough to return the first captions soon.
@@ -82,38 +81,30 @@ class Captioner:
             gpu (int): CUDA device number, -1 for the CPU.
             tf32 (bool): See :func:`lib.device.select_device`.
             index (str): An index that ``index_captions.py`` wrote.
-            extraction: ``layer``, ``image_size``, ``mean``, ``resize``, ``pool``, ``augment`` and
-                ``batch_size``, see
-                :meth:`lib.features.extractor.FeatureExtractor.load`. By default features are
-                extracted as those that the models were trained on.
-
-        Returns:
-            Captioner: The captioner.
+            extraction: See :meth:`lib.features.extractor.FeatureExtractor.load`. By default
+                features are extracted as those that the models were trained on.
 
         Raises:
             InputError: If a file cannot be used, or the files do not belong together.
         """
         device = select_device(gpu, tf32)
-        ensemble = Ensemble.load(
-            [paths] if isinstance(paths, (str, os.PathLike)) else paths, device
-        )
+        if isinstance(paths, (str, os.PathLike)):
+            paths = [paths]
+        ensemble = Ensemble.load(paths, device)
         if index is not None:
             index = NeighborIndex.load(index, device)
         if cnn is None:
             return cls(ensemble, index=index)
-        extractor = _load_extractor(
-            cnn, device, ensemble.feature_source, 'the model was trained with', **extraction
-        )
+        # Imported here, since it takes time, and whoever captions features does not need it.
+        from lib.features.extractor import FeatureExtractor
+
+        extractor = FeatureExtractor.load(cnn, device, ensemble.feature_source, **extraction)
         index_extractor = None
-        # Where it is not known how features were extracted, they are taken for those of the models.
-        if index is not None and index.feature_source not in (
-            None,
-            ensemble.feature_source,
-            extractor.source,
-        ):
-            index_extractor = _load_index_extractor(
-                cnn, device, index, extraction.get('batch_size')
-            )
+        # If unknown, the features of the index are those of the models.
+        models_features = None, ensemble.feature_source, extractor.source
+        if index is not None and index.feature_source not in models_features:
+            batch_size = extraction.get('batch_size')
+            index_extractor = _load_index_extractor(cnn, device, index, batch_size)
         return cls(ensemble, extractor, index, index_extractor)
 
     def __call__(self, images, **options) -> list[list[Caption]]:
@@ -151,8 +142,8 @@ class Captioner:
             options (lib.decoding.options.DecodingOptions): How to decode captions.
             on_error (callable): See :meth:`lib.features.extractor.FeatureExtractor.extract`.
 
-        Returns:
-            iterator of tuple: An image as it was given, and its captions, best first.
+        Yields:
+            tuple: An image as it was given, and its captions, best first.
 
         Raises:
             InputError: If there is no CNN, its features have another size than those the
@@ -160,10 +151,7 @@ class Captioner:
         """
         if self._extractor is None:
             raise InputError('this captioner has no CNN, so it can caption features only')
-        return self._caption_images(images, options, on_error)
-
-    def _caption_images(self, images, options, on_error):
-        n_images = IMAGES_AT_ONCE if self._is_on_cpu else GPU_IMAGES_AT_ONCE
+        n_images = IMAGES_AT_ONCE if self.ensemble.device.xp is numpy else GPU_IMAGES_AT_ONCE
         for indices, features in self._extractor.extract(images, n_images, on_error):
             chunk, index_features = [images[index] for index in indices], None
             if self._index_extractor is not None and options.mbr_neighbors:
@@ -229,8 +217,8 @@ class Captioner:
 
         Raises:
             InputError: If features have another size than those the models or the index were
-                trained on; if an index is needed and there is none, no caption meets the limits,
-                or log-probabilities are not finite.
+                trained on, an index is needed and there is none, or log-probabilities are not
+                finite.
         """
         self.ensemble.check_feature_size(features.shape[1], 'features')
         rows = numpy.arange(len(features)) if rows is None else rows
@@ -256,7 +244,7 @@ class Captioner:
         """Returns how many images to decode at once, so that memory suffices for wide beams."""
         n_captions = options.beam_width if options.has_beam else options.top
         n_images = max(1, CAPTIONS_AT_ONCE // n_captions)
-        return min(n_images, FEATURES_AT_ONCE) if self._is_on_cpu else n_images
+        return min(n_images, FEATURES_AT_ONCE) if self.ensemble.device.xp is numpy else n_images
 
     def _decode(self, features, options, queries):
         references, to_text = None, self.ensemble.vocabulary.decode
@@ -268,16 +256,10 @@ class Captioner:
             decoded = decode(self.ensemble, features, options, references)
         for caption in itertools.chain(*decoded):
             if not math.isfinite(caption.log_prob):
-                if options.min_length and options.no_repeat_ngram:
-                    raise InputError(
-                        f'{options.min_length}: no caption of this length repeats no '
-                        f'{options.no_repeat_ngram}-gram',
-                        option='min_length',
-                    )
                 paths = ', '.join(str(model.path) for model in self.ensemble.models)
                 raise InputError(
-                    f'{paths}: a caption has log-probability '
-                    f'{caption.log_prob}: the weights, or the features, are too large'
+                    f'{paths}: a caption has log-probability {caption.log_prob}: the weights or '
+                    'the features are too large, or no caption meets the limits'
                 )
         return [
             [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]
@@ -293,36 +275,6 @@ class Captioner:
         models = [self.ensemble.models[n] for n in numbers]
         return Captioner(Ensemble(models), self._extractor, self._index, self._index_extractor)
 
-    @property
-    def _is_on_cpu(self):
-        return self.ensemble.device.xp is numpy
-
-
-def _load_extractor(cnn, device, recorded, what, **extraction):
-    """Returns an extractor of features like some others, and warns of differences.
-
-    Args:
-        cnn (str): The caffemodel.
-        device (chainer.backend.Device): Where to compute.
-        recorded (FeatureSource or ExternalSource): How the others were extracted, None if unknown.
-        what (str): What is said to have used the others.
-        extraction: See :meth:`lib.features.extractor.FeatureExtractor.load`.
-    """
-    # Importing the code of CNNs takes time, and whoever captions features does not need it.
-    from lib.features.extractor import FeatureExtractor
-
-    extractor = FeatureExtractor.load(cnn, device, recorded, **extraction)
-    if recorded is not None and not isinstance(recorded, ExternalSource):
-        for name, expected in vars(recorded).items():
-            used = getattr(extractor.source, name)
-            if used != expected:
-                warnings.warn(
-                    f'{name.replace("_", " ")} {used} is used, but {what} {expected}',
-                    InputWarning,
-                    stacklevel=3,
-                )
-    return extractor
-
 
 def _load_index_extractor(cnn, device, index, batch_size):
     """Returns what extracts features like those that an index was made of."""
@@ -333,9 +285,11 @@ def _load_index_extractor(cnn, device, index, batch_size):
             'extract_features.py has written',
             option='index',
         )
+    from lib.features.extractor import FeatureExtractor
+
     try:
-        return _load_extractor(
-            cnn, device, index.feature_source, f'{index.path} was made with', batch_size=batch_size
+        return FeatureExtractor.load(
+            cnn, device, index.feature_source, batch_size, f'{index.path} was made with'
         )
     except InputError as error:
         if error.option != 'layer':

@@ -14,10 +14,13 @@ class Network(chainer.Chain):
     subclass may override the other methods to compute the same faster.
 
     Args:
-        hyperparameters: The arguments of the subclass; those below, and others if it has any.
         feature_size (int): Size D of the image features.
         vocabulary_size (int): Number V of tokens, special ones included.
+        embed_size (int): Size E of the embedding of tokens.
+        hidden_size (int): Size H of the recurrent layers.
         dropout (float): Share of the values that dropout sets to zero, in [0, 1).
+        n_layers (int): Number of recurrent layers.
+        others: Further arguments of the subclass, which model files are to contain.
 
     Attributes:
         dropout (float): As given; training may change it.
@@ -29,15 +32,27 @@ class Network(chainer.Chain):
         feature_scale (array): Factor of the centered features, (D,); initially 1.
     """
 
-    def __init__(self, feature_size, vocabulary_size, dropout, **hyperparameters):
+    def __init__(
+        self,
+        feature_size,
+        vocabulary_size,
+        embed_size=512,
+        hidden_size=512,
+        dropout=0.5,
+        n_layers=1,
+        **others,
+    ):
         super().__init__()
         self.dropout = dropout
         self.label_smoothing = 0
         self.sampling_probability = 0
-        self._sizes = {
+        self._hyperparameters = {
             'feature_size': feature_size,
             'vocabulary_size': vocabulary_size,
-            **hyperparameters,
+            'embed_size': embed_size,
+            'hidden_size': hidden_size,
+            'n_layers': n_layers,
+            **others,
         }
         self.add_persistent('feature_mean', self.xp.zeros(feature_size, chainer.get_dtype()))
         self.add_persistent('feature_scale', self.xp.ones(feature_size, chainer.get_dtype()))
@@ -45,12 +60,12 @@ class Network(chainer.Chain):
     @property
     def hyperparameters(self) -> dict:
         """The arguments that make a network of the same shape, JSON values."""
-        return {**self._sizes, 'dropout': self.dropout}
+        return {**self._hyperparameters, 'dropout': self.dropout}
 
     @property
     def feature_size(self) -> int:
         """Size of the image features."""
-        return self._sizes['feature_size']
+        return self._hyperparameters['feature_size']
 
     def start(self, features):
         """Shows images to the network.

@@ -43,11 +43,9 @@ class PlainShowAndTell(Network):
     """An LSTM that is shown an image and then the tokens of a caption, and predicts the next one.
 
     Args:
-        feature_size, vocabulary_size, dropout: See :class:`models.network.Network`. Dropout acts
-            on the features, on every input of an LSTM and on the output of the last one.
-        embed_size (int): Size E of the embedding of images and tokens.
-        hidden_size (int): Size H of the LSTM.
-        n_layers (int): Number of stacked LSTMs; the paper has one.
+        See :class:`models.network.Network`. Images are projected to ``embed_size``, too, and the
+        paper has one layer. Dropout acts on the features, on every input of an LSTM and on the
+        output of the last one.
     """
 
     def __init__(
@@ -59,14 +57,7 @@ class PlainShowAndTell(Network):
         dropout=0.5,
         n_layers=1,
     ):
-        super().__init__(
-            feature_size,
-            vocabulary_size,
-            dropout,
-            embed_size=embed_size,
-            hidden_size=hidden_size,
-            n_layers=n_layers,
-        )
+        super().__init__(feature_size, vocabulary_size, embed_size, hidden_size, dropout, n_layers)
         with self.init_scope():
             self.image_projection = L.Linear(feature_size, embed_size)  # W_i
             self.embedding = L.EmbedID(vocabulary_size, embed_size)  # W_e

@@ -23,10 +23,8 @@ class ShowAndTell(Network):
     on the features, on every input of the LSTM and on its output.
 
     Args:
-        feature_size, vocabulary_size, dropout: See :class:`models.network.Network`.
-        embed_size (int): Size E of the embedding of tokens and images.
-        hidden_size (int): Size H of the LSTM.
-        n_layers (int): Number of stacked LSTMs; the paper has one.
+        See :class:`models.network.Network`. Images are projected to ``embed_size``, too, and the
+        paper has one layer.
 
     Example:
         >>> network = ShowAndTell(feature_size=4096, vocabulary_size=8791)
@@ -46,14 +44,7 @@ class ShowAndTell(Network):
         dropout=0.5,
         n_layers=1,
     ):
-        super().__init__(
-            feature_size,
-            vocabulary_size,
-            dropout,
-            embed_size=embed_size,
-            hidden_size=hidden_size,
-            n_layers=n_layers,
-        )
+        super().__init__(feature_size, vocabulary_size, embed_size, hidden_size, dropout, n_layers)
         with self.init_scope():
             self.image_projection = L.Linear(feature_size, embed_size)
             self.embedding = L.EmbedID(vocabulary_size, embed_size)

@@ -54,7 +54,7 @@ def test_prints_and_writes_captions_of_a_folder(folder, tmp_path):
 def test_captions_equal_those_of_separate_steps(folder, tmp_path):
     flags = ['--top', '3', '--beam-width', '4', '--max-length', '6', '--batch-size', '2']
     output = tmp_path / 'captions.json'
-    generate(folder, folder / 'images', '--json', output, *flags, '--stutter')
+    generate(folder, folder / 'images', '--json', output, *flags, '--repetitions')
     results = json.loads(output.read_text())
     model = small_model(feature_size=12)
     network = CaffeFunction(str(folder / 'vgg19.caffemodel'))
@@ -178,9 +178,9 @@ def test_output_that_cannot_be_written_is_rejected(folder, tmp_path):
         '--length-normalization 0.7',
         '--min-length 9',
         '--no-repeat-ngram 1',
-        '--beam-groups 5 --diversity-penalty 2',
+        '--search diverse --diversity-penalty 2',
         '--mbr-samples 20',
-        '--sample --temperature 3',
+        '--search sample --temperature 3',
     ],
 )
 def test_decoding_flags_change_the_captions(folder, flags):
@@ -209,10 +209,9 @@ def test_contradictory_decoding_flags_are_rejected(folder):
     def run(flags):
         return generate(folder, folder / 'images' / '0.jpg', *flags.split())
 
-    assert_input_error(run('--beam-groups 3'), '--beam-groups 3', '20')
-    assert_input_error(run('--min-length 61'), '--min-length 61')
-    assert_input_error(run('--sample --beam-groups 2'), '--beam-groups', 'sampling')
-    assert_input_error(run('--sample --mbr-samples 20'), '--mbr-samples', 'sampling')
+    assert_input_error(run('--search diverse --beam-groups 3'), '--beam-groups 3', '20')
+    assert_input_error(run('--mbr-neighbors 3'), '--mbr-neighbors needs --index')
+    assert_input_error(run('--search sample --index i.h5'), '--index i.h5: --search sample')
 
 
 def test_ensemble_differs_from_its_first_model(folder, tmp_path):

@@ -1,12 +1,11 @@
 """No script overwrites what it reads, or one of its outputs by another."""
 
-import importlib
 import os
 
 import pytest
 
 from tests.fuzz.cases import TRAINING, make_folder
-from tests.helpers.forked import run_forked
+from tests.helpers.assertions import assert_input_error
 from tests.helpers.scripts import run_script
 
 EVALUATE = 'evaluate.py -m model.h5 -s captions.h5 -i feats.mat --beam-width 2'
@@ -59,12 +58,7 @@ def contents(folder):
 )
 def test_inputs_and_outputs_are_kept_apart(folder, command, message):
     before = contents(folder)
-    importlib.import_module(command.split('.py')[0])
-    outcome = run_forked(command.split(), folder)
-    assert outcome.code == 2, outcome
-    assert outcome.stderr.startswith('error: ')
-    assert outcome.stderr.count('\n') == 1
-    assert message in outcome.stderr
+    assert_input_error(run_script(*command.split(), cwd=folder), message)
     assert contents(folder) == before
 
 

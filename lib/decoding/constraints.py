@@ -74,7 +74,7 @@ def make_constraints(ensemble, options):
         constraints.append(MinimumLength(options.min_length))
     if options.no_repeat_ngram:
         constraints.append(NoRepeatedNgrams(options.no_repeat_ngram))
-    if not options.bad_endings and ensemble.is_bad_ending is not None:
+    if not options.bad_endings and len(ensemble.bad_endings):
         constraints.append(NoBadEndings(ensemble.is_bad_ending))
     if not options.repetitions and vocabulary.tokenizer == 'words':  # characters may be doubled
         indices = vocabulary.encode(CONJUNCTIONS)

@@ -24,8 +24,8 @@ class Ensemble:
         feature_source (lib.features.feature_source.FeatureSource): How the features of all
             models were extracted, None if unknown.
         bad_endings (array): Tokens with which hardly any training caption ends, of all models,
-            (n,), int32; None if no model knows them.
-        networks (list of chainer.Chain): The networks of the models.
+            (n,), int32.
+        networks (list of models.network.Network): The networks of the models.
 
     Raises:
         InputError: If the models differ in vocabulary or features.
@@ -39,8 +39,8 @@ class Ensemble:
         for model in others:
             _check_compatible(model, first)
         self.vocabulary, self.feature_source = first.vocabulary, first.feature_source
-        known = [model.bad_endings for model in self.models if model.bad_endings is not None]
-        self.bad_endings = functools.reduce(numpy.union1d, known) if known else None
+        tokens = numpy.concatenate([model.bad_endings for model in self.models])
+        self.bad_endings = numpy.unique(tokens).astype('int32')
         self.networks = [model.network for model in self.models]
 
     @classmethod
@@ -67,9 +67,7 @@ class Ensemble:
 
     @functools.cached_property
     def is_bad_ending(self):
-        """Whether each token is one of :attr:`bad_endings`, (V,), bool, on the device, or None."""
-        if self.bad_endings is None:
-            return None
+        """Whether each token is one of :attr:`bad_endings`, (V,), bool, on the device."""
         is_bad_ending = numpy.zeros(len(self.vocabulary), bool)
         is_bad_ending[self.bad_endings] = True
         return self.device.send(is_bad_ending)
@@ -113,45 +111,45 @@ def average_weights(paths: list[str]) -> TrainedModel:
 
     Returns:
         lib.trained_model.TrainedModel: The first model with the mean of all weights and all
-        bad endings that any model knows, on the CPU.
+        bad endings of all models, on the CPU.
 
     Raises:
         InputError: If a file is not a model, or they differ in vocabulary, features or sizes.
     """
     ensemble = Ensemble([TrainedModel.load(path) for path in paths])
-    models = ensemble.models
-    for model in models[1:]:
-        if _sizes(model) != _sizes(models[0]):
+    first, *others = ensemble.models
+    for model in others:
+        if _shape_of(model.network) != _shape_of(first.network):
             raise InputError(f'{model.path}: cannot be averaged with {paths[0]}: sizes differ')
-        if not _standardize_alike(model.network, models[0].network):
-            raise InputError(
-                f'{model.path}: cannot be averaged with {paths[0]}: features are standardized '
-                'differently'
-            )
-    for mean, *others in zip(*(model.network.params() for model in models)):
+        for name in 'feature_mean', 'feature_scale':
+            arrays = getattr(model.network, name), getattr(first.network, name)
+            if not numpy.array_equal(*arrays):
+                raise InputError(
+                    f'{model.path}: cannot be averaged with {paths[0]}: features are standardized '
+                    'differently'
+                )
+    for mean, *params in zip(*(network.params() for network in ensemble.networks)):
         total = mean.array.astype('float64')
-        for param in others:
+        for param in params:
             total += param.array
-        mean.array[...] = total / len(models)
-    models[0].bad_endings = ensemble.bad_endings
-    models[0].run = {'mean_of': [model.run for model in models]}
-    return models[0]
+        mean.array[...] = total / len(ensemble.models)
+    first.bad_endings = ensemble.bad_endings
+    first.run = {'mean_of': [model.run for model in ensemble.models]}
+    return first
 
 
 def _check_compatible(model, first):
-    for name in 'vocabulary', 'feature_size', 'feature_source':
-        if getattr(model, name) != getattr(first, name):
+    for name, value, expected in (
+        ('vocabulary', model.vocabulary, first.vocabulary),
+        ('feature size', model.network.feature_size, first.network.feature_size),
+        ('feature source', model.feature_source, first.feature_source),
+    ):
+        if value != expected:
             raise InputError(
-                f'{model.path}: was trained with another {name.replace("_", " ")} than '
-                f'{first.path}; the models of an ensemble must share it'
+                f'{model.path}: was trained with another {name} than {first.path}; the models of '
+                'an ensemble must share it'
             )
 
 
-def _standardize_alike(network, other):
-    return numpy.array_equal(network.feature_mean, other.feature_mean) and numpy.array_equal(
-        network.feature_scale, other.feature_scale
-    )
-
-
-def _sizes(model):
-    return {**model.network.hyperparameters, 'dropout': None}
+def _shape_of(network):
+    return type(network), {**network.hyperparameters, 'dropout': None}

@@ -126,9 +126,11 @@ class DecodingOptions:
         """
         options = {name: value for name, value in given.items() if value is not None}
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        for name in fields.keys() & options.keys():
-            _check(fields[name], options[name])
-        has_beam = takes(options.get('search', cls.search), 'beam_width')
+        for name, field in fields.items():
+            if name in options:
+                _check(field, options[name])
+        search = options.get('search', cls.search)
+        has_beam = takes(search, 'beam_width')
         if has_index and has_beam and options.get('mbr_neighbors') != 0:
             for name, field in fields.items():
                 if field.metadata['with_index'] is not None:
@@ -136,8 +138,9 @@ class DecodingOptions:
         beam_width = options.get('beam_width', cls.beam_width)
         if has_beam:
             options.setdefault('top', min(cls.top, beam_width))
-        divisors = [n for n in range(2, cls.beam_groups + 1) if beam_width % n == 0]
-        options.setdefault('beam_groups', max(divisors, default=beam_width))
+        if takes(search, 'beam_groups'):
+            divisors = [n for n in range(2, cls.beam_groups + 1) if beam_width % n == 0]
+            options.setdefault('beam_groups', max(divisors, default=beam_width))
         return cls(**options)
 
 

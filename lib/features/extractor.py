@@ -3,13 +3,14 @@
 import collections
 import dataclasses
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import chainer
 import numpy
 from google.protobuf.message import DecodeError
 
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
 from lib.features.feature_source import LAYER_SEPARATOR, ExternalSource, FeatureSource
 from lib.features.images import UnreadableImageError, decoded, prepare_image
 from lib.files.input import check_input
@@ -75,13 +76,22 @@ class FeatureExtractor:
         self._skipped_after = self._names - {name for name, _, _ in after}
 
     @classmethod
-    def load(cls, path, device, trained_on=None, batch_size=None, **preparation):
+    def load(
+        cls,
+        path,
+        device,
+        trained_on=None,
+        batch_size=None,
+        recorded_by='the model was trained with',
+        **preparation,
+    ):
         """Loads a caffemodel to extract features like those that a model was trained on.
 
         Args:
             path, device, batch_size: As for the constructor.
             trained_on (FeatureSource or ExternalSource): How the model's features were extracted;
                 if unknown, Karpathy's are assumed.
+            recorded_by (str): The subject and verb of a warning of differences from ``trained_on``.
             preparation: ``layer``, ``image_size``, ``mean``, ``resize``, ``pool`` and ``augment``
                 replace those of ``trained_on`` unless they are None.
 
@@ -107,11 +117,14 @@ class FeatureExtractor:
             trained_on = None
         source = dataclasses.replace(trained_on or VGG19, network=os.path.basename(path), **given)
         try:
-            return cls(path, source, device, batch_size)
+            extractor = cls(path, source, device, batch_size)
         except InputError as error:
             if error.option == 'layer' and trained_on is None and 'layer' not in given:
                 error.message += '; VGG19 was assumed, since no other layer is recorded or given'
             raise
+        if trained_on is not None:
+            _warn_of_differences(source, trained_on, recorded_by)
+        return extractor
 
     def extract(self, images, chunk_size, on_error=None):
         """Reads images and extracts their features.
@@ -244,6 +257,17 @@ class FeatureExtractor:
         ):
             outputs = self._network(inputs={from_blob: array}, outputs=to_blobs, disable=skipped)
         return [output.array for output in outputs]
+
+
+def _warn_of_differences(source, recorded, recorded_by):
+    for name, expected in vars(recorded).items():
+        used = getattr(source, name)
+        if used != expected:
+            warnings.warn(
+                f'{name.replace("_", " ")} {used} is used, but {recorded_by} {expected}',
+                InputWarning,
+                stacklevel=4,
+            )
 
 
 def _load_network(path):

@@ -16,11 +16,12 @@ from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import FeatureSource
 from tests.fuzz import mutations
 from tests.helpers.caffemodels import Writer
-from tests.helpers.forked import run_forked
 from tests.helpers.samples import dataset, features_of, write_image, write_json
-from tests.helpers.scripts import run_script
+from tests.helpers.scripts import run_python, run_script
 
 SIZE, N_IMAGES = 8, 10
+# What a script may take: seconds, and bytes of memory.
+LIMITS = {'seconds': 30, 'memory': 3 << 30}
 SOURCE = FeatureSource('net.caffemodel', 'fc7', 8, [104.0, 117.0, 123.0], 'warp')
 TRAINING = (
     'train.py -s captions.h5 -o out/result --hidden 6 --embed 5 --batch-size 16 --epoch {epoch} '
@@ -120,23 +121,23 @@ def make_folder(folder: Path):
 
 def leave_partial_file(folder):
     """Leaves what an extraction leaves that was killed after two images."""
-    command = RUNS[-1][0]
-    outcome = run_forked(command.split(), folder, die_after_first_put)
-    assert outcome.code == -signal.SIGKILL, outcome
+    _, *arguments = RUNS[-1][0].split()
+    process = run_python(EXTRACT_AND_DIE, *arguments, cwd=folder)
+    assert process.returncode == -signal.SIGKILL, process.stderr
 
 
-def die_after_first_put():
-    import extract_features
-    from lib.features.partial_file import PartialFeatures
-
-    extract_features.IMAGES_AT_ONCE = 2
-    put = PartialFeatures.put
-
-    def put_and_die(*arguments):
-        put(*arguments)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    PartialFeatures.put = put_and_die
+EXTRACT_AND_DIE = """
+import os, signal
+import extract_features
+from lib.features.partial_file import PartialFeatures
+put = PartialFeatures.put
+def put_and_die(*arguments):
+    put(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+PartialFeatures.put = put_and_die
+extract_features.IMAGES_AT_ONCE = 2
+extract_features.run_main(extract_features.main)
+"""
 
 
 def make_case(number, seed):
@@ -168,19 +169,19 @@ def flags_of(script):
     return sorted(set(re.findall(r'(?<=\s)--[a-z][-a-z0-9]*', run_script(script, '--help').stdout)))
 
 
-def complaint_about(outcome, changed):
+def complaint_about(process, changed):
     """Returns what is wrong with how a script ended and what it changed, None if nothing is."""
-    lines = outcome.stderr.splitlines()
+    lines = process.stderr.splitlines()
     others = [
         line for line in lines if not line.startswith(('unreadable: ', 'note: ', 'continuing'))
     ]
-    if outcome.code == 0:
+    if process.returncode == 0:
         return f'unexpected lines {others}' if others else None
-    if outcome.code == 1:
+    if process.returncode == 1:
         allowed = [line for line in others if 'unreadable images are NaN' not in line]
         return f'unexpected lines {allowed}' if allowed or not lines else None
-    if outcome.code != 2:
-        return f'exit code {outcome.code}'
+    if process.returncode != 2:
+        return f'exit code {process.returncode}'
     if len(others) != 1 or not others[0].startswith('error: '):
         return f'not one line: {others}'
     if changed and 'diverged' not in others[0]:
@@ -214,16 +215,16 @@ def run_case(number, seed, original, folder):
     if damage is not None:
         damage(folder / name)
     before = _contents(folder)
-    outcome = run_forked(command, folder)
+    process = run_script(*command, cwd=folder, **LIMITS)
     after = _contents(folder)
     names = before.keys() | after.keys()
     changed = {name for name in names if before.get(name) != after.get(name)}
-    complaint = complaint_about(outcome, changed)
-    if complaint is None or (outcome.code == -signal.SIGALRM and trains_for_long(command)):
-        return outcome.code, None
-    return outcome.code, (
+    complaint = complaint_about(process, changed)
+    if complaint is None or (process.returncode == -signal.SIGALRM and trains_for_long(command)):
+        return process.returncode, None
+    return process.returncode, (
         f'case {number} of seed {seed}, {name} damaged, {command}: {complaint}\n'
-        f'{outcome.stderr[-1500:]}'
+        f'{process.stderr[-1500:]}'
     )
 
 

@@ -1,12 +1,11 @@
 """Some cases of ``make fuzz``, and the fuzzer itself."""
 
-import importlib
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.fuzz import cases, kills
-from tests.fuzz.cases import RUNS, complaint_about
-from tests.helpers.forked import Outcome
+from tests.fuzz.cases import complaint_about
 
 N_SHARES, CASES_PER_SHARE = 4, 100
 
@@ -15,8 +14,6 @@ N_SHARES, CASES_PER_SHARE = 4, 100
 def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp('original')
     cases.make_folder(folder)
-    for command, _, _ in RUNS:
-        importlib.import_module(command.split()[0].removesuffix('.py'))
     return folder
 
 
@@ -51,5 +48,5 @@ def test_killed_trainings_end_like_uninterrupted_ones(original, tmp_path, number
     ],
 )
 def test_what_is_complained_about(code, stderr, changed, complaint):
-    actual = complaint_about(Outcome(code, '', stderr), changed)
+    actual = complaint_about(CompletedProcess([], code, '', stderr), changed)
     assert actual is None if complaint is None else complaint in actual

@@ -5,16 +5,15 @@ import warnings
 import chainer
 import numpy
 import pytest
-from lib.captions.packing import make_converter
 from PIL import Image
 
 from lib import captioner as captioner_module
 from lib.captioner import Captioner
+from lib.captions.batch import make_converter
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
-from lib.decoding import feature_captioner
 from lib.decoding.beam_search import beam_search
-from lib.decoding.constraints import fault_constraints
+from lib.decoding.constraints import make_constraints
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.options import DecodingOptions
 from lib.errors import InputError, InputWarning
@@ -54,7 +53,7 @@ def test_captions_are_those_of_beam_search(device, folder, n_models):
     paths = folder.models[:n_models]
     results = load_captioner(device, paths, folder.cnn)(folder.images, **DECODING)
     ensemble = Ensemble.load(paths, CPU)
-    constraints = fault_constraints(ensemble, DecodingOptions())
+    constraints = make_constraints(ensemble, DecodingOptions())
     expected = beam_search(ensemble, folder.features(), **DECODING, constraints=constraints)
     assert len(results) == len(expected)
     for captions, expected_captions in zip(results, expected):
@@ -75,10 +74,46 @@ def test_captions_do_not_depend_on_how_many_images_are_decoded_at_once(device, f
     features = folder.features()
     expected = captioner(folder.images, **DECODING)
     monkeypatch.setattr(captioner_module, 'IMAGES_AT_ONCE', 2)
-    monkeypatch.setattr(feature_captioner, 'FEATURES_AT_ONCE', 2)
-    monkeypatch.setattr(feature_captioner, 'CAPTIONS_AT_ONCE', 2)
+    monkeypatch.setattr(captioner_module, 'FEATURES_AT_ONCE', 2)
+    monkeypatch.setattr(captioner_module, 'CAPTIONS_AT_ONCE', 2)
     assert_same_results(captioner(folder.images, **DECODING), expected)
     assert_same_results(captioner(features, **DECODING), expected)
+
+
+def test_only_the_given_rows_are_captioned(device, folder):
+    captioner = Captioner(Ensemble.load(folder.models, device))
+    features, rows = device.send(random_features(5, FEATURE_SIZE)), numpy.array([3, 0, 3])
+    options = DecodingOptions(**DECODING)
+    results = captioner.caption_features(features, options, rows)
+    assert_same_results(results, captioner.caption_features(features[[3, 0, 3]], options))
+
+
+def test_features_of_other_types_are_converted(device, folder):
+    captioner = load_captioner(device, folder.models[0])
+    features = numpy.round(random_features(3, FEATURE_SIZE))
+    results = captioner(features, **DECODING)
+    for dtype in 'float64', 'int32':
+        assert_same_results(captioner(features.astype(dtype), **DECODING), results)
+
+
+def test_features_of_another_shape_or_type_are_rejected(folder):
+    captioner = Captioner.load(folder.models)
+    for features, message in (
+        (random_features(1, FEATURE_SIZE)[0], r'shape \(12,\)'),
+        (random_features(2, 13), r'size 13, .*a\.h5 .* size 12'),
+        (numpy.full((1, FEATURE_SIZE), 'text'), 'not real numbers'),
+    ):
+        with pytest.raises(InputError, match=message):
+            captioner(features)
+
+
+def test_captions_without_a_finite_log_probability_are_an_error(device, folder):
+    captioner = load_captioner(device, folder.models)
+    features = random_features(2, FEATURE_SIZE)
+    with pytest.raises(InputError, match='no caption meets the limits'):
+        captioner(features, min_length=30, no_repeat_ngram=1)
+    with pytest.raises(InputError, match='the features are too large'):
+        captioner(features * numpy.float32('nan'))
 
 
 def test_caption_images_yields_each_image_with_its_captions(folder):
@@ -233,13 +268,13 @@ def train_on_one_caption(features, caption):
     """Returns a model that has learned to give features (1, D) a caption."""
     images = [CaptionedImage(0, -1, 'dog.jpg', 'train', [caption.split()], [caption])]
     dataset = CaptionDataset.from_images(images, min_count=1)
-    batch = make_converter(dataset, features)([0], CPU)
+    (batch,) = make_converter(dataset, features)([0], CPU)
     numpy.random.seed(0)
     network = ShowAndTell(features.shape[1], len(dataset.vocabulary), 16, 16, dropout=0)
     network.feature_scale[:] = 1 / abs(features).max()
     optimizer = chainer.optimizers.Adam(alpha=0.05).setup(network)
     for _ in range(60):
-        optimizer.update(network, *batch)
+        optimizer.update(network, batch)
     return TrainedModel(network, dataset.vocabulary, VGG19)
 
 

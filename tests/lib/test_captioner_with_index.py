@@ -4,6 +4,7 @@ import numpy
 import pytest
 
 from lib.captioner import Captioner
+from lib.decoding.ensemble import Ensemble
 from lib.decoding.minimum_bayes_risk import expected_cider
 from lib.decoding.neighbors import NeighborIndex
 from lib.decoding.options import DecodingOptions
@@ -82,6 +83,33 @@ def test_an_index_of_another_cnn_is_named(folder, tmp_path):
     index.save(path)
     with pytest.raises(InputError, match=r'index\.h5: was made of features that .* no such layer'):
         Captioner.load(folder.models, cnn=folder.cnn, index=path)
+
+
+def test_an_index_alone_ranks_the_captions_of_a_wide_beam(device, folder, tmp_path):
+    captioner = load_captioner(
+        device, folder.models, folder.cnn, make_index(folder, 'fc7', tmp_path / 'index.h5')
+    )
+    results = captioner(folder.images, max_length=6)
+    ranked = captioner(folder.images, max_length=6, beam_width=50, mbr_neighbors=100)
+    assert_same_results(results, ranked)
+    plain = captioner(folder.images, max_length=6, mbr_neighbors=0)
+    assert_same_results(
+        plain, captioner.with_models([0, 1])(folder.images, max_length=6, mbr_neighbors=0)
+    )
+    assert [c.text for c, *_ in plain] != [c.text for c, *_ in results]
+    samples = captioner(folder.images, search='sample', top=4)
+    assert [len(captions) for captions in samples] == [4] * len(folder.images)
+
+
+def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_path):
+    features = folder.features()
+    index = NeighborIndex.load(make_index(folder, 'fc7', tmp_path / 'index.h5'), device)
+    captioner = Captioner(Ensemble.load(folder.models, device), index=index)
+    options, array = DecodingOptions(**DECODING, mbr_neighbors=1), device.send(features)
+    expected = captioner.caption_features(array, options)
+    for own, of_index in (array, array), (array, features), (features, array):
+        results = captioner.caption_features(own, options, index_features=of_index)
+        assert_same_results(results, expected)
 
 
 def test_neighbors_need_an_index(folder):

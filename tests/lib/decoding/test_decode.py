@@ -1,28 +1,36 @@
 import dataclasses
 import itertools
 import math
+import os
+import re
 
 import numpy
 import pytest
 
 from lib.captions.vocabulary import BOS, UNK
+from lib.cli.parser import ArgumentParser
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
+from lib.decoding.decode import SEARCHES, decode
 from lib.decoding.diverse_beam_search import diverse_beam_search
 from lib.decoding.ensemble import Ensemble
+from lib.decoding.flags import add_decoding_flags, decoding_options
 from lib.decoding.minimum_bayes_risk import mbr_rerank
 from lib.decoding.neighbors import References
-from lib.decoding.options import DecodingOptions, decode
+from lib.decoding.options import DecodingOptions
 from lib.decoding.rescoring import rescore
 from lib.decoding.sampling import sample
-from lib.errors import InputError
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.samples import random_features, small_model
+from tests.helpers.scripts import ROOT
 
 N_IMAGES = 6
 CAT = 5  # of the models of an ensemble
 # Narrower and shorter than the defaults, so that the tests take less time.
 SEARCH = {'beam_width': 6, 'top': 3, 'max_length': 8}
+DIVERSE = {'search': 'diverse', 'beam_groups': 2}
+# As decoders that are called alone.
+UNCONSTRAINED = {'bad_endings': True, 'repetitions': True}
 # Options, values that change the captions, and the arguments that the decoder must get.
 CONSTRAINTS = [
     ('min_length', 5, {'constraints': [MinimumLength(5)]}),
@@ -38,10 +46,11 @@ SEARCH_OPTIONS = [
 
 
 @pytest.fixture
-def network(device):
-    """A network whose captions differ in length, so that every option changes them."""
+def ensemble(device):
+    """An ensemble of one network whose captions differ in length, so that every option matters."""
     model = small_model(words=('a', 'dog', 'cat', 'runs', 'home'), seed=2)
-    return model.network.to_device(device)
+    model.network.to_device(device)
+    return Ensemble([model])
 
 
 @pytest.fixture
@@ -49,22 +58,22 @@ def features(device):
     return device.send(random_features(N_IMAGES))
 
 
-def decode_with(network, features, **options):
+def decode_with(ensemble, features, **options):
     numpy.random.seed(5)
-    return decode(network, features, DecodingOptions(**options))
+    return decode(ensemble, features, DecodingOptions(**UNCONSTRAINED | options))
 
 
-def test_default_is_beam_search_of_width_20_for_5_captions(network, features):
-    captions = decode_with(network, features)
-    assert captions == beam_search(network, features, 20, 5, 60)
+def test_default_is_beam_search_of_width_20_for_5_captions(ensemble, features):
+    captions = decode_with(ensemble, features)
+    assert captions == beam_search(ensemble.networks[0], features, 20, 5, 60)
     assert [len(best) for best in captions] == [5] * N_IMAGES
 
 
 @pytest.mark.parametrize('option, value, arguments', SEARCH_OPTIONS)
-def test_every_option_reaches_beam_search(network, features, option, value, arguments):
-    captions = decode_with(network, features, **SEARCH | {option: value})
-    assert captions == beam_search(network, features, **SEARCH | arguments)
-    assert captions != beam_search(network, features, **SEARCH)
+def test_every_option_reaches_beam_search(ensemble, features, option, value, arguments):
+    captions = decode_with(ensemble, features, **SEARCH | {option: value})
+    assert captions == beam_search(ensemble, features, **SEARCH | arguments)
+    assert captions != beam_search(ensemble, features, **SEARCH)
 
 
 @pytest.mark.parametrize(
@@ -75,47 +84,78 @@ def test_every_option_reaches_beam_search(network, features, option, value, argu
         ('diversity_penalty', 3.0, {'diversity_penalty': 3.0}),
     ],
 )
-def test_every_option_reaches_diverse_beam_search(network, features, option, value, arguments):
+def test_every_option_reaches_diverse_beam_search(ensemble, features, option, value, arguments):
     defaults = SEARCH | {'beam_groups': 2, 'diversity_penalty': 0.5}
-    captions = decode_with(network, features, **SEARCH | {'beam_groups': 2} | {option: value})
-    assert captions == diverse_beam_search(network, features, **defaults | arguments)
-    assert captions != diverse_beam_search(network, features, **defaults)
+    captions = decode_with(ensemble, features, **SEARCH | DIVERSE | {option: value})
+    assert captions == diverse_beam_search(ensemble, features, **defaults | arguments)
+    assert captions != diverse_beam_search(ensemble, features, **defaults)
 
 
 @pytest.mark.parametrize(
     'option, value, arguments',
     [
-        ('top', 2, {'n_samples': 2}),
+        ('top', 30, {'top': 30}),
         ('max_length', 3, {'max_length': 3}),
         ('temperature', 0.3, {'temperature': 0.3}),
         *CONSTRAINTS,
     ],
 )
-def test_every_option_reaches_sampling(network, features, option, value, arguments):
+def test_every_option_reaches_sampling(ensemble, features, option, value, arguments):
     def draw(**arguments):
         numpy.random.seed(5)
-        return sample(network, features, **arguments)
+        return sample(ensemble, features, **arguments)
 
-    defaults = {'n_samples': 9, 'temperature': 1.0, 'max_length': 60}
-    captions = decode_with(
-        network, features, **{'sample': True, 'beam_width': 4, 'top': 9} | {option: value}
-    )
-    assert captions == draw(**defaults | arguments)
-    assert captions != draw(**defaults)
+    options = {'search': 'sample', 'beam_width': 4, 'top': 9}
+    captions = decode_with(ensemble, features, **options | {option: value})
+    assert captions == draw(**{'top': 9} | arguments)
+    assert captions != draw(top=9)
 
 
-@pytest.mark.parametrize('groups', [{}, {'beam_groups': 2}], ids=['beam search', 'diverse'])
+def test_a_registered_search_gets_the_options_that_its_parameters_name(
+    ensemble, features, monkeypatch
+):
+    def search(model, features, temperature, constraints, other=7):
+        return model, features, temperature, constraints, other
+
+    monkeypatch.setitem(SEARCHES, 'other', search)
+    options = DecodingOptions(search='other', temperature=0.25, min_length=3, repetitions=True)
+    model, given, temperature, (constraint,), other = decode(ensemble, features, options)
+    assert model is ensemble
+    assert given is features
+    assert isinstance(constraint, MinimumLength)
+    assert (temperature, other) == (0.25, 7)
+    assert not options.has_beam
+
+
+def test_the_decoder_of_the_documentation_is_greedy_search(ensemble, features, monkeypatch):
+    with open(os.path.join(ROOT, 'docs', 'decoding.md'), encoding='utf-8') as file:
+        (code,) = re.findall('```python\n(import chainer\n.*?)```', file.read(), re.DOTALL)
+    namespace = {}
+    exec(code, namespace)
+    monkeypatch.setitem(SEARCHES, 'greedy', namespace['greedy_search'])
+    for options in {}, {'max_length': 4, 'min_length': 3, 'repetitions': False}:
+        captions = decode_with(ensemble, features, search='greedy', **options)
+        expected = decode_with(ensemble, features, beam_width=1, top=1, **options)
+        for actual, best in zip(captions, expected, strict=True):
+            assert_same_captions(actual, best)
+    parser = ArgumentParser('')
+    add_decoding_flags(parser)
+    options = decoding_options(parser.parse_args(['--search', 'greedy', '--max-length', '7']))
+    assert options == DecodingOptions(search='greedy', max_length=7)
+
+
+@pytest.mark.parametrize('search', [{}, DIVERSE], ids=['beam', 'diverse'])
 @pytest.mark.parametrize('changes', [{'mbr_samples': 30}, {'temperature': 3.0}, {'max_length': 3}])
-def test_minimum_bayes_risk_ranks_the_whole_beam(network, features, groups, changes):
-    options = DecodingOptions(**SEARCH | {'mbr_samples': 5} | groups | changes)
+def test_minimum_bayes_risk_ranks_the_whole_beam(ensemble, features, search, changes):
+    options = DecodingOptions(**UNCONSTRAINED | SEARCH | {'mbr_samples': 5} | search | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
-    beams = decode(network, features, whole_beam)
+    beams = decode(ensemble, features, whole_beam)
     numpy.random.seed(5)
     reranked = mbr_rerank(
-        network, features, beams, options.mbr_samples, options.temperature, options.max_length
+        ensemble, features, beams, options.mbr_samples, options.temperature, options.max_length
     )
     numpy.random.seed(5)
-    captions = decode(network, features, options)
+    captions = decode(ensemble, features, options)
     assert captions == [best[: options.top] for best in reranked]
     assert captions != [best[: options.top] for best in beams]
 
@@ -131,37 +171,33 @@ def make_models(device, *seeds):
     return models
 
 
-def forbid_cats(ranked, tokens, images):
-    ranked[:, CAT] -= 10_000
-
-
 @pytest.mark.parametrize(
-    'changes',
-    [{}, {'beam_groups': 2}, {'min_length': 3}, {'no_repeat_ngram': 1}, {'max_length': 4}],
+    'changes', [{}, DIVERSE, {'min_length': 3}, {'no_repeat_ngram': 1}, {'max_length': 4}]
 )
 def test_minimum_bayes_risk_ranks_what_each_network_of_an_ensemble_finds(device, features, changes):
     models = make_models(device, 2, 3)
+    models[0].bad_endings = numpy.array([CAT], 'int32')
+    ensemble = Ensemble(models)
     options = DecodingOptions(**SEARCH | {'mbr_samples': 30} | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
-    beams = [
-        decode(model.network, features, whole_beam, constraints=[forbid_cats]) for model in models
-    ]
+    beams = []
+    for model in models:  # with the constraints of the ensemble
+        alone = Ensemble([dataclasses.replace(model, bad_endings=ensemble.bad_endings)])
+        beams.append(decode(alone, features, whole_beam))
     candidates = []
     for beams_of_image in zip(*beams):
         by_log_prob = sorted(itertools.chain(*beams_of_image), key=lambda caption: caption.log_prob)
         distinct = {tuple(caption.tokens): caption for caption in by_log_prob}
         candidates.append(sorted(distinct.values(), key=lambda caption: -caption.log_prob))
     assert any(len(captions) > options.beam_width for captions in candidates)
-    ensemble = Ensemble(models)
     numpy.random.seed(5)
     reranked = mbr_rerank(ensemble, features, candidates, 30, max_length=options.max_length)
     best = [captions[: options.top] for captions in reranked]
     numpy.random.seed(5)
-    results = decode(ensemble, features, options, constraints=[forbid_cats])
+    results = decode(ensemble, features, options)
     for captions, expected in zip(results, rescore(ensemble, features, best, options.max_length)):
         assert_same_captions(captions, expected)
         for caption in captions:
-            assert CAT not in caption.tokens
             assert options.min_length <= len(caption.tokens) <= options.max_length
 
 
@@ -169,7 +205,7 @@ def test_captions_with_equal_gains_are_ranked_by_probability_in_any_order_of_mod
     device, features
 ):
     models = make_models(device, 2, 3)
-    options = DecodingOptions(**SEARCH, mbr_neighbors=1)
+    options = DecodingOptions(**SEARCH, **UNCONSTRAINED, mbr_neighbors=1)
     references = [References([[UNK]], numpy.ones(1))] * len(features)  # which matches nothing
     results, others = (
         decode(Ensemble(order), features, options, references) for order in (models, models[::-1])
@@ -185,7 +221,7 @@ def test_a_network_that_finds_no_caption_leaves_those_of_others(device, features
     silent, model = make_models(device, 2, 3)
     silent.network.output.b.array[BOS + 1 :] = -numpy.inf
     assert math.isinf(beam_search(silent.network, features, **SEARCH)[0][0].log_prob)
-    options = DecodingOptions(**SEARCH, mbr_neighbors=1)
+    options = DecodingOptions(**SEARCH, **UNCONSTRAINED, mbr_neighbors=1)
     references = [References([[UNK]], numpy.ones(1))] * len(features)
     results = decode(Ensemble([silent, model]), features, options, references)
     for captions, expected in zip(results, beam_search(model.network, features, **SEARCH)):
@@ -199,82 +235,22 @@ def test_an_ensemble_captions_no_images(device, features, mbr):
     assert decode(ensemble, features[:0], DecodingOptions(**{mbr: 3}), []) == []
 
 
-def test_an_ensemble_of_one_network_reranks_like_that_network(device, features):
-    model = small_model(words=('a', 'dog', 'cat', 'runs', 'home'), seed=2)
-    model.network.to_device(device)
-    options = SEARCH | {'mbr_samples': 30}
-    assert decode_with(Ensemble([model]), features, **options) == decode_with(
-        model.network, features, **options
-    )
-
-
-@pytest.mark.parametrize(
-    'options, at_fault',
-    [
-        ({'top': 21}, 'top'),
-        ({'beam_width': 3, 'top': 4}, 'top'),
-        ({'beam_width': 10, 'beam_groups': 3}, 'beam_groups'),
-        ({'min_length': 61}, 'min_length'),
-        ({'min_length': 5, 'max_length': 4}, 'min_length'),
-        ({'sample': True, 'beam_groups': 2}, 'beam_groups'),
-        ({'sample': True, 'mbr_samples': 10}, 'mbr_samples'),
-        ({'beam_width': 0, 'top': 0}, 'beam_width'),
-        ({'top': 0}, 'top'),
-        ({'max_length': 0}, 'max_length'),
-        ({'beam_groups': 0}, 'beam_groups'),
-        ({'temperature': 0}, 'temperature'),
-        ({'temperature': float('nan')}, 'temperature'),
-        ({'temperature': float('inf')}, 'temperature'),
-        ({'min_length': -1}, 'min_length'),
-        ({'no_repeat_ngram': -1}, 'no_repeat_ngram'),
-        ({'mbr_samples': -1}, 'mbr_samples'),
-        ({'length_normalization': float('nan')}, 'length_normalization'),
-        ({'diversity_penalty': -0.5}, 'diversity_penalty'),
-    ],
-)
-def test_invalid_options_are_rejected(options, at_fault):
-    with pytest.raises(InputError) as info:
-        DecodingOptions(**options)
-    assert info.value.option == at_fault
-
-
-def test_sampling_may_return_more_captions_than_the_beam_width(network, features):
-    captions = decode_with(network, features, sample=True, top=30)
-    assert [len(samples) for samples in captions] == [30] * N_IMAGES
-
-
 @pytest.mark.parametrize(
     'options',
     [
         {'top': 20},
         {'top': 20, 'min_length': 4},
         {'top': 20, 'no_repeat_ngram': 1, 'max_length': 3},
-        {'sample': True, 'top': 50},
-        {'beam_groups': 4, 'top': 20},
+        {'search': 'sample', 'top': 50},
+        {'search': 'diverse', 'top': 20},
     ],
 )
 def test_captions_do_not_contain_the_start_token(device, options):
-    model = small_model().network
-    model.output.b.array[BOS] = 3  # which a network that was hardly trained may prefer
-    model.to_device(device)
-    features = device.send(random_features(6))
-    for captions in decode(model, features, DecodingOptions(**{'max_length': 6, **options})):
+    model = small_model()
+    model.network.output.b.array[BOS] = 3  # which a network that was hardly trained may prefer
+    model.network.to_device(device)
+    ensemble, features = Ensemble([model]), device.send(random_features(6))
+    for captions in decode(ensemble, features, DecodingOptions(**{'max_length': 6, **options})):
         for caption in captions:
             assert BOS not in caption.tokens
             assert len(caption.tokens) >= options.get('min_length', 0)
-
-
-@pytest.mark.parametrize(
-    'options', [{'beam_width': '3'}, {'max_length': 1.5}, {'top': True}, {'sample': 'no'}]
-)
-def test_options_of_another_type_are_refused(options):
-    with pytest.raises(InputError, match='is not of type'):
-        DecodingOptions(**options)
-
-
-@pytest.mark.parametrize(
-    'options, top',
-    [({}, 5), ({'beam_width': 3}, 3), ({'beam_width': 3, 'sample': True}, 5), ({'top': 2}, 2)],
-)
-def test_at_most_as_many_captions_as_the_beam_is_wide_are_returned(options, top):
-    assert DecodingOptions(**options).top == top

@@ -1,0 +1,58 @@
+"""The networks of docs/extending.md train, resume and caption, taken from the page as they are."""
+
+import json
+import os
+import re
+import sys
+import types
+
+import numpy
+import pytest
+
+from models import NETWORKS
+from tests.helpers.samples import write_matlab
+from tests.helpers.scripts import ROOT, run_script
+from tests.helpers.training import train, validation_losses
+
+with open(os.path.join(ROOT, 'docs', 'extending.md'), encoding='utf-8') as page:
+    # From the name of a file on the page to its code.
+    FILES = dict(re.findall(r'^`([\w/.]+\.py)`\n\n```python\n(.*?)^```', page.read(), re.M | re.S))
+
+
+def load_class(path, name):
+    """Returns a class of a file on the page."""
+    module = types.ModuleType(path)
+    exec(compile(FILES[path], path, 'exec'), module.__dict__)
+    return getattr(module, name)
+
+
+@pytest.mark.parametrize(
+    'path, name, feature_size',
+    [('models/gru.py', 'GRUNetwork', 8), ('models/attention.py', 'AttentionNetwork', 98)],
+)
+def test_networks_on_the_page_train_and_caption(
+    data, tmp_path, monkeypatch, path, name, feature_size
+):
+    monkeypatch.setitem(NETWORKS, 'new', load_class(path, name))
+    rng = numpy.random.RandomState(0)
+    features = write_matlab(tmp_path / 'feats.mat', rng.rand(30, feature_size).astype('float32'))
+    output = tmp_path / 'result'
+    flags = (
+        f'--network new --epoch {{}} --scheduled-sampling 0.2 --label-smoothing 0.1 -i {features}'
+    )
+    process = train(data, output, flags.format(8))
+    assert process.returncode == 0, process.stderr
+    losses = validation_losses(output)
+    assert losses[-1] < 0.8 * losses[0]
+    process = run_script(
+        'evaluate.py',
+        *('-m', output / 'best.h5', output / 'epoch_007.h5', '-s', data / 'captions.h5'),
+        *('-i', features, '--beam-width', 3, '--json', tmp_path / 'captions.json'),
+    )
+    assert process.returncode == 0, process.stderr
+    captions = json.loads((tmp_path / 'captions.json').read_text())
+    assert all(caption['caption'] for caption in captions)
+    flags = f'--reward CIDEr --epoch 1 -m {output}/best.h5'
+    process = train(data, tmp_path / 'reward', flags, '-i', features)
+    assert process.returncode == 0, process.stderr
+    assert 'models.gru' not in sys.modules
