@@ -24,7 +24,13 @@ import lib
 import models
 
 # Imported late, or by a library.
-LAZY_MODULES = 'matplotlib.backends.backend_agg', 'scipy.io', 'chainer.links.caffe'
+LAZY_MODULES = (
+    'chainer.links.caffe',
+    'matplotlib.backends.backend_agg',
+    'scipy.io',
+    'scipy.linalg',
+    'scipy.sparse.linalg',
+)
 
 
 def import_everything():
