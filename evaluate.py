@@ -2,40 +2,33 @@
 
 Each row has one beam width M. After the scores follow the number of distinct captions, the
 share of new ones, which are not in the training set, their mean number of words, and the shares
-of captions that end as none does in the training set, and that say something twice in a row.
+of captions with a bad ending, as no training caption has, and with a repetition.
 """
 
 import os
 import warnings
 
-import numpy
+from lib.features.table import FeatureTable
 
 from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    run_main,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import run_main
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device, set_seed
 from lib.errors import InputError, InputWarning
-from lib.evaluation.bootstrap import bootstrap_intervals, compare
 from lib.evaluation.evaluator import Evaluator
-from lib.evaluation.html_gallery import Card, write_gallery
+from lib.evaluation.html_gallery import make_cards, write_gallery
 from lib.evaluation.metrics import check_pycocoevalcap
-from lib.evaluation.results_file import read_results, results_paths, scores_path, write_results
-from lib.evaluation.score_table import print_differences, print_remarks, print_scores
+from lib.evaluation.results_file import add_to_name, read_results, results_paths, write_results
+from lib.evaluation.score_table import print_differences, print_loss, print_remarks, print_scores
 from lib.features.flags import add_data_flags
-from lib.features.gpu_memory import send_features
-from lib.features.shared_features import load_shared_features, move_to_device
-from lib.files.output import join_below, replace_together, write_json
-from lib.files.output_checks import check_not_overwritten, check_outputs
+from lib.files.input import join_below
+from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes
 from lib.training.run_record import captions_fingerprint
 
@@ -47,7 +40,6 @@ def parse_args():
     add_models_flag(parser)
     parser.add_argument(
         '--average-weights',
-        '--average',
         metavar='FILE',
         help="average the models' weights instead of their probabilities, and write that model "
         'here',
@@ -80,196 +72,120 @@ def parse_args():
     parser.add_argument(
         '--index-features',
         nargs='+',
+        default=[],
         metavar='FILE',
         help="image features that --index was made of; unless given, the models'",
     )
     add_seed_flag(parser, '--search sample and --mbr-samples')
     add_decoding_flags(parser, several_beam_widths=True, without=['top'])
-    return parser.parse_args()
-
-
-def main():
-    args = parse_args()
+    args = parser.parse_args()
     if args.index_features and not args.index:
         raise InputError('--index-features: needs --index')
     if args.compare:
         check_pycocoevalcap(args.compare, option='compare')
-    all_options = [options_for(args, beam_width) for beam_width in args.beam_width or [None]]
-    args.beam_width = [options.beam_width for options in all_options]
+    return args
+
+
+def main():
+    args = parse_args()
+    # How to decode captions for each row of scores.
+    decodings = [
+        decoding_options(args, beam_width=beam_width, top=None if args.html else 1)
+        for beam_width in args.beam_width or [None]
+    ]
+    json_paths = results_paths(args.json, [options.beam_width for options in decodings])
     processes = connect_processes(args.communicator)
-    if processes.is_main:
-        inputs = [*args.model, args.captions, *args.features, args.index]
-        inputs += [*(args.index_features or []), args.compare]
-        check_outputs(outputs_of(args), [path for path in inputs if path])
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
-    ensemble = load_ensemble(args, device)
     dataset = CaptionDataset.load(args.captions)
-    if not dataset.images_of(args.split).size:
-        raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
-    check_tokenizer(args, ensemble, dataset)
-    check_captions(args, ensemble, dataset)
-    if args.html and args.image_root:
-        check_images(args, dataset)
     images = dataset.images_of(args.split)
-    options = args.features_memory, args.combine
-    features = load_shared_features(
-        args.features, dataset, images, device, 'float32', processes, *options
-    )
-    ensemble.check_feature_size(features.array.shape[1], features.path)
+    if not images.size:
+        raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
+    if processes.is_main:
+        check_files(args, json_paths, dataset.filename[images])
 
-    move_to_device(features, device, processes)
-    index, index_features = load_index(args, dataset, features, device, processes)
+    if args.average_weights:
+        ensemble = Ensemble([average_weights(args.model)])
+        ensemble.models[0].network.to_device(device)
+    else:
+        ensemble = Ensemble.load(args.model, device)
+    check_models(args, ensemble, dataset)
+    features = FeatureTable.open(args.features, dataset, images, args.combine)
+    ensemble.check_feature_size(features.shape[1], features.path)
+    features.to_device(device)
+    index = index_features = None
+    if args.index:
+        index = NeighborIndex.load(args.index, device)
+        index.check_no_overlap(dataset, images)
+        index_features = features
+        if args.index_features:
+            index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
+            index_features.to_device(device)
+        index.check_features(index_features, dataset)
     captioner = Captioner(ensemble, index=index)
-    evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)
-    print_loss(args.split, evaluator)
-    with replace_together():
-        if args.average_weights and processes.is_main:
-            ensemble.models[0].save(args.average_weights)
-        evaluate(args, all_options, dataset, evaluator, processes.rank)
+    evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
 
-
-def evaluate(args, all_options, dataset, evaluator, rank):
-    """Prints a row of scores for each beam width, and writes what the flags ask for."""
-    image_ids, rows, other = dataset.ids_of(evaluator.images), [], None
-    paths = results_paths(args.json, args.beam_width) if args.json else [None] * len(all_options)
-    if args.compare and not rank:
-        other = evaluator.score(read_results(args.compare, image_ids))
-    for options, path in zip(all_options, paths):
-        set_seed(args.seed, rank)
-        evaluation = evaluator.evaluate(options)
-        if evaluation is None:  # only the main process has one
+    print_loss(args.split, evaluator.loss())
+    image_ids = dataset.ids_of(images)
+    if processes.is_main and args.average_weights:
+        ensemble.models[0].save(args.average_weights)
+    if processes.is_main and args.compare:
+        other_scores = evaluator.score(read_results(args.compare, image_ids))
+    rows = []
+    for options, json_path in zip(decodings, json_paths):
+        set_seed(args.seed, processes.rank)
+        captions = evaluator.caption(options)
+        if not processes.is_main:
             continue
-        scores = {'beam_width': options.beam_width, **evaluation.scores}
-        intervals = bootstrap_intervals(evaluation.resampled)
-        print_scores(scores, intervals, with_header=not rows)
-        rows.append({**scores, 'intervals': intervals})
-        if other:
-            differences = compare(evaluation.scores, evaluation.resampled, *other)
+        texts = [best.text for best, *_ in captions]
+        scores = evaluator.score(texts)
+        intervals = scores.intervals()
+        print_scores(options.beam_width, scores.values, intervals, with_header=not rows)
+        rows.append({'beam_width': options.beam_width, **scores.values, 'intervals': intervals})
+        if args.compare:
+            differences = scores.compare(other_scores)
             print_differences(args.compare, differences)
-            rows[-1]['differences'] = {
-                name: difference._asdict() for name, difference in differences.items()
-            }
-        if path:
-            texts = [best.text for best, *_ in evaluation.captions]
-            write_results(path, image_ids, texts, evaluation.cider)
-    if not rows:
-        return
-    print_remarks(rows[-1], dataset.vocabulary.tokenizer)
-    if args.json and scores_path(args.json):
-        write_json(scores_path(args.json), rows)
-    if args.html:
-        write_html(args, dataset, evaluator, evaluation)
+            rows[-1]['differences'] = {name: d._asdict() for name, d in differences.items()}
+        if json_path:
+            write_results(json_path, image_ids, texts, scores.means.get('CIDEr'))
+    if processes.is_main:
+        print_remarks(scores.values, dataset.vocabulary.tokenizer)
+        if args.json:
+            write_json(add_to_name(args.json, 'scores'), rows)
+        if args.html:
+            title = f'{len(images)} images of {args.split}, beam width {options.beam_width}'
+            names = dataset.filename[images]
+            cards = make_cards(names, args.image_root, captions, evaluator.references, scores)
+            write_gallery(args.html, title, cards)
 
 
-def outputs_of(args):
-    """Returns the paths of all files to write."""
-    paths = [args.html, args.average_weights]
+def check_files(args, json_paths, names):
+    """Checks the files to write before the work, and notes images that the page cannot show."""
+    outputs = [args.average_weights, args.html, *json_paths]
     if args.json:
-        paths += [*results_paths(args.json, args.beam_width), scores_path(args.json)]
-    return [path for path in paths if path]
-
-
-def check_images(args, dataset):
-    """Checks the images for the page."""
-    if not os.path.isdir(args.image_root):
-        raise InputError(f'--image-root {args.image_root}: no such folder')
-    names = dataset.filename[dataset.images_of(args.split)]
-    paths = [join_below(args.image_root, name) for name in names]
-    check_not_overwritten(paths, outputs_of(args))
+        outputs.append(add_to_name(args.json, 'scores'))
+    inputs = [*args.model, args.captions, *args.features, args.index, *args.index_features]
+    paths = []
+    if args.html and args.image_root:
+        paths = [join_below(args.image_root, name) for name in names]
+    check_outputs(filter(None, outputs), filter(None, [*inputs, args.compare, *paths]))
     n_missing = sum(not os.path.exists(path) for path in paths)
     if n_missing:
-        warnings.warn(
-            f'{n_missing} of {len(paths)} images are not in {args.image_root}; the page does not '
-            'show them',
-            InputWarning,
-            stacklevel=1,
-        )
+        note = f'{n_missing} of {len(paths)} images are not in {args.image_root}'
+        warnings.warn(f'{note}; the page does not show them', InputWarning, stacklevel=1)
 
 
-def options_for(args, beam_width):
-    """Returns the decoding options for a row of scores."""
-    return decoding_options(args, beam_width=beam_width, top=None if args.html else 1)
-
-
-def load_ensemble(args, device):
-    """Returns the ensemble of the models, or one model of their averaged weights."""
-    if not args.average_weights:
-        return Ensemble.load(args.model, device)
-    model = average_weights(args.model)
-    model.network.to_device(device)
-    return Ensemble([model])
-
-
-def load_index(args, dataset, features, device, processes):
-    """Returns the index for --mbr-neighbors, and the array to search it by unless the features."""
-    if not args.index:
-        return None, None
-    index, images = NeighborIndex.load(args.index, device), dataset.images_of(args.split)
-    index.check_no_overlap(dataset, images)
-    if not args.index_features:
-        try:
-            index.check_features(features, dataset)
-        except InputError as error:
-            if error.option == 'index':
-                error.message += '; pass the features it was made of with --index-features'
-            raise
-        return index, None
-    options = args.features_memory, args.combine
-    features = load_shared_features(
-        args.index_features, dataset, images, device, 'float32', processes, *options
-    )
-    features.array = send_features(features.array, device)
-    index.check_features(features, dataset)
-    return index, features.array
-
-
-def check_tokenizer(args, ensemble, dataset):
+def check_models(args, ensemble, dataset):
+    """Checks the tokenizer, and notes models that may know the captions of these images."""
     if ensemble.vocabulary.tokenizer != dataset.vocabulary.tokenizer:
         raise InputError(
             f'{args.captions}: is tokenized into {dataset.vocabulary.tokenizer}, but '
             f'{args.model[0]} was trained on {ensemble.vocabulary.tokenizer}'
         )
-
-
-def check_captions(args, ensemble, dataset):
-    """Notes models that may have been trained on the images to evaluate, in another split."""
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
         if captions_fingerprint(model.run) not in (None, fingerprint):
-            warnings.warn(
-                f'{model.path}: was trained on other captions than {args.captions}, which may '
-                'include those of the images to evaluate',
-                InputWarning,
-                stacklevel=1,
-            )
-
-
-def print_loss(split, evaluator):
-    # The numbers of a model with absurd weights become infinite.
-    with numpy.errstate(over='ignore', invalid='ignore'):
-        loss = evaluator.loss()
-        if loss is not None:
-            if not numpy.isfinite(loss):
-                raise InputError(
-                    f'the loss is {loss}: the weights of the models, or the features, are too large'
-                )
-            perplexity = numpy.exp(loss)
-            print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
-
-
-def write_html(args, dataset, evaluator, evaluation):
-    cards, cider = [], evaluation.cider
-    order = range(len(evaluator.images)) if cider is None else numpy.argsort(-cider, kind='stable')
-    for index in order:
-        name = dataset.filename[evaluator.images[index]]
-        path = join_below(args.image_root, name) if args.image_root else None
-        score = '' if cider is None else f'CIDEr {cider[index]:.2f}'
-        cards.append(
-            Card(name, path, evaluation.captions[index], evaluator.references[index], score)
-        )
-    mean = '' if cider is None else f'mean CIDEr {evaluation.scores["CIDEr"]:.3f}, '
-    title = f'{len(cards)} images of {args.split}, {mean}beam width {args.beam_width[-1]}'
-    write_gallery(args.html, title, cards)
+            note = f'{model.path}: was trained on other captions than {args.captions}'
+            warnings.warn(f'{note}, perhaps those of these images', InputWarning, stacklevel=1)
 
 
 if __name__ == '__main__':

@@ -9,14 +9,9 @@ import numpy
 import tqdm
 
 from lib.captions.readers import parse_split, read_dataset
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    print_line,
-    print_unreadable,
-    run_main,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import print_line, print_unreadable, run_main
 from lib.device import select_device
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
@@ -24,8 +19,8 @@ from lib.features.feature_file import Features, check_fits, save_features
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.partial_file import PartialFeatures, partial_path
 from lib.files.fingerprint import fingerprint
-from lib.files.output import is_special_file, join_below
-from lib.files.output_checks import check_outputs
+from lib.files.input import join_below
+from lib.files.output import check_outputs
 from lib.processes import connect_processes
 
 IMAGES_AT_ONCE = 32
@@ -65,8 +60,6 @@ def parse_args():
 
 def main():
     args = parse_args()
-    if is_special_file(args.output):
-        raise InputError(f'--output {args.output}: is not a regular file')
     # All images that have a number, so that the files of several extractions fit together.
     images = read_dataset(args.dataset, with_empty=True)
     paths = [join_below(args.image_root, image.filename) for image in images]

@@ -8,23 +8,16 @@ import sys
 import tqdm
 
 from lib.captioner import Captioner
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    escape_control_characters,
-    print_unreadable,
-    run_main,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import escape_control_characters, print_unreadable, run_main
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import find_images
-from lib.files.output import write_json_list
-from lib.files.output_checks import check_outputs
+from lib.files.output import check_outputs, write_json_list
 from lib.processes import connect_processes
 
 

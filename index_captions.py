@@ -8,12 +8,13 @@ import os
 import chainer
 
 from lib.captions.dataset import CaptionDataset
-from lib.cli.command_line import ArgumentParser, print_line, run_main
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import print_line, run_main
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError
 from lib.features.flags import add_data_flags
 from lib.features.shared_features import load_shared_features
-from lib.files.output_checks import check_outputs
+from lib.files.output import check_outputs
 from lib.processes import Processes
 
 

@@ -7,10 +7,11 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import parse_split, read_dataset
 from lib.captions.tokenizer import SEPARATORS
 from lib.captions.vocabulary import SPECIAL_TOKENS
-from lib.cli.command_line import ArgumentParser, add_seed_flag, print_line, run_main
-from lib.cli.types import non_negative_int, positive_int
+from lib.cli.flags import add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import print_line, run_main
 from lib.errors import InputError
-from lib.files.output_checks import check_outputs
+from lib.files.output import check_outputs
 
 
 def parse_args():
@@ -28,7 +29,7 @@ def parse_args():
     )
     parser.add_argument(
         '--min-count',
-        type=positive_int,
+        type=number(int, low=1),
         default=5,
         metavar='N',
         help='tokens seen fewer than N times in the training splits become <UNK>',
@@ -50,7 +51,7 @@ def parse_args():
     parser.add_argument(
         '--val-size',
         '--hold-out',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=0,
         metavar='N',
         help='number of randomly chosen training images to move to the split val',

@@ -16,7 +16,7 @@ from lib.features.table import FeatureTable
 
 from lib.captions.batch import make_converter
 from lib.captions.dataset import CaptionDataset
-from lib.cli.command_line import run_main
+from lib.cli.run import run_main
 from lib.device import select_device, set_seed
 from lib.errors import InputError
 from lib.files.fingerprint import fingerprint

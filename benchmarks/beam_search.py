@@ -13,8 +13,9 @@ import numpy
 
 from benchmarks.workload import has_torch, measure_sgemm, seconds_of
 from lib.captions.dataset import CaptionDataset
-from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
 from lib.features.feature_file import load_features
@@ -37,24 +38,28 @@ def parse_args():
     )
     parser.add_argument('-i', '--features', required=True, metavar='FILE', help='image features')
     parser.add_argument(
-        '--images', type=positive_int, default=256, metavar='N', help='images to caption'
+        '--images', type=number(int, low=1), default=256, metavar='N', help='images to caption'
     )
     parser.add_argument(
-        '--batch-size', type=positive_int, default=32, metavar='N', help='images at once'
+        '--batch-size', type=number(int, low=1), default=32, metavar='N', help='images at once'
     )
     parser.add_argument(
         '--beam-width',
-        type=positive_int,
+        type=number(int, low=1),
         nargs='+',
         default=[1, 3, 20, 100],
         metavar='M',
         help='beam widths to measure',
     )
     parser.add_argument(
-        '--top', type=positive_int, default=5, metavar='N', help='captions per image'
+        '--top', type=number(int, low=1), default=5, metavar='N', help='captions per image'
     )
     parser.add_argument(
-        '--rounds', type=positive_int, default=3, metavar='N', help='repetitions of each search'
+        '--rounds',
+        type=number(int, low=1),
+        default=3,
+        metavar='N',
+        help='repetitions of each search',
     )
     parser.add_argument(
         '--plain', action='store_true', help='on a CPU, measure the slow search, too'

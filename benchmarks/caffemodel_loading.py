@@ -15,8 +15,8 @@ import tempfile
 
 import numpy
 
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from tests.helpers.caffemodels import write_vgg19
 
 LOAD = r"""
@@ -34,7 +34,11 @@ print(json.dumps([time.perf_counter() - start, peak() - peak_before, peak()]))
 def main():
     parser = ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument(
-        '--rounds', type=positive_int, default=3, metavar='N', help='repetitions of each program'
+        '--rounds',
+        type=number(int, low=1),
+        default=3,
+        metavar='N',
+        help='repetitions of each program',
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

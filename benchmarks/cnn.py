@@ -16,8 +16,9 @@ import chainer
 import numpy
 
 from benchmarks.workload import has_torch, measure_sgemm, seconds_of
-from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.device import select_device
 from lib.features.extractor import FeatureExtractor
 from lib.features.feature_source import FeatureSource
@@ -49,18 +50,22 @@ def parse_args():
     )
     parser.add_argument('--layer', default='fc7', metavar='NAME', help='layer to compute')
     parser.add_argument(
-        '--image-size', type=positive_int, default=224, metavar='N', help='pixels on a side'
+        '--image-size', type=number(int, low=1), default=224, metavar='N', help='pixels on a side'
     )
     parser.add_argument(
         '--batch-size',
-        type=positive_int,
+        type=number(int, low=1),
         nargs='+',
         default=[1, 8],
         metavar='N',
         help='images at once',
     )
     parser.add_argument(
-        '--rounds', type=positive_int, default=5, metavar='N', help='repetitions of each program'
+        '--rounds',
+        type=number(int, low=1),
+        default=5,
+        metavar='N',
+        help='repetitions of each program',
     )
     return parser.parse_args()
 

@@ -18,8 +18,8 @@ import time
 import numpy
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.processes import connect_processes
 from lib.training.optimizers import make_optimizer
 from models.show_and_tell import ShowAndTell
@@ -35,10 +35,18 @@ EXCHANGES = 'each', 'bucket', 'float16'
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument(
-        '--rounds', type=positive_int, default=3, metavar='N', help='how often each is measured'
+        '--rounds',
+        type=number(int, low=1),
+        default=3,
+        metavar='N',
+        help='how often each is measured',
     )
     parser.add_argument(
-        '--steps', type=positive_int, default=6, metavar='N', help='iterations of a measurement'
+        '--steps',
+        type=number(int, low=1),
+        default=6,
+        metavar='N',
+        help='iterations of a measurement',
     )
     parser.add_argument(
         '--unsorted',

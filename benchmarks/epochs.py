@@ -10,12 +10,13 @@ import re
 
 import chainer
 import numpy
+from lib.captions.packing import make_converter
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens, seconds_of
 from lib.captions.dataset import CaptionDataset
-from lib.captions.packing import make_converter
-from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.device import select_device
 from lib.training.adam import Adam
 from models.show_and_tell import ShowAndTell
@@ -27,13 +28,17 @@ def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
     add_device_flags(parser)
     parser.add_argument(
-        '--epoch', type=positive_int, default=4, metavar='N', help='number of epochs'
+        '--epoch', type=number(int, low=1), default=4, metavar='N', help='number of epochs'
     )
     parser.add_argument(
-        '--captions', type=positive_int, default=6400, metavar='N', help='captions in an epoch'
+        '--captions',
+        type=number(int, low=1),
+        default=6400,
+        metavar='N',
+        help='captions in an epoch',
     )
     parser.add_argument(
-        '--batch-size', type=positive_int, default=128, metavar='N', help='captions in a step'
+        '--batch-size', type=number(int, low=1), default=128, metavar='N', help='captions in a step'
     )
     return parser.parse_args()
 

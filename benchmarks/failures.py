@@ -15,7 +15,8 @@ from benchmarks.word_classes import WORD_CLASSES, Comparison, compare, compare_p
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.captions.tokenizer import tokenize
-from lib.cli.command_line import ArgumentParser, print_line, run_main
+from lib.cli.parser import ArgumentParser
+from lib.cli.run import print_line, run_main
 from lib.errors import InputError
 from lib.evaluation.metrics import CaptionScorer, has_java
 from lib.evaluation.results_file import read_results
@@ -43,7 +44,7 @@ def main():
         raise InputError(f'{args.captions}: is not split into words; only English can be compared')
     texts = read_results(args.results, dataset.ids_of(images))
     references = dataset.references_of(images)
-    _, scores = CaptionScorer(references, has_java())(texts)
+    scores = CaptionScorer(references, has_java())(texts)
     cider = scores.means['CIDEr']
     print_examples(dataset.filename[images], texts, references, cider)
 

@@ -27,8 +27,8 @@ from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from models.show_and_tell import ShowAndTell
 from tests.helpers.caffemodels import Writer
 from tests.helpers.samples import write_image
@@ -53,13 +53,13 @@ def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument(
         '--captions-per-image',
-        type=positive_int,
+        type=number(int, low=1),
         default=5,
         metavar='N',
         help='captions to train on; fewer take less time',
     )
     parser.add_argument(
-        '--images', type=positive_int, default=10000, metavar='N', help='images to caption'
+        '--images', type=number(int, low=1), default=10000, metavar='N', help='images to caption'
     )
     return parser.parse_args()
 

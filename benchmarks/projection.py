@@ -9,8 +9,8 @@ two times add up.
 """
 
 from benchmarks.workload import CAPTION_LENGTHS, COCO_CAPTIONS, FEATURE_SIZE, Workload
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_float, positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from models.show_and_tell import count_values
 
 GPUS = [1, 2, 4, 8, 16, 32, 64]
@@ -21,22 +21,25 @@ RECURRENCE_TIME = 0.5e-3
 def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
     for name, kind, default, description in (
-        ('captions', positive_int, COCO_CAPTIONS, 'captions in an epoch'),
-        ('vocabulary', positive_int, 8791, 'tokens of the vocabulary'),
-        ('batch-size', positive_int, 128, 'captions per step on each GPU'),
-        ('tflops', positive_float, 50, 'rate of matrix products of a GPU, TFLOPS'),
-        ('host', positive_float, 1.6, 'time of the host to launch a step, ms'),
-        ('link', positive_float, 350, 'rate of the exchange within a machine, GB/s'),
-        ('network', positive_float, 12.5, 'rate of the network of a machine, GB/s'),
-        ('gpus', positive_int, 8, 'GPUs in a machine'),
+        ('captions', number(int, low=1), COCO_CAPTIONS, 'captions in an epoch'),
+        ('vocabulary', number(int, low=1), 8791, 'tokens of the vocabulary'),
+        ('batch-size', number(int, low=1), 128, 'captions per step on each GPU'),
+        ('tflops', number(float, above=0), 50, 'rate of matrix products of a GPU, TFLOPS'),
+        ('host', number(float, above=0), 1.6, 'time of the host to launch a step, ms'),
+        ('link', number(float, above=0), 350, 'rate of the exchange within a machine, GB/s'),
+        ('network', number(float, above=0), 12.5, 'rate of the network of a machine, GB/s'),
+        ('gpus', number(int, low=1), 8, 'GPUs in a machine'),
     ):
         parser.add_argument(f'--{name}', type=kind, default=default, help=description)
     parser.add_argument(
-        '--reader', type=positive_float, default=0.8, help='rate of a process that reads, GB/s'
+        '--reader',
+        type=number(float, above=0),
+        default=0.8,
+        help='rate of a process that reads, GB/s',
     )
     parser.add_argument(
         '--disk',
-        type=positive_float,
+        type=number(float, above=0),
         help='rate at which a machine reads features from its disk, GB/s; unless given, they are '
         'in memory',
     )

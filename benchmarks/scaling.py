@@ -12,8 +12,9 @@ import numpy
 from benchmarks.beam_search import CountingNetwork
 from benchmarks.training_step import Ours
 from benchmarks.workload import FEATURE_SIZE, Workload, measure_sgemm, seconds_of
-from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
 from models.show_and_tell import ShowAndTell
@@ -29,7 +30,11 @@ def main():
     parser = ArgumentParser(__doc__.splitlines()[0])
     add_device_flags(parser)
     parser.add_argument(
-        '--steps', type=positive_int, default=3, metavar='N', help='training steps of each size'
+        '--steps',
+        type=number(int, low=1),
+        default=3,
+        metavar='N',
+        help='training steps of each size',
     )
     args = parser.parse_args()
     device = select_device(args.gpu, args.tf32)

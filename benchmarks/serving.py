@@ -15,8 +15,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.features.image_paths import find_images
 from tests.helpers.scripts import run_script
 from tests.helpers.server import encode_form, serving
@@ -28,7 +28,11 @@ def main():
     parser = ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument('images', nargs='+', metavar='IMAGE_OR_FOLDER', help='images to caption')
     parser.add_argument(
-        '--requests', type=positive_int, default=192, metavar='N', help='images of a measurement'
+        '--requests',
+        type=number(int, low=1),
+        default=192,
+        metavar='N',
+        help='images of a measurement',
     )
     args, flags = parser.parse_known_args()  # the others are those of serve.py
     paths = list(itertools.islice(itertools.cycle(find_images(args.images)), args.requests))

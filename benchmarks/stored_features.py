@@ -16,8 +16,8 @@ import h5py
 import numpy
 
 from benchmarks.workload import FEATURE_SIZE
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_float, positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.features.stored_features import StoredFeatures
 
 BATCH_SIZE = 128
@@ -29,10 +29,10 @@ def main():
         '--folder', metavar='FOLDER', help='where to write the files; by default a temporary folder'
     )
     parser.add_argument(
-        '--size', type=positive_float, default=2, metavar='GIB', help='size of each file'
+        '--size', type=number(float, above=0), default=2, metavar='GIB', help='size of each file'
     )
     parser.add_argument(
-        '--batches', type=positive_int, default=200, metavar='N', help='batches to read'
+        '--batches', type=number(int, low=1), default=200, metavar='N', help='batches to read'
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:

@@ -16,8 +16,9 @@ from lib.captions.packing import make_converter
 
 from benchmarks import plain_torch
 from lib.captions.dataset import CaptionDataset
-from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.device import select_device
 from lib.evaluation.metrics import CaptionScorer, has_java
 from lib.features.feature_file import load_features
@@ -31,11 +32,11 @@ def parse_args():
     parser.add_argument('-s', '--captions', required=True, metavar='FILE', help='captions.h5')
     parser.add_argument('-i', '--features', required=True, metavar='FILE', help='image features')
     parser.add_argument(
-        '--epoch', type=positive_int, default=10, metavar='N', help='number of epochs'
+        '--epoch', type=number(int, low=1), default=10, metavar='N', help='number of epochs'
     )
     parser.add_argument(
         '--beam-width',
-        type=positive_int,
+        type=number(int, low=1),
         nargs='+',
         default=[1, 3, 20],
         metavar='M',
@@ -69,7 +70,7 @@ def main():
                 model, plain_torch.as_tensor(batch, device), beam_width, 1, MAX_LENGTH
             )
         ]
-        scores, _ = scorer(captions)
+        scores = scorer(captions).values
         print(json.dumps({'beam_width': beam_width, **scores}), flush=True)
 
 
@@ -85,13 +86,13 @@ class Batches:
         if shuffle:
             captions = numpy.random.permutation(captions)
         for start in range(0, len(captions), BATCH_SIZE):
-            *arrays, captions_per_step = self._convert(
+            *arrays, batch_sizes = self._convert(
                 captions[start : start + BATCH_SIZE], chainer.get_device('@numpy')
             )
             features, inputs, targets = (
                 torch.from_numpy(array).to(self._torch_device) for array in arrays
             )
-            yield features, inputs.long(), targets.long(), captions_per_step
+            yield features, inputs.long(), targets.long(), batch_sizes
 
 
 def train(model, batches, n_epochs):

@@ -20,8 +20,9 @@ from benchmarks.workload import (
     measure_sgemm,
     seconds_of,
 )
-from lib.cli.command_line import ArgumentParser, add_device_flags, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_device_flags
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.device import select_device
 from lib.training.adam import Adam
 from models.show_and_tell import ShowAndTell
@@ -31,13 +32,17 @@ def parse_args():
     parser = ArgumentParser(__doc__.splitlines()[0])
     add_device_flags(parser)
     parser.add_argument(
-        '--rounds', type=positive_int, default=5, metavar='N', help='repetitions of each program'
+        '--rounds',
+        type=number(int, low=1),
+        default=5,
+        metavar='N',
+        help='repetitions of each program',
     )
     parser.add_argument(
-        '--steps', type=positive_int, default=6, metavar='N', help='training steps in a round'
+        '--steps', type=number(int, low=1), default=6, metavar='N', help='training steps in a round'
     )
     parser.add_argument(
-        '--batch-size', type=positive_int, default=128, metavar='N', help='captions in a step'
+        '--batch-size', type=number(int, low=1), default=128, metavar='N', help='captions in a step'
     )
     return parser.parse_args()
 

@@ -5,8 +5,8 @@ import textwrap
 
 import matplotlib.figure
 
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.errors import InputError
 from lib.features.images import read_image
 from lib.files.output import open_output
@@ -21,10 +21,14 @@ def parse_args():
     )
     parser.add_argument('-o', '--output', required=True, metavar='FILE', help='PNG to write')
     parser.add_argument(
-        '--images', type=positive_int, default=12, metavar='N', help='number of images to show'
+        '--images',
+        type=number(int, low=1),
+        default=12,
+        metavar='N',
+        help='number of images to show',
     )
     parser.add_argument(
-        '--columns', type=positive_int, default=6, metavar='N', help='images side by side'
+        '--columns', type=number(int, low=1), default=6, metavar='N', help='images side by side'
     )
     return parser.parse_args()
 

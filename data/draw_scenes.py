@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from lib.cli.command_line import ArgumentParser, add_seed_flag, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.files.output import write_json
 
 IMAGE_SIZE = 96
@@ -45,13 +46,21 @@ def parse_args():
     parser = ArgumentParser(__doc__)
     parser.add_argument('output', metavar='FOLDER', help='folder to write to')
     parser.add_argument(
-        '--train', type=positive_int, default=6000, metavar='N', help='number of training scenes'
+        '--train',
+        type=number(int, low=1),
+        default=6000,
+        metavar='N',
+        help='number of training scenes',
     )
     parser.add_argument(
-        '--val', type=positive_int, default=200, metavar='N', help='number of validation scenes'
+        '--val',
+        type=number(int, low=1),
+        default=200,
+        metavar='N',
+        help='number of validation scenes',
     )
     parser.add_argument(
-        '--test', type=positive_int, default=200, metavar='N', help='number of test scenes'
+        '--test', type=number(int, low=1), default=200, metavar='N', help='number of test scenes'
     )
     add_seed_flag(parser, 'the scenes')
     return parser.parse_args()
@@ -63,9 +72,9 @@ def main():
     images = []
     for split in 'train', 'val', 'test':
         os.makedirs(os.path.join(args.output, split), exist_ok=True)
-        for number in range(getattr(args, split)):
+        for position in range(getattr(args, split)):
             shapes = invent_scene(rng)
-            filename = f'scene_{number:04}.jpg'
+            filename = f'scene_{position:04}.jpg'
             draw_scene(rng, shapes).save(os.path.join(args.output, split, filename), quality=90)
             sentences = [
                 {'raw': f'{caption[0].upper()}{caption[1:]}.', 'tokens': caption.split()}

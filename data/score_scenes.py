@@ -10,8 +10,8 @@ import re
 from collections import Counter
 
 from data.draw_scenes import COLORS, SHAPES
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_int
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.errors import InputError
 
 COLORED_SHAPE = re.compile(rf'\b({"|".join(COLORS)}) ({"|".join(SHAPES)})\b')
@@ -24,7 +24,7 @@ def parse_args():
         'captions', metavar='FILE', help='captions that generate_caption.py --json wrote'
     )
     parser.add_argument(
-        '--examples', type=positive_int, default=8, metavar='N', help='captions to print'
+        '--examples', type=number(int, low=1), default=8, metavar='N', help='captions to print'
     )
     return parser.parse_args()
 

@@ -19,8 +19,9 @@ from chainer.links.caffe import CaffeFunction
 from chainer.links.caffe.caffe_function import caffe_pb
 
 from data.draw_scenes import COLORS, IMAGE_SIZE, RADII, SHAPES
-from lib.cli.command_line import ArgumentParser, add_seed_flag, run_main
-from lib.cli.types import positive_int
+from lib.cli.flags import add_seed_flag
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.features.images import prepare_image, read_image
 from lib.files.output import open_output
 
@@ -53,10 +54,14 @@ def parse_args():
         help='values subtracted from blue, green and red',
     )
     parser.add_argument(
-        '--epoch', type=positive_int, default=3, metavar='N', help='number of epochs'
+        '--epoch', type=number(int, low=1), default=3, metavar='N', help='number of epochs'
     )
     parser.add_argument(
-        '--batch-size', type=positive_int, default=32, metavar='N', help='scenes per iteration'
+        '--batch-size',
+        type=number(int, low=1),
+        default=32,
+        metavar='N',
+        help='scenes per iteration',
     )
     add_seed_flag(parser, 'weights and the order of scenes')
     return parser.parse_args()

@@ -1,6 +1,8 @@
-"""The device that a program computes on."""
+"""The device that a program computes on, its random numbers, and the host's memory."""
 
 import importlib.util
+import re
+from pathlib import Path
 
 import chainer
 import numpy
@@ -24,8 +26,6 @@ def select_device(gpu: int, tf32: bool = False) -> chainer.backend.Device:
     Raises:
         InputError: If the GPU is not available, or ``tf32`` is set on a CPU.
     """
-    if not isinstance(gpu, int):
-        raise InputError(f'{gpu!r} is not the number of a CUDA device', option='gpu')
     if gpu < 0:
         if tf32:
             raise InputError('needs a GPU', option='tf32')
@@ -56,3 +56,32 @@ def set_seed(seed: int, *numbers: int):
         numbers (int): Such as a process and an iteration, which have random numbers of their own.
     """
     numpy.random.seed([seed, *numbers] if any(numbers) else seed)
+
+
+def available_memory() -> int | None:
+    """Returns how many bytes of the host's memory are free, None if that is unknown."""
+    try:
+        match = re.search(r'MemAvailable: *(\d+) kB', Path('/proc/meminfo').read_text())
+    except OSError:  # another operating system
+        return None
+    return match and 1024 * int(match[1])
+
+
+def check_memory(n_bytes: int, what: str, option: str | None = None):
+    """Checks that something fits into the host's memory; if not, the kernel would kill the program.
+
+    Args:
+        n_bytes (int): The memory that it needs.
+        what (str): What needs it, for the error message.
+        option (str): See :class:`lib.errors.InputError`.
+
+    Raises:
+        InputError: If it does not fit.
+    """
+    available = available_memory()
+    if available is not None and n_bytes > available:
+        raise InputError(
+            f'{what} would take {n_bytes / 2**30:,.1f} GiB of memory, but only '
+            f'{available / 2**30:,.1f} GiB are available',
+            option,
+        )

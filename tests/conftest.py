@@ -99,12 +99,10 @@ def java(monkeypatch):
 
 
 @pytest.fixture
-def no_pycocoevalcap(tmp_path_factory, monkeypatch):
+def no_pycocoevalcap(monkeypatch):
     """Lets scripts run as if pycocoevalcap were not installed."""
-    folder = tmp_path_factory.mktemp('python')
-    code = "import sys; sys.modules['pycocoevalcap'] = None\n"
-    (folder / 'sitecustomize.py').write_text(code)
-    monkeypatch.setenv('PYTHONPATH', str(folder), prepend=':')
+    code = "import sys; sys.modules['pycocoevalcap'] = None"
+    monkeypatch.setattr('tests.helpers.scripts.PRELUDE', code)
 
 
 @pytest.fixture(scope='session')

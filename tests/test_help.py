@@ -68,7 +68,7 @@ def parse(monkeypatch, script, *arguments):
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_help_exits_with_0_and_shows_defaults_where_there_are_any(monkeypatch, script):
     monkeypatch.setenv('COLUMNS', '1000')  # so that no line is wrapped
-    process = run_script(script, '--help')
+    process = run_script(script, '--help', forked=False)
     assert process.returncode == 0
     assert process.stderr == ''
     assert process.stdout.startswith(f'usage: {script} ')

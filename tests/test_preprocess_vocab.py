@@ -7,7 +7,6 @@ import pytest
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
 from lib.captions.vocabulary import UNK
-from lib.errors import InputError
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, write_json
 from tests.helpers.scripts import run_script
@@ -131,28 +130,32 @@ def change(content, path, value):
 @pytest.mark.parametrize(
     'path, value, message',
     [
-        (['images'], ..., '"images"'),
-        (['images'], {}, '"images"'),
-        (['images'], [], 'no images'),
-        (['images', 2], 7, 'image 2'),
-        (['images', 2, 'imgid'], ..., 'image 2: the key "imgid"'),
-        (['images', 2, 'imgid'], 'two', '"imgid"'),
-        (['images', 2, 'imgid'], -1, 'imgid -1'),
+        (['images'], ..., "not Karpathy's dataset.json: after 0 images: KeyError: 'images'"),
+        (['images'], 3, "not Karpathy's dataset.json: after 0 images: TypeError"),
+        (['images'], [], 'no captions'),
+        (['images', 2], 7, 'after 2 images'),
+        (['images', 2, 'imgid'], ..., "after 2 images: KeyError: 'imgid'"),
+        (['images', 2, 'imgid'], 'two', "imgid 'two'"),
+        (['images', 2, 'imgid'], -1, "image '2.jpg': imgid -1 is not an integer from 0 to"),
         (['images', 2, 'imgid'], 2**40, 'imgid'),
-        (['images', 2, 'imgid'], 1, 'imgid 1 occurs twice'),
-        (['images', 2, 'filename'], ..., '"filename"'),
+        (['images', 2, 'imgid'], 1, 'imgid 1 occurs 2 times'),
+        (['images', 2, 'filename'], ..., "'filename'"),
+        (['images', 2, 'filename'], '', 'has no file name'),
         (['images', 2, 'filename'], 'a\0b', 'not valid text'),
-        (['images', 2, 'cocoid'], 2**63, 'image 2: the id'),
-        (['images', 2, 'cocoid'], True, 'image 2: the id'),
-        (['images', 2, 'split'], ..., '"split"'),
+        (['images', 2, 'filename'], 3, 'after 2 images: TypeError'),
+        (['images', 2, 'cocoid'], 2**63, "image '2.jpg': cocoid"),
+        (['images', 2, 'cocoid'], True, "image '2.jpg': cocoid"),
+        (['images', 2, 'split'], ..., "'split'"),
         (['images', 2, 'split'], 'trian', 'unknown split "trian"'),
-        (['images', 2, 'sentences'], ..., '"sentences"'),
-        (['images', 2, 'sentences'], [], 'imgid 2 has no captions'),
-        (['images', 2, 'sentences', 1], None, '"tokens"'),
-        (['images', 2, 'sentences', 1, 'tokens'], ..., '"tokens"'),
-        (['images', 2, 'sentences', 1, 'tokens'], [], 'imgid 2 has an empty caption'),
-        (['images', 2, 'sentences', 1, 'tokens'], ['a', 1], 'imgid 2'),
+        (['images', 2, 'sentences'], ..., "'sentences'"),
+        (['images', 2, 'sentences', 1], None, 'after 2 images: TypeError'),
+        (['images', 2, 'sentences', 1, 'tokens'], ..., "'tokens'"),
+        (['images', 2, 'sentences', 1, 'tokens'], 'a dog', "tokens 'a dog' are not a list"),
+        (['images', 2, 'sentences', 1, 'tokens'], ['a', ''], "image '2.jpg': the tokens"),
+        (['images', 2, 'sentences', 1, 'tokens'], ['a', 1], "image '2.jpg': sequence item 1"),
         (['images', 2, 'sentences', 1, 'tokens'], ['\ud800'], 'not valid text'),
+        (['images', 2, 'sentences', 1, 'raw'], 'a\0b', 'not valid text'),
+        (['images', 2, 'sentences', 1, 'raw'], 7, 'after 2 images: AttributeError'),
     ],
 )
 def test_invalid_datasets_are_rejected_and_the_output_is_kept(tmp_path, path, value, message):
@@ -186,15 +189,15 @@ def test_invalid_flags_are_rejected(tmp_path):
     assert not (tmp_path / 'captions.h5').exists()
 
 
-def test_loading_other_files_as_captions_raises(tmp_path):
-    preprocess(tmp_path, dataset())
-    complete = (tmp_path / 'captions.h5').read_bytes()
-    for content in b'', b'text', complete[: len(complete) // 2]:
-        (tmp_path / 'captions.h5').write_bytes(content)
-        with pytest.raises(InputError, match=r'captions\.h5'):
-            CaptionDataset.load(tmp_path / 'captions.h5')
-    with pytest.raises(InputError, match='no such file'):
-        CaptionDataset.load(tmp_path / 'none.h5')
+def test_captions_without_words_are_left_out(tmp_path):
+    content = dataset()
+    content['images'][2]['sentences'][1]['tokens'] = []
+    content['images'][3]['sentences'] = []
+    assert preprocess(tmp_path, content).returncode == 0
+    captions = CaptionDataset.load(tmp_path / 'captions.h5')
+    assert 3 not in captions.imgid
+    assert numpy.bincount(captions.image).tolist() == [5, 5, 4] + 26 * [5]
+    assert captions.lengths.all()
 
 
 def test_statistics_match_plain_counting(tmp_path):

@@ -101,7 +101,7 @@ def test_wrong_files_are_an_error_message(data, shards, trained, tmp_path):
 
 def test_too_little_memory_names_the_option(data, shards, monkeypatch):
     dataset = CaptionDataset.load(data / 'captions.h5')
-    monkeypatch.setattr('lib.memory.available_memory', lambda: 400)
+    monkeypatch.setattr('lib.device.available_memory', lambda: 400)
 
     def load(paths, memory=None):
         device = chainer.get_device('@numpy')

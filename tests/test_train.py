@@ -93,7 +93,7 @@ def test_best_model_can_be_selected_by_cider(device, data, tmp_path):
         model.network, features[captions.imgid[images]], 3, top=1, constraints=constraints
     )
     texts = [captions.vocabulary.decode(caption.tokens) for (caption,) in decoded]
-    scores, _ = CaptionScorer(captions.references_of(images), with_java=False)(texts)
+    scores = CaptionScorer(captions.references_of(images), with_java=False)(texts).values
     logged = {name: log[best - 1][f'validation/main/{name}'] for name in scores}
     assert logged == pytest.approx(scores)
     with Image.open(folder / 'cider.png') as plot:

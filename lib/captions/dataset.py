@@ -14,7 +14,8 @@ ARRAYS = 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split'
 TEXTS = 'filename', 'raw'
 
 # A token is a bad ending if so many captions contain it, and it ends at most this share of those.
-MIN_COUNT, MAX_SHARE = 50, 0.001
+MIN_COUNT = 50
+MAX_SHARE = 0.001
 
 
 @dataclass
@@ -199,7 +200,7 @@ class CaptionDataset:
         """Reads ``captions.h5``.
 
         Raises:
-            InputError: If the file was not written by ``preprocess_vocab.py``, or is damaged.
+            InputError: If the file was not written by :meth:`save`, or is damaged.
         """
         with read_hdf5(path, 'captions', written_by='preprocess_vocab.py') as file:
             arrays = {name: file[name][()] for name in ARRAYS}

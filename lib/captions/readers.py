@@ -1,15 +1,20 @@
-"""Reading data sets: Karpathy's, COCO's own annotations, and plain lists."""
+"""Reading data sets: Karpathy's, COCO's own annotations, and plain lists.
+
+To read another format, write a function like :func:`read_list` and add a line to :data:`READERS`.
+"""
 
 import itertools
 import json
 import os
 import re
+from collections import Counter
 
-from lib.captions.captioned_image import SPLITS, CaptionedImage, check_cocoid, check_text
-from lib.captions.karpathy import parse_karpathy
+import tqdm
+
+from lib.captions.captioned_image import SPLITS, CaptionedImage, check_image
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
-from lib.files.output import check_input
+from lib.files.input import check_input
 
 
 def read_dataset(
@@ -29,8 +34,7 @@ def read_dataset(
             in the file's name.
         tokenizer (str): See :func:`lib.captions.tokenizer.tokenize`. Words in a
             ``dataset.json`` are used as they are.
-        with_empty (bool): Also return the images whose captions have no token. A
-            ``dataset.json`` numbers its images itself, so it needs none of them.
+        with_empty (bool): Also return the images whose captions have no token.
 
     Returns:
         list of CaptionedImage: The images in the order of the files. ``imgid`` numbers them
@@ -39,31 +43,34 @@ def read_dataset(
     Raises:
         InputError: If a file is none of these.
     """
-    images, imgids = [], itertools.count()
+    images = []
+    numbers = itertools.count()
     for file in files:
         split, path = parse_split(file)
-        content = _read(path)
-        if isinstance(content, dict) and 'annotations' not in content:
-            if split is not None:
+        for image in _read_images(path):
+            if image.imgid is None:
+                # Also of images without any token, which are left out for some tokenizers only.
+                image = image._replace(imgid=next(numbers))
+            elif len(files) > 1:
+                raise InputError(f'{path}: numbers its images itself; give it alone')
+            if image.split is None:
+                image = image._replace(split=split or _split_from_name(path))
+            elif split is not None:
                 raise InputError(f'{path}: contains the splits; leave out "{split}="')
-            if len(files) > 1:
-                raise InputError(
-                    f"{path}: Karpathy's dataset.json is a complete data set; give it alone"
-                )
-            return parse_karpathy(path, content, tokenizer)
-        parse = _parse_coco if isinstance(content, dict) else _parse_list
-        split = split or _split_from_name(path)
-        for cocoid, filename, raw in parse(path, content):
-            # Images without any token are numbered, too, so that the numbers do not depend on
-            # the tokenizer.
-            imgid = next(imgids)
-            captions = [(tokenize(text, tokenizer), text) for text in raw]
-            captions = [(tokens, text) for tokens, text in captions if tokens]
-            if captions or with_empty:
-                tokens, texts = ([pair[k] for pair in captions] for k in range(2))
-                images.append(CaptionedImage(imgid, cocoid, filename, split, tokens, texts))
+            try:
+                if image.tokens is None or tokenizer != 'words':
+                    image = image._replace(tokens=[tokenize(text, tokenizer) for text in image.raw])
+                check_image(image)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise InputError(f'{path}: image {image.filename!r}: {error}') from error
+            image = _without_empty_captions(image)
+            if image.raw or with_empty:
+                images.append(image)
     if not images:
         raise InputError(f'{", ".join(files)}: no captions found')
+    (imgid, count), *_ = Counter(image.imgid for image in images).most_common(1)
+    if count > 1:
+        raise InputError(f'{files[0]}: imgid {imgid} occurs {count} times; number each image once')
     return images
 
 
@@ -84,8 +91,37 @@ def _split_from_name(path):
     return splits[0]
 
 
-def _read(path):
-    """Returns the content of a JSON file, or the lines of any other."""
+def _without_empty_captions(image):
+    captions = [pair for pair in zip(image.tokens, image.raw) if pair[0]]
+    return image._replace(
+        tokens=[tokens for tokens, _ in captions], raw=[text for _, text in captions]
+    )
+
+
+def _read_images(path):
+    """Yields the images of a file, with what the file says of them."""
+    content = _read_content(path)
+    formats = [name for name, (is_of_format, _) in READERS.items() if is_of_format(content)]
+    if not formats:
+        raise InputError(f'{path}: not one of {", ".join(READERS)}')
+    name = formats[0]
+    _, read = READERS[name]
+    n_read = 0
+    try:
+        images = read(content)
+        for image in tqdm.tqdm(images, desc='reading', unit='image', disable=None, leave=False):
+            yield image
+            n_read += 1
+    except ValueError as error:
+        raise InputError(f'{path}: not {name}: {error}') from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f'{path}: not {name}: after {n_read} images: {type(error).__name__}: {error}'
+        ) from error
+
+
+def _read_content(path):
+    """Returns the content of a JSON file, or the text of any other."""
     try:
         check_input(path)
         with open(path, encoding='utf-8-sig') as file:
@@ -95,53 +131,61 @@ def _read(path):
     except UnicodeDecodeError as error:
         raise InputError(f'{path}: not a text file in UTF-8') from error
     if not path.lower().endswith('.json') and text.lstrip()[:1] != '{':
-        return text.split('\n')  # splitlines() would split at more characters
+        return text
     try:
-        content = json.loads(text)
-    except ValueError as error:  # JSONDecodeError, or an integer of thousands of digits
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # or an integer of thousands of digits
         raise InputError(f'{path}: not JSON, or cut short ({error})') from error
-    except RecursionError as error:
-        raise InputError(f'{path}: not a dataset.json; nested too deeply') from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: neither a dataset.json nor COCO's annotations")
-    return content
 
 
-def _parse_coco(path, content):
-    """Yields id, file name and captions of each image in COCO's annotations."""
-    try:
-        names = {check_cocoid(image['id']): image['file_name'] for image in content['images']}
-        captions = {}
-        for annotation in content['annotations']:
-            captions.setdefault(check_cocoid(annotation['image_id']), []).append(
-                ' '.join(annotation['caption'].split())
-            )
-        for image_id, texts in captions.items():
-            for text in (names[image_id], *texts):
-                check_text(text)
-            if not names[image_id]:
-                raise ValueError(f'image {image_id} has no file name')
-            yield image_id, names[image_id], texts
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not COCO's caption annotations ({type(error).__name__}: {error})"
-        ) from error
+def read_karpathy(content):
+    """Yields the images of Karpathy's ``dataset.json``: Flickr8k, Flickr30k and COCO."""
+    for entry in content['images']:
+        tokens = [sentence['tokens'] for sentence in entry['sentences']]
+        yield CaptionedImage(
+            imgid=entry['imgid'],
+            cocoid=entry.get('cocoid', -1),
+            filename=os.path.join(entry.get('filepath', ''), entry['filename']),
+            split=entry['split'],
+            tokens=tokens,
+            raw=[
+                sentence.get('raw', '').strip() or ' '.join(words)
+                for sentence, words in zip(entry['sentences'], tokens)
+            ],
+        )
 
 
-def _parse_list(path, lines):
-    """Yields -1, file name and captions of each image in a plain list."""
+def read_coco(content):
+    """Yields the images in COCO's annotations that have captions."""
+    names = {image['id']: image['file_name'] for image in content['images']}
     captions = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name, tab, text = line.partition('\t')
-        if not tab:
-            raise InputError(f'{path}: line {number}: no tab between file and caption')
-        if '\0' in line:
-            raise InputError(f'{path}: line {number}: contains a null character')
-        name = re.sub(r'#\d+$', '', name.strip())
-        if not name:
-            raise InputError(f'{path}: line {number}: no file before the tab')
-        captions.setdefault(name, []).append(text.strip())
+    for annotation in content['annotations']:
+        text = ' '.join(annotation['caption'].split())
+        captions.setdefault(annotation['image_id'], []).append(text)
+    for image_id, texts in captions.items():
+        yield CaptionedImage(cocoid=image_id, filename=names[image_id], raw=texts)
+
+
+def read_list(content):
+    """Yields the images of a list with a line of file, tab and caption for each caption."""
+    captions = {}
+    for number, line in enumerate(content.split('\n'), start=1):  # splitlines() would split more
+        if line.strip():
+            name, tab, text = line.partition('\t')
+            if not tab:
+                raise ValueError(f'line {number}: no tab between file and caption')
+            name = re.sub(r'#\d+$', '', name.strip())
+            captions.setdefault(name, []).append(text.strip())
     for name, texts in captions.items():
-        yield -1, name, texts
+        yield CaptionedImage(filename=name, raw=texts)
+
+
+# Of each format, whether content is of it, and what reads it. Content is what a JSON file holds,
+# or the text of any other file; the first format that fits is taken.
+READERS = {
+    "COCO's caption annotations": (
+        lambda content: isinstance(content, dict) and 'annotations' in content, read_coco,
+    ),
+    "Karpathy's dataset.json": (lambda content: isinstance(content, dict), read_karpathy),
+    'a list of files and captions': (lambda content: isinstance(content, str), read_list),
+}  # fmt: skip

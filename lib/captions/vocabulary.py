@@ -21,7 +21,8 @@ class Vocabulary:
     """
 
     def __init__(self, tokens, tokenizer='words'):
-        self.tokens, self.tokenizer = tuple(tokens), tokenizer
+        self.tokens = tuple(tokens)
+        self.tokenizer = tokenizer
         # Without the special tokens: a caption that contains "</S>" must not end there.
         self._indices = {
             token: index for index, token in enumerate(self.tokens) if index >= len(SPECIAL_TOKENS)

@@ -24,7 +24,7 @@ def add_decoding_flags(parser, several_beam_widths=False, without=()):
     Flags that are not given are None.
 
     Args:
-        parser (lib.cli.command_line.ArgumentParser): Parser to add them to.
+        parser (lib.cli.parser.ArgumentParser): Parser to add them to.
         several_beam_widths (bool): Let ``--beam-width`` take several values.
         without (collection of str): Fields that get no flag.
     """

@@ -1,37 +1,21 @@
 """Captioning a split of a data set and scoring the captions."""
 
-from typing import NamedTuple
+import math
 
 import numpy
 
+from lib.captions.batch import make_converter
 from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
 from lib.decoding.constraints import has_bad_ending, has_repetition
 from lib.decoding.options import DecodingOptions
-from lib.evaluation.bootstrap import resample
-from lib.evaluation.likelihood import mean_log_prob
+from lib.decoding.rescoring import token_log_probs
+from lib.errors import InputError
 from lib.evaluation.metrics import CaptionScorer, has_java, has_pycocoevalcap
+from lib.evaluation.scores import Scores
 
-
-class Evaluation(NamedTuple):
-    """The captions of a split and their scores.
-
-    Attributes:
-        captions (list of list of Caption): For each image its captions, best first.
-        scores (dict): With pycocoevalcap BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr
-            of the first captions; how many are ``distinct``; the share that is ``new``, not a
-            training caption; their mean number of ``words``; and, of words, the shares that are
-            ``cut off`` and that ``stutter``, see :mod:`lib.decoding.constraints`.
-        resampled (dict): See :func:`lib.evaluation.bootstrap.resample`; empty without
-            pycocoevalcap.
-        cider (array): CIDEr of the first caption of each image, (n,), float64; None without
-            pycocoevalcap.
-    """
-
-    captions: list[list[Caption]]
-    scores: dict[str, float]
-    resampled: dict[str, numpy.ndarray]
-    cider: numpy.ndarray | None
+# Captions at a time of which the loss is computed.
+BATCH_SIZE = 256
 
 
 class Evaluator:
@@ -41,11 +25,11 @@ class Evaluator:
         captioner (lib.captioner.Captioner): The models.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
-        features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
-            (N, D), on the models' device or sent there.
-        processes (lib.processes.Processes): Each of them captions a share of the images. All must
-            call the methods; the main one scores.
-        index_features (array): As ``features``, for the captioner's index; by default the same.
+        features (lib.features.table.FeatureTable): The features of its images.
+        processes (lib.processes.Processes): Each of them computes a share of the images. All must
+            call :meth:`loss` and :meth:`caption`.
+        index_features (lib.features.table.FeatureTable): What the captioner's index is searched
+            by; by default the features.
 
     Attributes:
         images (array): Indices of the split's images in the data set, (n,).
@@ -53,84 +37,86 @@ class Evaluator:
     """
 
     def __init__(self, captioner, dataset, split, features, processes, index_features=None):
-        self._index_features = index_features
-        self._captioner, self._ensemble = captioner, captioner.ensemble
-        self._dataset, self._split, self._features = dataset, split, features
+        self._captioner = captioner
+        self._dataset = dataset
+        self._captions = dataset.captions_of(split)
+        self._features = features
         self._processes = processes
+        self._index_features = index_features
+        self._scorer = None
         self.images = dataset.images_of(split)
-        self._rows = processes.share_of(dataset.imgid[self.images])
-        self._tokenizer = dataset.vocabulary.tokenizer
         self.references = dataset.references_of(self.images)
-        self._scorer = self._training_texts = None
-        if processes.is_main:
-            if has_pycocoevalcap():
-                with_java = self._tokenizer == 'words' and has_java()
-                self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
-            self._training_texts = dataset.training_texts()
-            tokens = dataset.vocabulary.tokens
-            self._bad_endings = {tokens[index] for index in dataset.bad_endings()}
+        if not processes.is_main:
+            return
+        tokens = dataset.vocabulary.tokens
+        self._tokenizer = dataset.vocabulary.tokenizer
+        self._training_texts = dataset.training_texts()
+        self._bad_endings = {tokens[token] for token in dataset.bad_endings()}
+        if has_pycocoevalcap():
+            with_java = self._tokenizer == 'words' and has_java()
+            self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
 
     def loss(self) -> float | None:
-        """Returns the loss of the references, in nats per token.
+        """Returns the mean loss of the tokens of the references, in nats.
 
-        None if the models have another vocabulary than the data set.
+        It is the validation loss that ``train.py`` reports, here for everything that captions can
+        be decoded with, such as an ensemble. None if the models have another vocabulary than the
+        data set.
+
+        Raises:
+            InputError: If it is not finite.
         """
-        if self._ensemble.vocabulary != self._dataset.vocabulary:
+        ensemble = self._captioner.ensemble
+        if ensemble.vocabulary != self._dataset.vocabulary:
             return None
-        captions = self._processes.share_of(self._dataset.captions_of(self._split))
-        n_targets = int((self._dataset.lengths[captions] + 1).sum())
-        observation = {}
-        if n_targets:
-            mean = mean_log_prob(self._ensemble, self._dataset, captions, self._features)
-            observation['loss'] = -mean, n_targets
-        return self._processes.mean(observation)['loss']
+        convert = make_converter(self._dataset, self._features)
+        captions = self._processes.share_of(self._captions)
+        total = 0.0
+        n_tokens = 0
+        for start in range(0, len(captions), BATCH_SIZE):
+            (batch,) = convert(captions[start : start + BATCH_SIZE], ensemble.device)
+            with numpy.errstate(over='ignore', invalid='ignore'):  # reported below
+                log_probs = token_log_probs(ensemble, batch)
+                total += float(log_probs.sum(dtype='float64'))
+            n_tokens += len(batch.targets)
+        observation = {'loss': (-total / n_tokens, n_tokens)} if n_tokens else {}
+        loss = self._processes.mean(observation)['loss']
+        if not math.isfinite(loss):
+            raise InputError(
+                f'the loss is {loss}: the weights of the models, or the features, are too large'
+            )
+        return loss
 
-    def evaluate(self, options: DecodingOptions) -> Evaluation | None:
-        """Captions the images and scores their first captions, in the main process.
-
-        Without pycocoevalcap the captions are counted, but not compared with the references.
-        """
+    def caption(self, options: DecodingOptions) -> list[list[Caption]]:
+        """Returns the captions of each image, best first."""
+        rows = self._processes.share_of(self._dataset.imgid[self.images])
         captions = self._captioner.caption_features(
-            self._features, options, self._rows, self._index_features
+            self._features, options, rows, self._index_features
         )
-        captions = self._processes.merge_shares(captions)
-        if not self._processes.is_main:
-            return None
-        texts = [best.text for best, *_ in captions]
-        if self._scorer is None:
-            return Evaluation(captions, self._count(texts), {}, None)
-        scores, image_scores = self._scorer(texts)
-        return Evaluation(
-            captions,
-            {**scores, **self._count(texts)},
-            resample(scores, image_scores),
-            image_scores.means['CIDEr'],
-        )
+        return self._processes.merge_shares(captions)
 
-    def score(self, texts: list[str]):
-        """Scores other captions of the same images, in the main process, with pycocoevalcap.
+    def score(self, texts: list[str]) -> Scores:
+        """Scores a caption of each image, in the main process.
 
         Args:
-            texts (list of str): A caption of each of :attr:`images`.
+            texts (list of str): The captions.
 
         Returns:
-            tuple: Their scores, a dictionary, and what
-            :func:`lib.evaluation.bootstrap.resample` returns of them.
+            Scores: With pycocoevalcap, the scores of
+            :class:`lib.evaluation.metrics.CaptionScorer`. In any case, how many captions are
+            ``distinct``; the share that is ``new``, not a training caption; their mean number of
+            ``words``; and, unless words are characters, the shares that have a ``bad ending`` or a
+            ``repetition``, see :mod:`lib.decoding.constraints`.
         """
-        scores, image_scores = self._scorer(texts)
-        return scores, resample(scores, image_scores)
-
-    def _count(self, texts):
+        scores = self._scorer(texts) if self._scorer else Scores({}, numpy.empty((0, 10)), {})
         n_new = sum(text not in self._training_texts for text in texts)
         n_tokens = sum(len(tokenize(text, self._tokenizer)) for text in texts)
-        counts = {
-            'distinct': len(set(texts)),
-            'new': n_new / len(texts),
-            'words': n_tokens / len(texts),
-        }
+        scores.values['distinct'] = len(set(texts))
+        scores.values['new'] = n_new / len(texts)
+        scores.values['words'] = n_tokens / len(texts)
         if self._tokenizer == 'words':
             captions = [text.split() for text in texts]
-            n_cut_off = sum(has_bad_ending(tokens, self._bad_endings) for tokens in captions)
-            counts['cut off'] = n_cut_off / len(texts)
-            counts['stutter'] = sum(map(has_repetition, captions)) / len(texts)
-        return counts
+            n_bad = sum(has_bad_ending(tokens, self._bad_endings) for tokens in captions)
+            scores.values['bad ending'] = n_bad / len(texts)
+            scores.values['repetition'] = sum(map(has_repetition, captions)) / len(texts)
+        return scores

@@ -14,7 +14,7 @@ import numpy
 
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
-from lib.evaluation.bootstrap import ImageScores
+from lib.evaluation.scores import Scores
 
 
 def has_pycocoevalcap() -> bool:
@@ -66,30 +66,31 @@ class CaptionScorer:
         if not any(map(any, self._references.values())):
             raise InputError('the reference captions have no words, so nothing can be scored')
 
-    def __call__(self, captions: list[str]) -> tuple[dict[str, float], ImageScores]:
+    def __call__(self, captions: list[str]) -> Scores:
         """Scores one caption of each image.
 
         Args:
             captions (list of str): In the order of the references.
 
         Returns:
-            tuple: A dictionary of scores in their usual order, and what they were computed from,
-            image by image.
+            Scores: BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr, in this order.
         """
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
 
         candidates = self._tokenize([[caption] for caption in captions])
         bleu, counts = _bleu(self._references, candidates)
-        scores = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
+        values = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
         means = {}
         if self._with_java:
-            scores['METEOR'], means['METEOR'] = _meteor(self._references, candidates)
+            values['METEOR'], means['METEOR'] = _meteor(self._references, candidates)
         for name, scorer in ('ROUGE-L', Rouge()), ('CIDEr', Cider()):
-            scores[name], means[name] = scorer.compute_score(self._references, candidates)
-        means = {name: numpy.asarray(values, 'float64') for name, values in means.items()}
-        scores = {name: float(score) for name, score in scores.items()}
-        return scores, ImageScores(counts, means)
+            values[name], means[name] = scorer.compute_score(self._references, candidates)
+        return Scores(
+            {name: float(value) for name, value in values.items()},
+            counts,
+            {name: numpy.asarray(mean, 'float64') for name, mean in means.items()},
+        )
 
     def _tokenize(self, captions_of_images):
         """Returns captions as pycocoevalcap takes them: ``{image: [tokens and spaces]}``."""
@@ -117,7 +118,7 @@ class CaptionScorer:
 
 
 def _bleu(references, candidates):
-    """Returns BLEU-1 to BLEU-4, and :attr:`lib.evaluation.bootstrap.ImageScores.bleu`."""
+    """Returns BLEU-1 to BLEU-4, and :attr:`lib.evaluation.scores.Scores.bleu`."""
     from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
     scorer = BleuScorer(n=4)
@@ -127,7 +128,7 @@ def _bleu(references, candidates):
     counts = []
     for image in scorer.ctest:
         length = image['testlen']
-        closest = min(image['reflen'], key=lambda other: (abs(other - length), other))
+        closest = min(image['reflen'], key=lambda n: (abs(n - length), n))
         counts.append([length, closest, *image['guess'], *image['correct']])
     return scores, numpy.array(counts, 'float64')
 

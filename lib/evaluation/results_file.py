@@ -1,36 +1,28 @@
-"""COCO's results format, a JSON list of captions of images; and the scores beside such files."""
+"""COCO's results format, a JSON list of captions of images."""
 
 import json
 import os
 
 from lib.captions.captioned_image import check_text
 from lib.errors import InputError
-from lib.files.output import check_input, is_special_file, write_json
+from lib.files.input import check_input
+from lib.files.output import write_json
 
 
-def results_paths(path: str, beam_widths: list[int]) -> list[str]:
-    """Returns the paths of the captions of each beam width.
+def results_paths(path: str | None, beam_widths: list[int]) -> list[str | None]:
+    """Returns the path of the captions of each beam width.
 
     Args:
-        path (str): That of a single one.
+        path (str): That of a single one; None if captions are not to be written.
         beam_widths (list of int): The beam widths.
-
-    Raises:
-        InputError: If there are several, and the path is a device or a pipe.
     """
-    if len(beam_widths) == 1:
-        return [path]
-    if is_special_file(path):
-        raise InputError(f'{path}: several beam widths need several files', option='json')
-    return [_add_to_name(path, f'beam{beam_width}') for beam_width in beam_widths]
+    if path is None or len(beam_widths) == 1:
+        return [path] * len(beam_widths)
+    return [add_to_name(path, f'beam{beam_width}') for beam_width in beam_widths]
 
 
-def scores_path(path: str) -> str | None:
-    """Returns the path of the scores of captions; None beside a device or a pipe."""
-    return None if is_special_file(path) else _add_to_name(path, 'scores')
-
-
-def _add_to_name(path, suffix):
+def add_to_name(path: str, suffix: str) -> str:
+    """Returns ``a/r_SUFFIX.json`` of ``a/r.json``."""
     stem, extension = os.path.splitext(path)
     return f'{stem}_{suffix}{extension}'
 
@@ -68,22 +60,20 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
     Raises:
         InputError: If the file cannot be read, has captions of other images, or several of one.
     """
+    captions = {}
     try:
         check_input(path)
         with open(path, encoding='utf-8') as file:
             results = json.load(file)
-        captions = {}
         for result in results:
-            image_id, caption = result['image_id'], result['caption']
-            if not isinstance(caption, str):
-                raise TypeError('a caption is not a text')
-            check_text(caption)
+            image_id = result['image_id']
             if image_id in captions:
                 raise InputError(f'{path}: has several captions of image_id {image_id}')
-            captions[image_id] = caption
+            captions[image_id] = result['caption']
+            check_text(result['caption'])
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not in COCO's results format ({error})") from error
     missing = [image_id for image_id in image_ids if image_id not in captions]
     if missing or len(captions) > len(image_ids):

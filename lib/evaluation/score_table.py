@@ -1,34 +1,45 @@
 """Printing scores: a row for each beam width, intervals, and comparisons."""
 
-from lib.cli.command_line import print_line
+import numpy
+
+from lib.cli.run import print_line
 
 # Scores that are not printed in percent with one decimal.
 FORMATS = {
-    'beam_width': 'd',
+    'M': 'd',
     'CIDEr': '.3f',
     'distinct': 'd',
     'new': '.1%',
     'words': '.1f',
-    'cut off': '.1%',
-    'stutter': '.1%',
+    'bad ending': '.1%',
+    'repetition': '.1%',
 }
 
 
-def print_scores(scores, intervals, with_header: bool):
+def print_loss(split: str, loss: float | None):
+    """Prints what :meth:`lib.evaluation.evaluator.Evaluator.loss` returned."""
+    if loss is not None:
+        with numpy.errstate(over='ignore'):  # the perplexity becomes infinite
+            perplexity = numpy.exp(loss)
+        print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
+
+
+def print_scores(beam_width: int, scores, intervals, with_header: bool):
     """Prints a row of scores and, below it, half their intervals.
 
     Args:
-        scores (dict): The columns, from their names; ``beam_width`` is the first.
+        beam_width (int): The first column.
+        scores (dict): The other columns, from their names.
         intervals (dict): From the names of some of them to their lowest and highest values.
         with_header (bool): Whether to print the names above.
     """
     if with_header:
-        _print_row('M' if name == 'beam_width' else name for name in scores)
-    _print_row(_format(name, score) for name, score in scores.items())
+        _print_row({name: name for name in ('M', *scores)})
+    row = {'M': beam_width, **scores}
+    _print_row({name: _format(name, score) for name, score in row.items()})
     if intervals:
-        _, *names = scores
-        halves = (_half(name, *intervals[name]) if name in intervals else '' for name in names)
-        _print_row(['±', *halves])
+        halves = {name: _format(name, (high - low) / 2) for name, (low, high) in intervals.items()}
+        _print_row({'M': '±', **dict.fromkeys(scores, ''), **halves})
 
 
 def print_differences(path: str, differences):
@@ -36,24 +47,25 @@ def print_differences(path: str, differences):
 
     Args:
         path (str): The captions that were compared with.
-        differences (dict): What :func:`lib.evaluation.bootstrap.compare` returned.
+        differences (dict): What :meth:`lib.evaluation.scores.Scores.compare` returned.
     """
     print_line(f'difference from {path}, with its 95 % interval and two-sided p:')
-    _print_row(['', *differences])
+    _print_row({'M': '', **{name: name for name in differences}})
     for label, attribute in ('', 'value'), ('from', 'low'), ('to', 'high'):
-        cells = (
-            _format(name, getattr(difference, attribute), sign='+')
+        cells = {
+            name: _format(name, getattr(difference, attribute), sign='+')
             for name, difference in differences.items()
-        )
-        _print_row([label, *cells])
-    _print_row(['p', *(f'{difference.p:.3f}' for difference in differences.values())])
+        }
+        _print_row({'M': label, **cells})
+    p_values = {name: f'{difference.p:.3f}' for name, difference in differences.items()}
+    _print_row({'M': 'p', **p_values})
 
 
 def print_remarks(scores, tokenizer: str):
     """Prints what is missing, and where the scores differ from those of other programs.
 
     Args:
-        scores (dict): A row of scores.
+        scores (collection of str): The names of the scores.
         tokenizer (str): See :func:`lib.captions.tokenizer.tokenize`.
     """
     if 'CIDEr' not in scores:
@@ -72,15 +84,12 @@ def print_remarks(scores, tokenizer: str):
 
 
 def _print_row(cells):
-    print(''.join(f'{cell:>9}' for cell in cells).rstrip(), flush=True)
+    """Prints cells, texts from the names of their columns."""
+    row = ''.join(text.rjust(max(9, len(name) + 1)) for name, text in cells.items())
+    print(row.rstrip(), flush=True)
 
 
 def _format(name, score, sign=''):
     if name in FORMATS:
         return format(score, sign + FORMATS[name])
     return format(100 * score, f'{sign}.1f')
-
-
-def _half(name, low, high):
-    """Returns half the width of an interval."""
-    return _format(name, (high - low) / 2)

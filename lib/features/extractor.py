@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from lib.errors import InputError, InputWarning
 from lib.features.feature_source import LAYER_SEPARATOR, ExternalSource, FeatureSource
 from lib.features.images import UnreadableImageError, decoded, prepare_image
-from lib.files.output import check_input
+from lib.files.input import check_input
 from models.caffe.caffemodel import Caffemodel, layers_leading_to
 from models.caffe.validation import LayerError
 

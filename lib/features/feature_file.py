@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import h5py
 import numpy
-import scipy.io
+import scipy
 from numpy.lib import format as npy
 
+from lib.device import check_memory
 from lib.errors import InputError
 from lib.features.feature_matrix import BLOCK, FeatureMatrix, errors_of
 from lib.features.feature_source import ExternalSource, FeatureSource
@@ -15,8 +16,8 @@ from lib.features.hdf5_features import open_hdf5_features
 from lib.features.matlab_features import MatlabFeatures
 from lib.features.numpy_features import NpyFeatures, NpzFeatures
 from lib.files.hdf5 import write_texts
-from lib.files.output import check_input, open_output
-from lib.memory import check_memory
+from lib.files.input import check_input
+from lib.files.output import open_output
 
 # A variable in a MATLAB 5 file is smaller than 2 GB.
 MATLAB_5_LIMIT = 2**31

@@ -7,8 +7,8 @@ import re
 
 import numpy
 
+from lib.device import check_memory
 from lib.errors import InputError
-from lib.memory import check_memory
 
 # Values converted or checked at a time: few enough to need little memory, many enough to make
 # Python's overhead negligible.

@@ -1,6 +1,6 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
-from lib.cli.types import non_negative_float, positive_int
+from lib.cli.parser import number
 from lib.features.feature_source import (
     AUGMENTATIONS,
     COMBINATIONS,
@@ -38,7 +38,7 @@ def add_data_flags(parser):
     )
     parser.add_argument(
         '--features-memory',
-        type=non_negative_float,
+        type=number(float, low=0),
         metavar='GIB',
         help='memory that features may take; rows beyond that stay in the files, which have to be '
         'HDF5 or .npy, and are read for each batch. Unless given, all features are kept in memory',
@@ -49,7 +49,7 @@ def add_extraction_flags(parser, defaults):
     """Adds the CNN, and how it extracts features; flags that are not given are None.
 
     Args:
-        parser (lib.cli.command_line.ArgumentParser): Parser to add them to.
+        parser (lib.cli.parser.ArgumentParser): Parser to add them to.
         defaults (str): What applies where a flag is not given, for ``--help``.
     """
     group = parser.add_argument_group('features', defaults)
@@ -69,7 +69,7 @@ def add_extraction_flags(parser, defaults):
     )
     group.add_argument(
         '--image-size',
-        type=positive_int,
+        type=number(int, low=1),
         metavar='N',
         help="width and height of the network's input, pixels",
     )
@@ -99,7 +99,7 @@ def add_extraction_flags(parser, defaults):
     )
     group.add_argument(
         '--batch-size',
-        type=positive_int,
+        type=number(int, low=1),
         metavar='N',
         help='images per pass through the convolutions; more need more memory; unless given, 4 on '
         'the CPU and 32 on a GPU',

@@ -6,6 +6,7 @@ import os
 import h5py
 import numpy
 
+from lib.device import check_memory
 from lib.errors import InputError
 from lib.features.feature_matrix import (
     FeatureMatrix,
@@ -18,7 +19,6 @@ from lib.features.feature_matrix import (
 from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.matlab_features import missing_feats
 from lib.files.hdf5 import check_self_contained, read_texts
-from lib.memory import check_memory
 
 # The matrix: of this program and MATLAB, or of others.
 EXPECTED = {'feats': 'D x N, a column per image', 'features': 'N x D, a row per image'}

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from lib.errors import InputError
-from lib.files.output import check_input
+from lib.files.input import check_input
 
 # The files of a folder that count as images.
 SUFFIXES = (

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from lib.errors import InputError
 from lib.features.feature_source import RESIZE_MODES
 from lib.features.memory_budget import MemoryBudget
-from lib.files.output import check_input
+from lib.files.input import check_input
 
 # Pillow opens more formats, some of which start a program (EPS) or contain no pixels (HDF5).
 # TGA is last, since its files can only be recognized by not being anything else.

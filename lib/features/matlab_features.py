@@ -4,12 +4,12 @@ import itertools
 import math
 
 import numpy
-import scipy.io
+import scipy
 
+from lib.device import check_memory
 from lib.errors import InputError
 from lib.features.feature_matrix import BLOCK, FLOAT32, FeatureMatrix, check_matrix, errors_of
 from lib.features.feature_source import FeatureSource
-from lib.memory import check_memory
 
 MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
 EXPECTED = 'D x N, a column per image'

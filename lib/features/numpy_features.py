@@ -7,6 +7,7 @@ from math import prod
 import numpy
 from numpy.lib import format as npy
 
+from lib.device import check_memory
 from lib.errors import InputError
 from lib.features.feature_matrix import (
     FeatureMatrix,
@@ -17,7 +18,6 @@ from lib.features.feature_matrix import (
     vectors_at_once,
 )
 from lib.features.feature_source import ExternalSource
-from lib.memory import check_memory
 
 EXPECTED = 'N x D, a row per image'
 MATRIX_NAMES = 'features', 'feats'

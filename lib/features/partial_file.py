@@ -8,8 +8,8 @@ import chainer
 import numpy
 
 from lib.errors import InputError
-from lib.files.output import check_input, errors_naming
-from lib.locks import try_lock
+from lib.files.input import check_input
+from lib.files.output import errors_naming
 
 # The first line of the file; settings and size of the features follow in the second one.
 FIRST_LINE = b'show-and-tell partial features 2\n'
@@ -40,8 +40,8 @@ class PartialFeatures:
         size (int): Size of the features, None if there are none.
 
     Raises:
-        InputError: If another process is writing the file, or it contains anything but features
-            that were extracted with these settings; it is left alone then.
+        InputError: If the file contains anything but features that were extracted with these
+            settings; it is left alone then.
         OSError: If the file cannot be read or written.
     """
 
@@ -52,8 +52,6 @@ class PartialFeatures:
             check_input(self.path)
         self._file = open(self.path, 'a+b')  # noqa: SIM115
         try:
-            if try_lock(self._file) is False:
-                raise InputError(f'{self.path}: another process is writing this file')
             self._start = self._read_header()
             if self.size is not None:
                 self._find_done()

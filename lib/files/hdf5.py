@@ -13,7 +13,8 @@ import h5py
 import numpy
 
 from lib.errors import InputError
-from lib.files.output import check_input, open_output
+from lib.files.input import check_input
+from lib.files.output import open_output
 
 # The version of each format; a change that older programs cannot read needs a new number.
 VERSIONS = {'captions': 1, 'model': 1, 'snapshot': 1, 'index': 1}
@@ -37,9 +38,8 @@ def write_hdf5(path: str, kind: str):
         yield hdf5
         hdf5.flush()
         content = hdf5.id.get_file_image()  # without the user block
-    header = f'show-and-tell {kind} {VERSIONS[kind]}\n{hashlib.sha256(content).hexdigest()}\n'
     with open_output(path) as file:
-        file.write(header.encode().ljust(USER_BLOCK_BYTES, b'\0'))
+        file.write(_header(kind, hashlib.sha256(content)))
         file.write(content)
 
 
@@ -67,7 +67,7 @@ def read_hdf5(path: str, kind: str, written_by: str):
         raise InputError(f'{path}: no such file; {written_by} writes it') from None
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
-    name, version, expected = _parse_header(header)
+    name, _, version = header.partition(b'\n')[0].decode(errors='replace').rpartition(' ')
     if name != f'show-and-tell {kind}':
         article = 'an' if kind == 'index' else 'a'
         raise InputError(f'{path}: not {article} {kind} file; {written_by} writes one')
@@ -76,21 +76,17 @@ def read_hdf5(path: str, kind: str, written_by: str):
             f'{path}: has version {version} of the format, but this program reads version '
             f'{VERSIONS[kind]}; {written_by} writes one'
         )
-    if digest.hexdigest() != expected:
+    if header != _header(kind, digest):
         raise InputError(f'{path}: damaged, or not written to the end; {written_by} writes one')
     with h5py.File(path, 'r') as hdf5:
         check_self_contained(path, hdf5)
         yield hdf5
 
 
-def _parse_header(header):
-    """Returns the format, its version and the checksum; empty ones if it is no header of ours."""
-    try:
-        first_line, checksum, _ = header.decode('ascii').split('\n', 2)
-    except ValueError:  # UnicodeDecodeError is one
-        return '', '', ''
-    name, _, version = first_line.rpartition(' ')
-    return name, version, checksum
+def _header(kind, digest):
+    """Returns the user block of a file whose other bytes have a digest."""
+    header = f'show-and-tell {kind} {VERSIONS[kind]}\n{digest.hexdigest()}\n'
+    return header.encode().ljust(USER_BLOCK_BYTES, b'\0')
 
 
 def write_text(group, name, text):

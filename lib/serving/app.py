@@ -3,7 +3,6 @@
 import io
 import os
 import threading
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -19,13 +18,7 @@ from werkzeug.exceptions import (
 from lib import VERSION
 from lib.errors import InputError
 from lib.features.images import TooLargeImageError, UnreadableImageError
-from lib.serving.parameters import (
-    MAX_BEAM_WIDTH,
-    MAX_TOP,
-    SEARCHES,
-    default_search,
-    parse_parameters,
-)
+from lib.serving.parameters import MAXIMA, parse_parameters
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
 # Seconds after which a client may try again.
@@ -82,39 +75,36 @@ class RequestCounter:
 
     Args:
         limit (int): How many there may be.
+
+    Attributes:
+        count (int): How many there are.
+        is_draining (bool): Whether no more are allowed.
     """
 
     def __init__(self, limit):
-        self._limit, self._count, self._changed = limit, 0, threading.Condition()
+        self.count = 0
+        self.is_draining = False
+        self._limit = limit
+        self._changed = threading.Condition()
 
-    @property
-    def count(self):
-        """How many there are."""
-        return self._count
-
-    @property
-    def is_draining(self):
-        """Whether no more requests are allowed."""
-        return not self._limit
-
-    def enter(self):
+    def enter(self) -> bool:
         """Counts a request; returns whether it may be answered."""
         with self._changed:
-            is_allowed = self._count < self._limit
-            self._count += is_allowed
+            is_allowed = not self.is_draining and self.count < self._limit
+            self.count += is_allowed
             return is_allowed
 
     def leave(self):
         """Takes back a request that was allowed."""
         with self._changed:
-            self._count -= 1
+            self.count -= 1
             self._changed.notify_all()
 
     def drain(self, timeout):
         """Allows no more requests, and waits for up to some seconds until there are none."""
         with self._changed:
-            self._limit = 0
-            self._changed.wait_for(lambda: not self._count, timeout)
+            self.is_draining = True
+            self._changed.wait_for(lambda: not self.count, timeout)
 
 
 def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask:
@@ -130,21 +120,20 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
         flask.Flask: The application; ``extensions['requests']`` is its :class:`RequestCounter`.
     """
     limits = limits or Limits()
-    app = flask.Flask('show_and_tell', static_folder=None)
+    app = flask.Flask('show_and_tell', static_folder=PAGE, static_url_path='/page')
     app.request_class = InMemoryRequest
     app.config['MAX_CONTENT_LENGTH'] = limits.request_bytes
     app.json.sort_keys = False
     requests = app.extensions['requests'] = RequestCounter(limits.requests)
-    models = worker.captioner.ensemble.models
     settings = {
-        'search': default_search(worker.captioner.has_index),
         'version': VERSION,
-        'models': names_of([model.path for model in models]),
-        'searches': SEARCHES,
+        'models': [short_name(model.path) for model in worker.captioner.ensemble.models],
+        'has_index': worker.captioner.has_index,
         'limits': {
-            'beam_width': MAX_BEAM_WIDTH,
-            'top': MAX_TOP,
-            **{name: getattr(limits, name) for name in ('image_bytes', 'image_pixels', 'images')},
+            **MAXIMA,
+            'image_bytes': limits.image_bytes,
+            'image_pixels': limits.image_pixels,
+            'images': limits.images,
         },
         'samples': len(samples),
     }
@@ -152,17 +141,13 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     @app.before_request
     def check_host():
         # The page of another site may have let its own name mean this machine.
-        host = address_of(f'//{flask.request.host}').hostname
+        host = parse_url(f'//{flask.request.host}').hostname
         if trusted_hosts is not None and host not in trusted_hosts:
             raise BadRequest(f'this server is not known as {host}')
 
     @app.get('/')
     def page():
-        return send_page_file('index.html')
-
-    @app.get('/page/<name>')
-    def page_file(name):
-        return send_page_file(name)
+        return app.send_static_file('index.html')
 
     @app.get('/samples/<int:number>')
     def sample(number):
@@ -206,22 +191,12 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     return app
 
 
-def names_of(paths):
-    """Returns as much of the end of each path as tells them apart."""
-    parts = [os.path.normpath(path).split(os.sep) for path in paths]
-    for n in range(1, max(map(len, parts)) + 1):
-        names = ['/'.join(part[-n:]) for part in parts]
-        if len(set(names)) == len(set(paths)):
-            break
-    return names
+def short_name(path):
+    """Returns the name of a file and of the folder that it is in."""
+    return '/'.join(os.path.abspath(path).split(os.sep)[-2:])
 
 
-def send_page_file(name):
-    """Returns a file of the page."""
-    return flask.send_from_directory(PAGE, name)
-
-
-def address_of(url):
+def parse_url(url):
     """Returns the parts of a URL in a request."""
     try:
         return urlsplit(url)
@@ -234,7 +209,7 @@ def check_origin(request):
     site, origin = request.headers.get('Sec-Fetch-Site'), request.headers.get('Origin')
     is_own = site in ('same-origin', 'none')
     if site is None:  # an old browser, an address without https, or no browser
-        is_own = origin is None or address_of(origin).netloc == request.host
+        is_own = origin is None or parse_url(origin).netloc == request.host
     if not is_own:
         raise Forbidden("requests from other sites' pages are refused")
 
@@ -257,42 +232,44 @@ def answer(worker, request, limits):
     """
     if request.mimetype != 'multipart/form-data':
         raise InputError('send images as a form, such as with curl -F image=@dog.jpg')
-    files = [file for _, file in request.files.items(multi=True) if file.filename]
-    captioner = worker.captioner
     models, options = parse_parameters(
-        request.form, len(captioner.ensemble.models), captioner.has_index
+        request.form, len(worker.captioner.ensemble.models), worker.captioner.has_index
     )
+    files = [file for _, file in request.files.items(multi=True) if file.filename]
     if not files:
         raise InputError('there are no images in the form; curl -F image=@dog.jpg sends one')
     if len(files) > limits.images:
         raise RequestEntityTooLarge(f'{len(files)} images exceed {limits.images} in a request')
-    pending = [submit(worker, file, models, options, limits) for file in files]
-    wait([result for result in pending if isinstance(result, Future)])
-    images, status = [], 422
-    for file, result in zip(files, pending):
-        image = {'image': file.filename[:MAX_NAME]}
-        if isinstance(result, UnreadableImageError):
-            image['error'] = str(result)
-            status = 413 if isinstance(result, TooLargeImageError) and status == 422 else status
+    images = [{'image': file.filename[:MAX_NAME]} for file in files]
+    pending = []
+    status = 422
+    for file, image in zip(files, images):
+        try:
+            pixels = prepare(worker.captioner, file.stream, limits)
+        except UnreadableImageError as error:
+            image['error'] = str(error)
+            if isinstance(error, TooLargeImageError):
+                status = 413
         else:
-            if isinstance(result.exception(), InputError):  # of the model, not of the client
-                raise RuntimeError(str(result.exception()))
+            pending.append((image, worker.submit(pixels, models, options)))
+    for image, result in pending:
+        try:
             image['captions'] = [caption.to_json() for caption in result.result()]
-            status = 200
-        images.append(image)
+        except InputError as error:  # of the models, not of the client
+            raise RuntimeError(str(error)) from error
+        status = 200
     return {'images': images}, status
 
 
-def submit(worker, file, models, options, limits):
-    """Returns the future captions of an uploaded image, or why it is unreadable."""
-    content = file.stream
+def prepare(captioner, content, limits):
+    """Returns what :meth:`lib.captioner.Captioner.prepare` returns of an uploaded image.
+
+    Raises:
+        UnreadableImageError: If it is not an image, or too large.
+    """
     n_bytes = content.getbuffer().nbytes
     if n_bytes > limits.image_bytes:
-        return TooLargeImageError(
+        raise TooLargeImageError(
             f'too large: {n_bytes:,} bytes; at most {limits.image_bytes:,} are accepted'
         )
-    try:
-        pixels = worker.captioner.prepare(content, limits.image_pixels)
-    except UnreadableImageError as error:
-        return error
-    return worker.submit(pixels, models, options)
+    return captioner.prepare(content, limits.image_pixels)

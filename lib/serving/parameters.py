@@ -3,35 +3,21 @@
 from lib.decoding.options import DecodingOptions
 from lib.errors import InputError
 
-# Wider beams are better left to the scripts.
-MAX_BEAM_WIDTH, MAX_TOP = 100, 20
-# Samples of minimum Bayes risk: a third of the time that 300 take, and nearly as good.
-MBR_SAMPLES = 100
-# Similar images, if there is an index of them.
-MBR_NEIGHBORS = 100
-SEARCHES = 'beam', 'diverse', 'mbr', 'sample'
-NAMES = 'beam_width', 'top', 'search', 'models'
+# The largest values that clients may ask for; what takes longer is left to the scripts.
+MAXIMA = {'beam_width': 100, 'top': 20, 'mbr_samples': 300, 'mbr_neighbors': 300}
+NAMES = 'search', *MAXIMA, 'models'
 
 
-def default_search(has_index: bool) -> str:
-    """Returns the search that finds the best captions in little more time than beam search."""
-    return 'mbr' if has_index else 'beam'
-
-
-def parse_parameters(form, n_models: int, has_index: bool = False):
+def parse_parameters(form, n_models: int, has_index: bool):
     """Parses the parameters of a request.
 
     Args:
-        form (werkzeug.datastructures.MultiDict): The fields of the form, texts:
-
-            * ``beam_width``: from 1 to :data:`MAX_BEAM_WIDTH`, by default 20;
-            * ``top``: how many captions, from 1 to :data:`MAX_TOP` and to the beam width, by
-              default 5;
-            * ``search``: one of :data:`SEARCHES`, see :func:`default_search`;
-            * ``models``: numbers of models, from 1, separated by commas; by default all.
-
+        form (werkzeug.datastructures.MultiDict): The fields of the form, texts: those of
+            :class:`lib.decoding.options.DecodingOptions` in :data:`MAXIMA`, up to these values;
+            ``search``; and ``models``, numbers of models, from 1, separated by commas. All may be
+            missing or empty.
         n_models (int): How many models there are.
-        has_index (bool): Whether there is an index of captions for minimum Bayes risk.
+        has_index (bool): Whether there is an index of captions of similar images.
 
     Returns:
         tuple: The numbers of the models, from 0, and the
@@ -45,30 +31,27 @@ def parse_parameters(form, n_models: int, has_index: bool = False):
             raise InputError('is unknown; the parameters are ' + ', '.join(NAMES), option=name)
         if len(texts) > 1:
             raise InputError('is given twice', option=name)
-    search = form.get('search') or default_search(has_index)
-    beam_width = _integer(form, 'beam_width', MAX_BEAM_WIDTH) or DecodingOptions.beam_width
-    options = {'beam_width': beam_width, 'top': _integer(form, 'top', MAX_TOP)}
-    if search == 'diverse':
-        options['search'] = 'diverse'
-    elif search == 'mbr' and has_index:
-        options['mbr_neighbors'] = MBR_NEIGHBORS
-    elif search == 'mbr':
-        options['mbr_samples'] = MBR_SAMPLES
-    elif search == 'sample':
-        options['search'] = 'sample'
-    elif search != 'beam':
-        raise InputError(f'{search!r} is not one of {", ".join(SEARCHES)}', option='search')
-    return _models(form.get('models', ''), n_models), DecodingOptions.with_defaults(**options)
+    integers = {name: _integer(form, name, largest) for name, largest in MAXIMA.items()}
+    if integers['mbr_neighbors'] and not has_index:
+        raise InputError('cannot be used: this server has no index', option='mbr_neighbors')
+    options = DecodingOptions.with_defaults(
+        has_index, search=form.get('search') or None, **integers
+    )
+    return _models(form.get('models'), n_models), options
 
 
 def _integer(form, name, largest):
     """Returns the value of a parameter, None if it is missing or empty."""
-    text = form.get(name, '')
+    text = form.get(name)
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= largest):
-        raise InputError(f'{text!r} is not an integer from 1 to {largest}', option=name)
-    return int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = None
+    if number is None or number > largest:
+        raise InputError(f'{text!r} is not an integer up to {largest}', option=name)
+    return number
 
 
 def _models(text, n_models):

@@ -85,5 +85,5 @@ class ScoreCaptions(training.Extension):
         options = DecodingOptions(beam_width=BEAM_WIDTH, top=1)
         captions = self._captioner.caption_features(self._features, options, self._rows)
         texts = self._processes.merge_shares([best.text for (best,) in captions])
-        scores, _ = self._processes.compute_on_main(self._scorer, texts)
+        scores = self._processes.compute_on_main(self._scorer, texts).values
         chainer.report({f'{VALIDATION}/{name}': score for name, score in scores.items()})

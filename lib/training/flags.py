@@ -4,23 +4,8 @@ import argparse
 import os
 import warnings
 
-from lib.cli.command_line import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-)
-from lib.cli.types import (
-    decay_factor,
-    fraction,
-    layer_count,
-    non_negative_float,
-    non_negative_int,
-    positive_float,
-    positive_int,
-    sample_count,
-    share,
-)
+from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, number
 from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags
@@ -63,7 +48,7 @@ def add_file_flags(parser):
     )
     group.add_argument(
         '--snapshot-every',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=0,
         metavar='N',
         help=f'write {SNAPSHOT} every N iterations, too; 0 writes it after each epoch',
@@ -79,9 +64,9 @@ def add_network_flags(parser):
         'given, show_and_tell or that of --model',
     )
     for name, to_number, default, description in (
-        ('hidden', positive_int, 512, 'size of the LSTM'),
-        ('embed', positive_int, 512, 'size of the embedding'),
-        ('layers', layer_count, 1, 'number of stacked LSTMs'),
+        ('hidden', number(int, low=1), 512, 'size of the LSTM'),
+        ('embed', number(int, low=1), 512, 'size of the embedding'),
+        ('layers', number(int, low=1, high=100), 1, 'number of stacked LSTMs'),
     ):
         group.add_argument(
             f'--{name}',
@@ -91,7 +76,7 @@ def add_network_flags(parser):
         )
     group.add_argument(
         '--dropout',
-        type=fraction,
+        type=number(float, low=0, below=1),
         default=0.3,
         metavar='RATIO',
         help='share of values that dropout sets to zero; 0 turns it off',
@@ -108,14 +93,14 @@ def add_optimization_flags(parser):
     group = parser.add_argument_group('optimization')
     group.add_argument(
         '--epoch',
-        type=positive_int,
+        type=number(int, low=1),
         default=10,
         metavar='N',
         help='number of epochs, including those before --resume',
     )
     group.add_argument(
         '--batch-size',
-        type=positive_int,
+        type=number(int, low=1),
         default=64,
         metavar='N',
         help='captions per iteration, in each process',
@@ -132,7 +117,10 @@ def add_optimization_flags(parser):
     )
     rates = ', '.join(f'{kind.default_rate} for {name}' for name, kind in OPTIMIZERS.items())
     group.add_argument(
-        '--lr', type=positive_float, metavar='RATE', help=f'learning rate; unless given, {rates}'
+        '--lr',
+        type=number(float, above=0),
+        metavar='RATE',
+        help=f'learning rate; unless given, {rates}',
     )
     group.add_argument(
         '--lr-schedule',
@@ -143,47 +131,47 @@ def add_optimization_flags(parser):
     )
     group.add_argument(
         '--lr-decay',
-        type=decay_factor,
+        type=number(float, above=0, high=1),
         metavar='FACTOR',
         help='factor of the learning rate at each step; unless given, 1, which keeps it',
     )
     group.add_argument(
         '--lr-decay-every',
-        type=positive_int,
+        type=number(int, low=1),
         metavar='N',
         help='epochs between steps; unless given, 1',
     )
     group.add_argument(
         '--warmup-iterations',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=0,
         metavar='N',
         help='iterations over which the learning rate rises linearly to its value',
     )
     group.add_argument(
         '--weight-decay',
-        type=non_negative_float,
+        type=number(float, low=0),
         default=0,
         metavar='RATE',
         help='share of each parameter added to its gradient',
     )
     group.add_argument(
         '--gradient-clip',
-        type=non_negative_float,
+        type=number(float, low=0),
         default=0,
         metavar='NORM',
         help='maximum norm of the gradient of all parameters; 0 sets no limit',
     )
     group.add_argument(
         '--label-smoothing',
-        type=fraction,
+        type=number(float, low=0, below=1),
         default=0,
         metavar='SHARE',
         help="share of a target's probability spread over all tokens; printed losses exclude it",
     )
     group.add_argument(
         '--scheduled-sampling',
-        type=fraction,
+        type=number(float, low=0, below=1),
         default=0,
         metavar='P',
         help='probability of feeding in a predicted token instead of the correct one; rises '
@@ -197,14 +185,14 @@ def add_optimization_flags(parser):
     )
     group.add_argument(
         '--reward-weight',
-        type=share,
+        type=number(float, low=0, high=1),
         metavar='W',
         help='weight of the loss of --reward, from 0 to 1; the usual loss has the rest; unless '
         f'given, {REWARD_DEFAULTS["reward_weight"]}',
     )
     group.add_argument(
         '--reward-samples',
-        type=sample_count,
+        type=number(int, low=2, high=1000),
         metavar='K',
         help='captions to draw of an image with --reward; images are those of one caption in K of '
         f'the batch; unless given, {REWARD_DEFAULTS["reward_samples"]}',
@@ -222,7 +210,7 @@ def add_selection_flags(parser):
     )
     group.add_argument(
         '--patience',
-        type=non_negative_int,
+        type=number(int, low=0),
         default=0,
         metavar='N',
         help='stop after N epochs without a better one; 0 never stops early',
@@ -231,7 +219,7 @@ def add_selection_flags(parser):
 
 def parse_args(description):
     """Parses the flags of ``train.py``, and completes and checks those that depend on others."""
-    parser = ArgumentParser(description, fromfile_prefix_chars='@')
+    parser = ArgumentParser(description, recipes=True)
     add_device_flags(parser)
     add_communicator_flag(parser)
     add_seed_flag(parser, 'weights, the order of captions and dropout')

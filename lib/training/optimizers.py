@@ -6,7 +6,7 @@ import chainer
 import numpy
 from chainer import optimizers
 
-from lib.memory import check_memory
+from lib.device import check_memory
 from lib.training.adam import Adam
 
 

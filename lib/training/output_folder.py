@@ -1,14 +1,13 @@
 """The folder that training writes to: the names of its files, and a lock."""
 
 import contextlib
+import fcntl
 import os
 import re
 from pathlib import Path
 
 from lib.errors import InputError
-from lib.files.output import make_folder
-from lib.files.output_checks import check_not_overwritten, check_outputs
-from lib.locks import try_lock
+from lib.files.output import check_not_overwritten, check_outputs
 
 BEST, LOG, SNAPSHOT = 'best.h5', 'log', 'snapshot.h5'
 LOCK = '.lock'
@@ -65,11 +64,11 @@ def lock_folder(folder):
     """
     path = Path(folder).absolute()
     created = [parent for parent in (path, *path.parents) if not os.path.exists(parent)]
-    make_folder(folder)
+    os.makedirs(folder, exist_ok=True)
     # Not "open" alone, which would wait for a pipe.
     with open(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666), 'r+b') as file:
         # Without a name, it is the file of a process that has just ended, and another may follow.
-        if try_lock(file) is False or os.fstat(file.fileno()).st_nlink == 0:
+        if not _try_lock(file) or os.fstat(file.fileno()).st_nlink == 0:
             raise InputError(f'{folder}: another process is writing to this folder')
         try:
             yield
@@ -79,3 +78,14 @@ def lock_folder(folder):
             for parent in created:
                 with contextlib.suppress(OSError):  # not empty
                     os.rmdir(parent)
+
+
+def _try_lock(file) -> bool:
+    """Locks a file until it is closed; returns whether no other process has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True

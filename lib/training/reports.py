@@ -8,7 +8,7 @@ import tqdm
 from chainer import training
 
 from lib.captioner import Captioner
-from lib.cli.command_line import escape_control_characters, print_line
+from lib.cli.run import escape_control_characters, print_line
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.options import DecodingOptions
 from lib.files.output import open_output

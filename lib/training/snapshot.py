@@ -8,7 +8,7 @@ import numpy
 from chainer import training
 from chainer.serializers import HDF5Deserializer, HDF5Serializer
 
-from lib.cli.command_line import print_line
+from lib.cli.run import print_line
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text

@@ -8,7 +8,7 @@ import signal
 import chainer
 from chainer import training
 
-from lib.cli.command_line import EXIT_CODES
+from lib.cli.run import EXIT_CODES
 from lib.errors import DivergedError
 from lib.training.best_epoch import best_index
 from lib.training.epoch_log import TRAINING

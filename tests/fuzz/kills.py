@@ -1,19 +1,25 @@
 """Killing a training at random moments, again and again, until it has finished."""
 
-import functools
 import random
 import shutil
 import signal
 
 import numpy
 
-from tests.fuzz.cases import TRAINING, copy_folder
-from tests.helpers.forked import run_forked
+from tests.fuzz.cases import LIMITS, TRAINING, copy_folder
+from tests.helpers.scripts import run_python
 from tests.helpers.training import arrays_of
 
-COMMAND = (TRAINING.format(epoch=3) + '-i feats.mat --snapshot-every 1').split()
-# Seconds after which the training is first killed at the latest; it takes one or two.
+_, *FLAGS = (TRAINING.format(epoch=3) + '-i feats.mat --snapshot-every 1').split()
+# Seconds after which the training is first killed at the latest.
 LATEST_KILL = 0.6
+# Runs train.py, which is killed after some seconds; the signal's default action is that of SIGKILL.
+TRAIN_AND_DIE = """
+import signal, sys
+import train
+signal.setitimer(signal.ITIMER_REAL, float(sys.argv.pop(1)))
+train.run_main(train.main)
+"""
 
 
 def kill_training(number, seed, original, folder):
@@ -30,20 +36,23 @@ def kill_training(number, seed, original, folder):
     """
     copy_folder(original, folder)
     rng, result = random.Random(f'{seed} {number}'), folder / 'out' / 'result'
-    n_kills, latest_kill = 0, LATEST_KILL
-    shutil.rmtree(result, ignore_errors=True)
+    n_kills = 0
+    latest_kill = LATEST_KILL
     while True:
+        if not n_kills:
+            shutil.rmtree(result, ignore_errors=True)
         resume = ['--resume'] if (result / 'snapshot.h5').exists() else []
         delay = rng.uniform(0, latest_kill)
-        # The default action of this signal ends a process like SIGKILL.
-        set_alarm = functools.partial(signal.setitimer, signal.ITIMER_REAL, delay)
-        outcome = run_forked([*COMMAND, *resume], folder, prepare=set_alarm)
-        if outcome.code == 0:
+        process = run_python(TRAIN_AND_DIE, delay, *FLAGS, *resume, cwd=folder, **LIMITS)
+        if process.returncode == -signal.SIGALRM:
+            n_kills += 1
+            latest_kill *= 1.1  # so that it ends on a slow machine, too
+        elif process.returncode:
+            return n_kills, f'training {number} of seed {seed}, kill {n_kills}: {process}'
+        elif n_kills:
             return n_kills, _complaint_about(result, original / 'out' / 'result')
-        if outcome.code != -signal.SIGALRM:
-            return n_kills, f'training {number} of seed {seed}, kill {n_kills}: {outcome}'
-        n_kills += 1
-        latest_kill *= 1.1  # so that it ends on a slow machine, too
+        else:
+            latest_kill /= 2  # on a fast machine
 
 
 def _complaint_about(result, expected):

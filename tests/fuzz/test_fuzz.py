@@ -1,12 +1,8 @@
 """Some cases of ``make fuzz``, and the fuzzer itself."""
 
-import importlib
-
 import pytest
 
 from tests.fuzz import cases, kills
-from tests.fuzz.cases import RUNS, complaint_about
-from tests.helpers.forked import Outcome
 
 N_SHARES, CASES_PER_SHARE = 4, 100
 
@@ -15,8 +11,6 @@ N_SHARES, CASES_PER_SHARE = 4, 100
 def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp('original')
     cases.make_folder(folder)
-    for command, _, _ in RUNS:
-        importlib.import_module(command.split()[0].removesuffix('.py'))
     return folder
 
 
@@ -33,23 +27,3 @@ def test_killed_trainings_end_like_uninterrupted_ones(original, tmp_path, number
     n_kills, complaint = kills.kill_training(number, 0, original, tmp_path / 'copy')
     assert complaint is None
     assert n_kills
-
-
-@pytest.mark.parametrize(
-    'code, stderr, changed, complaint',
-    [
-        (0, '', set(), None),
-        (0, 'Warning: x\n', set(), "unexpected lines ['Warning: x']"),
-        (1, 'unreadable: x\n', set(), None),
-        (1, 'Traceback (most recent call last):\n', set(), 'unexpected lines'),
-        (1, '', set(), 'unexpected lines'),
-        (2, 'note: x\nerror: y\n', set(), None),
-        (2, 'error: x\nerror: y\n', set(), 'not one line'),
-        (2, '', set(), 'not one line'),
-        (2, 'error: x\n', {'out/c.h5'}, "changed ['out/c.h5']"),
-        (-11, '', set(), 'exit code -11'),
-    ],
-)
-def test_what_is_complained_about(code, stderr, changed, complaint):
-    actual = complaint_about(Outcome(code, '', stderr), changed)
-    assert actual is None if complaint is None else complaint in actual

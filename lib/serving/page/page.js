@@ -4,6 +4,14 @@
 // the server captions those that wait together.
 const REQUESTS_AT_ONCE = 4;
 const TRIES = 30;
+// The parameters that each choice of the page sends; docs/serving.md describes them.
+const SEARCHES = {
+  neighbors: {search: 'beam'}, // the default of a server with an index
+  beam: {search: 'beam', mbr_neighbors: 0},
+  samples: {search: 'beam', mbr_neighbors: 0, mbr_samples: 100},
+  diverse: {search: 'diverse', mbr_neighbors: 0},
+  sample: {search: 'sample'},
+};
 
 const $ = (id) => document.getElementById(id);
 const options = $('options');
@@ -56,7 +64,7 @@ async function start() {
   }
   fields.beam_width.max = settings.limits.beam_width;
   fields.top.max = settings.limits.top;
-  fields.search.value = settings.search;
+  if (!settings.has_index) fields.search.querySelector('[value=neighbors]').remove();
   if (settings.models.length > 1) {
     settings.models.forEach((name, index) => {
       const label = element('label');
@@ -138,6 +146,7 @@ function abort(image) {
 
 function formValues() {
   const values = new FormData(options);
+  for (const entry of Object.entries(SEARCHES[fields.search.value])) values.set(...entry);
   const models = values.getAll('models');
   if (models.length) values.set('models', models.join(','));
   return [...values.entries()];

@@ -1,11 +1,15 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from lib.captions import readers
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.readers import read_dataset
 from lib.errors import InputError
 from tests.helpers.samples import dataset, write_json
+from tests.helpers.scripts import ROOT
 
 COCO = {
     'images': [
@@ -113,18 +117,20 @@ def test_imgid_does_not_depend_on_the_tokenizer(tmp_path):
         ('train_val.txt', PLAIN_LIST, 'cannot tell its split'),
         ('train.txt', 'a.jpg A dog', 'line 1: no tab'),
         ('train.txt', 'a.jpg\tA dog\n\nb.jpg', 'line 3: no tab'),
-        ('train.txt', 'a.jpg\tA\0dog', 'line 1: contains a null'),
-        ('train.txt', 'a.jpg\tA dog\n#1\tA dog', 'line 2: no file before the tab'),
+        ('train.txt', 'a.jpg\tA\0dog', 'image .a.jpg.: .* is not valid text'),
+        ('train.txt', 'a\0b.jpg\tA dog', 'is not valid text'),
+        ('train.txt', 'a.jpg\tA dog\n#1\tA dog', 'has no file name'),
         ('train.txt', '', 'no captions'),
         ('train.txt', 'a.jpg\t...', 'no captions'),
         ('train.json', '{"annotations": 3}', "not COCO's caption annotations"),
         ('train.json', json.dumps(COCO_WITHOUT_IMAGES), "not COCO's caption annotations"),
         ('train.json', json.dumps(COCO_WITHOUT_TEXT), "not COCO's caption annotations"),
-        ('train.json', coco_with_id('Infinity'), 'the id inf is not an integer'),
-        ('train.json', coco_with_id(1.5), 'the id 1.5 is not an integer'),
-        ('train.json', coco_with_id('true'), 'the id True is not an integer'),
-        ('train.json', coco_with_id(2**63), f'the id {2**63} is not an integer from'),
+        ('train.json', coco_with_id('Infinity'), 'cocoid inf is not an integer'),
+        ('train.json', coco_with_id(1.5), 'cocoid 1.5 is not an integer'),
+        ('train.json', coco_with_id('true'), 'cocoid True is not an integer'),
+        ('train.json', coco_with_id(2**63), f'cocoid {2**63} is not an integer from'),
         ('train.json', coco_with_id('9' * 5000), 'not JSON'),
+        ('train.json', '[1, 2]', "not one of COCO's caption annotations, Karpathy's"),
     ],
 )
 def test_errors_name_the_invalid_file(tmp_path, name, content, message):
@@ -141,5 +147,24 @@ def test_a_split_in_front_of_a_dataset_json_is_refused(tmp_path):
 
 def test_dataset_json_cannot_be_combined_with_other_files(tmp_path):
     path = str(write_json(tmp_path / 'dataset.json', dataset()))
-    with pytest.raises(InputError, match='give it alone'):
+    with pytest.raises(InputError, match='numbers its images itself; give it alone'):
         read_dataset([path, path])
+
+
+def test_the_reader_in_the_documentation_works(tmp_path, monkeypatch):
+    page = Path(ROOT, 'docs', 'data.md').read_text(encoding='utf-8')
+    section = page[page.index('## Adding a format') :]
+    function, line = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+    names = dict(vars(readers))
+    exec(function, names)
+    added = eval('{' + line + '}', names)
+    monkeypatch.setattr(readers, 'READERS', added | readers.READERS)
+    content = 'image,caption\na.jpg,"A dog, running ."\nb.jpg,Two men .\na.jpg,The dog .\n'
+    images = read_dataset(['train=' + write(tmp_path / 'captions.txt', content)])
+    assert [(image.imgid, image.filename, image.raw) for image in images] == [
+        (0, 'a.jpg', ['A dog, running .', 'The dog .']),
+        (1, 'b.jpg', ['Two men .']),
+    ]
+    assert images[0].tokens == [['a', 'dog', 'running'], ['the', 'dog']]
+    with pytest.raises(InputError, match="not a CSV file of images and captions: .*'caption'"):
+        read_dataset(['train=' + write(tmp_path / 'captions.txt', "image,caption's\na,b")])

@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,9 +36,3 @@ def test_unknown_tokens_become_unk_and_decode_drops_bos_and_eos():
     vocabulary = Vocabulary((*SPECIAL_TOKENS, 'a', 'dog'))
     assert vocabulary.encode(['a', 'bear']) == [3, UNK]
     assert vocabulary.decode([0, 3, 2, 1]) == 'a <UNK>'
-
-
-@pytest.mark.parametrize('tokens', [('a', 'b', 'c'), (*SPECIAL_TOKENS, 'a', 'a')])
-def test_missing_special_tokens_and_repeated_tokens_are_rejected(tokens):
-    with pytest.raises(ValueError, match='vocabulary'):
-        Vocabulary(tokens)

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from lib.captions.vocabulary import BOS, UNK
-from lib.cli.command_line import ArgumentParser
+from lib.cli.parser import ArgumentParser
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.decoding.decode import SEARCHES, decode

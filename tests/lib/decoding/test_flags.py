@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from lib.cli.command_line import ArgumentParser
+from lib.cli.parser import ArgumentParser
 from lib.decoding.flags import add_decoding_flags, decoding_options
 from lib.decoding.options import DecodingOptions
 from lib.errors import InputError

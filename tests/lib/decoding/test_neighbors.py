@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from lib.captions.dataset import CaptionDataset
-from lib.captions.karpathy import parse_karpathy
+from lib.captions.readers import read_karpathy
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.neighbor_space import NeighborSpace
 from lib.decoding.neighbors import SHARPNESS, NeighborIndex
@@ -23,7 +23,7 @@ to_cpu = CPU.send
 
 def make_dataset(n_images=60):
     content = dataset(n_images)
-    images = parse_karpathy('dataset.json', content)
+    images = list(read_karpathy(content))
     return CaptionDataset.from_images(images, min_count=1), features_of(content)
 
 
@@ -188,7 +188,7 @@ def test_features_that_are_too_large_are_an_error(data):
 
 
 def test_features_of_a_size_that_needs_too_much_memory_are_an_error(data, monkeypatch):
-    monkeypatch.setattr('lib.memory.available_memory', lambda: 1000)
+    monkeypatch.setattr('lib.device.available_memory', lambda: 1000)
     with pytest.raises(InputError, match='feats.h5: an index of features of size 8 would take'):
         NeighborIndex.from_dataset(data[0], Features(data[1], path='feats.h5'))
 
@@ -233,7 +233,7 @@ def test_images_must_not_be_evaluated_with_their_own_captions(data, index):
 
 def test_images_are_known_in_other_data_sets(index):
     """With other splits, vocabulary and numbers, but the same file names and captions."""
-    images = parse_karpathy('dataset.json', dataset(60))
+    images = list(read_karpathy(dataset(60)))
     images = [
         image._replace(split='val', imgid=image.imgid + 1000, cocoid=image.imgid)
         for image in images

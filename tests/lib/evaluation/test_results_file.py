@@ -8,7 +8,7 @@ import pytest
 from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import read_dataset
 from lib.errors import InputError
-from lib.evaluation.results_file import read_results, results_paths, scores_path, write_results
+from lib.evaluation.results_file import read_results, results_paths, write_results
 from tests.helpers.samples import dataset, write_json
 
 IDS, CAPTIONS = [7, 3], ['a dog', '']
@@ -17,15 +17,8 @@ IDS, CAPTIONS = [7, 3], ['a dog', '']
 def test_each_of_several_beam_widths_has_a_file():
     assert results_paths('a.b/r.json', [20]) == ['a.b/r.json']
     assert results_paths('a.b/r.json', [1, 3]) == ['a.b/r_beam1.json', 'a.b/r_beam3.json']
-    assert scores_path('a.b/r.json') == 'a.b/r_scores.json'
-    assert scores_path('a.b/r') == 'a.b/r_scores'
-
-
-def test_a_device_is_one_file():
-    assert results_paths('/dev/stdout', [20]) == ['/dev/stdout']
-    assert scores_path('/dev/stdout') is None
-    with pytest.raises(InputError, match='json /dev/stdout: several beam widths'):
-        results_paths('/dev/stdout', [1, 3])
+    assert results_paths('a.b/r', [1, 3]) == ['a.b/r_beam1', 'a.b/r_beam3']
+    assert results_paths(None, [1, 3]) == [None, None]
 
 
 @pytest.mark.parametrize('cider', [None, numpy.array([1.5, 0])])

@@ -2,45 +2,50 @@
 
 import pytest
 
-from lib.evaluation.bootstrap import Difference
-from lib.evaluation.score_table import print_differences, print_remarks, print_scores
+from lib.evaluation.score_table import print_differences, print_loss, print_remarks, print_scores
+from lib.evaluation.scores import Difference
 
 SCORES = {
-    'beam_width': 20,
     'BLEU-4': 0.1574,
     'METEOR': 0.169,
     'CIDEr': 0.3374,
     'distinct': 560,
     'new': 0.902,
     'words': 10.06,
-    'cut off': 0.005,
-    'stutter': 0.0594,
+    'bad ending': 0.005,
+    'repetition': 0.0594,
 }
 
 
 def test_rows_of_scores_have_a_header_and_half_the_intervals(capsys):
-    intervals = {'BLEU-4': (0.14, 0.164), 'METEOR': (0.163, 0.175), 'CIDEr': (0.31, 0.364)}
-    print_scores(SCORES, intervals, with_header=True)
-    print_scores({**SCORES, 'beam_width': 3}, intervals, with_header=False)
-    header, row, halves, next_row, next_halves = capsys.readouterr().out.splitlines()
-    names = 'M', 'BLEU-4', 'METEOR', 'CIDEr', 'distinct', 'new', 'words', 'cut off', 'stutter'
-    assert header == ''.join(f'{name:>9}' for name in names)
-    cells = '20', '15.7', '16.9', '0.337', '560', '90.2%', '10.1', '0.5%', '5.9%'
-    assert row == ''.join(f'{cell:>9}' for cell in cells)
-    assert halves == ''.join(f'{cell:>9}' for cell in ('±', '1.2', '0.6', '0.027'))
-    assert next_row == row.replace('20', ' 3', 1)
-    assert next_halves == halves
-
-
-def test_a_half_is_below_its_score(capsys):
-    print_scores(SCORES, {'CIDEr': (0.31, 0.364)}, with_header=False)
-    row, halves = capsys.readouterr().out.splitlines()
-    assert halves.index('0.027') == row.index('0.337')
+    intervals = {'BLEU-4': (0.14, 0.164), 'CIDEr': (0.31, 0.364)}
+    print_scores(20, SCORES, intervals, with_header=True)
+    print_scores(3, SCORES, intervals, with_header=False)
+    assert capsys.readouterr().out.splitlines() == [
+        '        M   BLEU-4   METEOR    CIDEr distinct      new    words bad ending repetition',
+        '       20     15.7     16.9    0.337      560    90.2%     10.1       0.5%       5.9%',
+        '        ±      1.2             0.027',
+        '        3     15.7     16.9    0.337      560    90.2%     10.1       0.5%       5.9%',
+        '        ±      1.2             0.027',
+    ]
 
 
 def test_scores_without_intervals_take_one_line(capsys):
-    print_scores({'beam_width': 1, 'distinct': 2}, {}, with_header=False)
+    print_scores(1, {'distinct': 2}, {}, with_header=False)
     assert capsys.readouterr().out == f'{1:>9}{2:>9}\n'
+
+
+@pytest.mark.parametrize(
+    'loss, printed',
+    [
+        (0.5, 'val: loss 0.5000 nats per token, perplexity 1.65\n'),
+        (1e4, 'val: loss 10000.0000 nats per token, perplexity inf\n'),
+        (None, ''),
+    ],
+)
+def test_a_loss_is_printed_with_its_perplexity(capsys, loss, printed):
+    print_loss('val', loss)
+    assert capsys.readouterr().out == printed
 
 
 def test_differences_have_signs_and_probabilities(capsys):
@@ -63,10 +68,10 @@ def test_differences_have_signs_and_probabilities(capsys):
 @pytest.mark.parametrize(
     'names, tokenizer, start',
     [
-        (['beam_width', 'distinct'], 'words', 'pycocoevalcap was not found'),
-        (['beam_width', 'distinct'], 'characters', 'pycocoevalcap was not found'),
-        (['beam_width', 'CIDEr'], 'characters', 'these are scores of characters'),
-        (['beam_width', 'CIDEr'], 'words', 'java was not found'),
+        (['distinct'], 'words', 'pycocoevalcap was not found'),
+        (['distinct'], 'characters', 'pycocoevalcap was not found'),
+        (['CIDEr'], 'characters', 'these are scores of characters'),
+        (['CIDEr'], 'words', 'java was not found'),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(capsys, names, tokenizer, start):

@@ -1,19 +1,10 @@
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lib.errors import InputError
-from lib.files.output import (
-    check_input,
-    join_below,
-    open_output,
-    remove_leftovers,
-    replace_together,
-    write_json,
-    write_json_list,
-)
+from lib.files.output import check_outputs, open_output, write_json, write_json_list
 from tests.helpers.scripts import run_python
 
 
@@ -21,25 +12,19 @@ def test_open_output_replaces_the_file_at_the_end(tmp_path):
     path = tmp_path / 'file.txt'
     path.write_text('old')
     with open_output(path) as file:
-        assert os.path.dirname(file.name) == str(tmp_path)
+        assert sorted(os.listdir(tmp_path)) == ['file.txt', 'file.txt.tmp']
         file.write(b'new')
         assert path.read_text() == 'old'
     assert path.read_text() == 'new'
     assert os.listdir(tmp_path) == ['file.txt']
 
 
-def test_open_output_creates_folders(tmp_path):
-    path = tmp_path / 'a' / 'b' / 'file.txt'
-    with open_output(path) as file:
-        file.write(b'new')
-    assert path.read_text() == 'new'
-
-
-def test_open_output_takes_a_bare_file_name(tmp_path, monkeypatch):
+def test_open_output_creates_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with open_output('file.txt') as file:
-        file.write(b'new')
-    assert os.listdir() == ['file.txt']
+    for path in 'a/b/file.txt', 'file.txt':
+        with open_output(path) as file:
+            file.write(b'new')
+        assert (tmp_path / path).read_text() == 'new'
 
 
 @pytest.mark.parametrize('exception', [ValueError, KeyboardInterrupt])
@@ -53,12 +38,6 @@ def test_open_output_keeps_the_old_file_after_an_exception(tmp_path, exception):
     assert os.listdir(tmp_path) == ['file.txt']
 
 
-def test_open_output_leaves_nothing_after_an_exception_before_the_first_byte(tmp_path):
-    with pytest.raises(ValueError), open_output(tmp_path / 'file.txt'):
-        raise ValueError
-    assert os.listdir(tmp_path) == []
-
-
 def test_open_output_replaces_the_file_that_a_link_names(tmp_path):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'link.txt').symlink_to(tmp_path / 'folder' / 'file.txt')
@@ -66,56 +45,6 @@ def test_open_output_replaces_the_file_that_a_link_names(tmp_path):
         file.write(b'new')
     assert (tmp_path / 'link.txt').is_symlink()
     assert (tmp_path / 'folder' / 'file.txt').read_text() == 'new'
-
-
-def test_open_output_writes_to_a_pipe_and_leaves_it(tmp_path):
-    path = tmp_path / 'pipe'
-    os.mkfifo(path)
-    with ThreadPoolExecutor() as pool:
-        future = pool.submit(path.read_bytes)
-        write_json(path, [1])
-        assert json.loads(future.result()) == [1]
-    assert path.is_fifo()
-    assert os.listdir(tmp_path) == ['pipe']
-
-
-def test_outputs_that_cannot_be_written_are_named(tmp_path):
-    (tmp_path / 'file').write_text('')
-    for path, error in (tmp_path, IsADirectoryError), (tmp_path / 'file' / 'x', NotADirectoryError):
-        with pytest.raises(error) as raised:
-            write_json(path, [])
-        assert raised.value.filename == str(path)
-    assert os.listdir(tmp_path) == ['file']
-
-
-def test_a_pipe_without_a_reader_is_given_up(tmp_path, monkeypatch):
-    os.mkfifo(tmp_path / 'pipe')
-    monkeypatch.setattr('lib.files.output.SECONDS_FOR_READER', 0.2)
-    with pytest.raises(InputError, match='pipe: no other process reads'):
-        write_json(tmp_path / 'pipe', [])
-
-
-def test_write_json_keeps_any_text(tmp_path):
-    content = {'caption': 'a café 犬', 'path': os.fsdecode(b'name_\xff.jpg'), 'log_prob': -1.5}
-    write_json(tmp_path / 'file.json', content)
-    text = (tmp_path / 'file.json').read_text(encoding='utf-8')
-    assert 'a café 犬' in text
-    assert json.loads(text) == content
-
-
-@pytest.mark.parametrize('n_items', [0, 1, 3])
-@pytest.mark.parametrize('name', ['list.json', 'pipe'])
-def test_write_json_list_writes_what_write_json_writes(tmp_path, name, n_items):
-    items = [{'image': 'two\nlines 犬', 'captions': [{'log_prob': -1.5}, {}, []]}] * n_items
-    write_json(tmp_path / 'expected.json', items)
-    os.mkfifo(tmp_path / 'pipe')
-    with ThreadPoolExecutor() as pool:
-        read = pool.submit((tmp_path / 'pipe').read_bytes) if name == 'pipe' else None
-        with write_json_list(tmp_path / name) as add:
-            for item in items:
-                add(item)
-        written = read.result() if read else (tmp_path / name).read_bytes()
-    assert written == (tmp_path / 'expected.json').read_bytes()
 
 
 # Is killed while it writes a file.
@@ -130,100 +59,127 @@ with open_output(sys.argv[1]) as file:
 """
 
 
-def test_temporary_files_of_killed_processes_are_removed(tmp_path):
-    for name in 'file.txt', 'other.txt':
-        run_python(WRITE_AND_DIE, tmp_path / name)
-    assert len(os.listdir(tmp_path)) == 2
-    with open_output(tmp_path / 'file.txt') as file:
-        # The one of this process, and that of the other file.
-        assert len(os.listdir(tmp_path)) == 2
-        remove_leftovers(tmp_path, '.*')
-        assert os.listdir(tmp_path) == [os.path.basename(file.name)]
+def test_the_temporary_file_of_a_killed_process_is_overwritten(tmp_path):
+    path = tmp_path / 'file.txt'
+    run_python(WRITE_AND_DIE, path)
+    assert (tmp_path / 'file.txt.tmp').read_text() == 'half'
+    check_outputs([path])
+    with open_output(path) as file:
+        file.write(b'new')
+    assert path.read_text() == 'new'
     assert os.listdir(tmp_path) == ['file.txt']
 
 
-REMOVE_LEFTOVERS = """
-import sys
-from lib.files.output import remove_leftovers
-remove_leftovers(sys.argv[1], '.*')
+def test_errors_in_the_block_that_name_another_file_are_left_alone(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised, open_output(tmp_path / 'file.txt'):
+        os.remove(tmp_path / 'other.txt')
+    assert raised.value.filename == str(tmp_path / 'other.txt')
+
+
+# Writes files of growing size under a limit on their size, as if the disk were full.
+WRITE_WITH_LIMIT = """
+import os, resource, sys
+import lib
+import numpy
+from lib.files.hdf5 import write_hdf5
+path = sys.argv[1]
+n_failures = 0
+for n_bytes in range(100, 60000, 531):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
+    try:
+        with write_hdf5(path, 'model') as file:
+            for k in range(5):
+                file.create_group(f'g{k}')['weights'] = numpy.zeros(1000)
+    except OSError as error:
+        assert error.filename == path and error.strerror == 'File too large', error
+        assert open(path).read() == 'old'
+        assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+        n_failures += 1
+print(n_failures, open(path, 'rb').read(13))
 """
 
 
-def test_files_that_wait_to_be_replaced_together_are_not_leftovers(tmp_path):
-    with replace_together():
-        write_json(tmp_path / 'a.json', 1)
-        run_python(REMOVE_LEFTOVERS, tmp_path)
-        write_json(tmp_path / 'b.json', 2)
-    assert sorted(os.listdir(tmp_path)) == ['a.json', 'b.json']
+def test_a_full_disk_keeps_the_old_file(tmp_path):
+    (tmp_path / 'model.h5').write_text('old')
+    process = run_python(WRITE_WITH_LIMIT, tmp_path / 'model.h5')
+    assert process.returncode == 0, process.stderr
+    n_failures, beginning = process.stdout.split(maxsplit=1)
+    assert 70 < int(n_failures) < 112
+    assert beginning == "b'show-and-tell'\n"
 
 
-def test_without_locks_nothing_is_taken_for_a_leftover(tmp_path, monkeypatch):
-    run_python(WRITE_AND_DIE, tmp_path / 'file.txt')
-    monkeypatch.setattr('lib.files.output.try_lock', lambda file: None)
-    write_json(tmp_path / 'file.txt', 1)
-    assert len(os.listdir(tmp_path)) == 2
+def check(path):
+    check_outputs([path])
 
 
-def test_errors_in_the_block_are_not_those_of_the_output(tmp_path):
-    with pytest.raises(OSError, match='elsewhere') as raised, open_output(tmp_path / 'file.txt'):
-        raise OSError(5, 'elsewhere')
-    assert raised.value.filename is None
+def write(path):
+    with open_output(path):
+        pass
 
 
-def test_files_in_the_memory_of_devices_are_regular(tmp_path):
-    """/dev/shm is a folder like any other."""
-    if not os.access('/dev/shm', os.W_OK):
-        pytest.skip('no /dev/shm')
-    path = f'/dev/shm/{tmp_path.name}_{os.getpid()}.json'
-    try:
-        for content in [1], [2]:
-            write_json(path, content)
-            with open(path) as file:
-                assert json.load(file) == content
-    finally:
-        os.remove(path)
+@pytest.mark.parametrize('use', [check, write])
+def test_pipes_and_devices_are_refused(tmp_path, use):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'link').symlink_to('/dev/null')
+    paths = [tmp_path / 'pipe', tmp_path / 'link', '/dev/null', '/dev/full']
+    # Here a regular file, perhaps, but one that others write to.
+    for path in *paths, '/dev/stdout', '/dev/fd/1', f'/proc/{os.getpid()}/fd/1':
+        with pytest.raises(InputError, match=f'{path}: is a pipe or a device'):
+            use(path)
+    assert (tmp_path / 'pipe').is_fifo()
+    assert sorted(os.listdir(tmp_path)) == ['link', 'pipe']
 
 
-def test_other_files_are_not_taken_for_temporary_ones(tmp_path):
-    names = {
-        '.a.tmp',
-        'a.0123abcd.tmp',
-        '.a.0123abcd.tmp.h5',
-        '.a.4711.tmp',
-        '.0123abcd.tmp',
-        '.tmp',
-    }
-    for name in names:
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path, '.*')
-    assert set(os.listdir(tmp_path)) == names
+@pytest.mark.parametrize('use', [check, write])
+def test_outputs_that_cannot_be_written_are_named(tmp_path, use):
+    (tmp_path / 'file').write_text('')
+    for path in tmp_path, tmp_path / 'file' / 'x', tmp_path / 'new' / ('x' * 252):
+        with pytest.raises(OSError) as raised:
+            use(path)
+        assert str(raised.value.filename) == str(path)
+    assert not list((tmp_path / 'new').glob('*'))
 
 
-@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, lambda path: os.symlink('/dev/zero', path)])
-def test_what_is_no_file_is_refused_as_input(tmp_path, make):
-    make(tmp_path / 'input')
-    with pytest.raises(OSError, match='input'):
-        check_input(tmp_path / 'input')
+@pytest.mark.parametrize('path', ['x.txt', 'new/folder/x.txt'])
+def test_check_outputs_leaves_nothing_behind(tmp_path, path):
+    check_outputs([tmp_path / path])
+    assert os.listdir(tmp_path) == []
 
 
-def test_join_below(tmp_path):
-    (tmp_path / 'root').mkdir()
-    (tmp_path / 'link').symlink_to(tmp_path / 'root')
-    assert join_below(tmp_path / 'link', 'a/../b.jpg') == str(tmp_path / 'link' / 'a/../b.jpg')
-    for name in '../b.jpg', '/b.jpg', 'a/../../rooted/b.jpg':
-        with pytest.raises(InputError, match='is not below'):
-            join_below(tmp_path / 'link', name)
+@pytest.mark.parametrize(
+    'names, message',
+    [
+        (['a', 'b/../a'], 'a: is the path of two outputs'),
+        (['input'], 'input: is also an input'),
+        (['link'], 'link: is also an input'),
+        (['hard_link'], 'hard_link: is also an input'),
+        (['temporary'], 'temporary.tmp: is also an input'),
+    ],
+)
+def test_outputs_in_each_others_way_are_refused(tmp_path, names, message):
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'input').write_text('')
+    (tmp_path / 'temporary.tmp').write_text('')
+    (tmp_path / 'link').symlink_to('input')
+    os.link(tmp_path / 'input', tmp_path / 'hard_link')
+    inputs = [tmp_path / name for name in ('input', 'temporary.tmp', 'none')]
+    with pytest.raises(InputError, match=message):
+        check_outputs([tmp_path / name for name in names], inputs)
 
 
-def test_files_are_replaced_together_or_not_at_all(tmp_path):
-    (tmp_path / 'a.json').write_text('old')
-    with replace_together():
-        write_json(tmp_path / 'a.json', 1)
-        write_json(tmp_path / 'b.json', 2)
-        assert (tmp_path / 'a.json').read_text() == 'old'
-    assert (tmp_path / 'a.json').read_text() == '1'
-    with pytest.raises(NotADirectoryError), replace_together():
-        write_json(tmp_path / 'a.json', 3)
-        write_json(tmp_path / 'b.json' / 'c.json', 4)
-    assert (tmp_path / 'a.json').read_text() == '1'
-    assert sorted(os.listdir(tmp_path)) == ['a.json', 'b.json']
+def test_write_json_keeps_any_text(tmp_path):
+    content = {'caption': 'a café 犬', 'path': os.fsdecode(b'name_\xff.jpg'), 'log_prob': -1.5}
+    write_json(tmp_path / 'file.json', content)
+    text = (tmp_path / 'file.json').read_text(encoding='utf-8')
+    assert 'a café 犬' in text
+    assert json.loads(text) == content
+
+
+@pytest.mark.parametrize('n_items', [0, 1, 3])
+def test_write_json_list_writes_what_write_json_writes(tmp_path, n_items):
+    items = [{'image': 'two\nlines 犬', 'captions': [{'log_prob': -1.5}, {}, []]}] * n_items
+    write_json(tmp_path / 'expected.json', items)
+    with write_json_list(tmp_path / 'list.json') as add:
+        for item in items:
+            add(item)
+    assert (tmp_path / 'list.json').read_bytes() == (tmp_path / 'expected.json').read_bytes()
