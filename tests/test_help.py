@@ -23,12 +23,6 @@ REQUIRED = {
 }
 
 # Flag, value and the flags that are the same: the short one, and names from before version 1.0.
-DECODING = [
-    ('--no-repeat-ngram', '3', ['--no-repeat']),
-    ('--beam-groups', '4', ['--groups']),
-    ('--diversity-penalty', '0.7', ['--diversity']),
-    ('--mbr-samples', '300', ['--consensus']),
-]
 GPU = ('--gpu', '0', ['-g'])
 CAPTIONS = ('--captions', 'c.h5', ['-s', '--sentence'])
 FEATURES = ('--features', 'f.mat', ['-i', '--image'])
@@ -52,7 +46,7 @@ ALIASES = {
         ('--warmup-iterations', '7', ['--warm-up']),
         ('--select-by', 'CIDEr', ['--best-by']),
     ],
-    'generate_caption.py': [GPU, MODEL, CNN, ('--list', 'l.txt', ['-l']), *DECODING],
+    'generate_caption.py': [GPU, MODEL, CNN, ('--list', 'l.txt', ['-l'])],
     'serve.py': [GPU, MODEL, CNN],
     'index_captions.py': [CAPTIONS, FEATURES, OUTPUT],
     'evaluate.py': [
@@ -61,7 +55,6 @@ ALIASES = {
         CAPTIONS,
         FEATURES,
         ('--average-weights', 'mean.h5', ['--average']),
-        *DECODING,
     ],
 }
 
