@@ -164,15 +164,14 @@ def check_files(args, json_paths, names):
     if args.json:
         outputs.append(add_to_name(args.json, 'scores'))
     inputs = [*args.model, args.captions, *args.features, args.index, *args.index_features]
-    inputs.append(args.compare)
+    paths = []
     if args.html and args.image_root:
         paths = [join_below(args.image_root, name) for name in names]
-        inputs += paths
-        n_missing = sum(not os.path.exists(path) for path in paths)
-        if n_missing:
-            note = f'{n_missing} of {len(paths)} images are not in {args.image_root}'
-            warnings.warn(f'{note}; the page does not show them', InputWarning, stacklevel=1)
-    check_outputs(filter(None, outputs), filter(None, inputs))
+    check_outputs(filter(None, outputs), filter(None, [*inputs, args.compare, *paths]))
+    n_missing = sum(not os.path.exists(path) for path in paths)
+    if n_missing:
+        note = f'{n_missing} of {len(paths)} images are not in {args.image_root}'
+        warnings.warn(f'{note}; the page does not show them', InputWarning, stacklevel=1)
 
 
 def check_models(args, ensemble, dataset):

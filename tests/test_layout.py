@@ -1,10 +1,9 @@
 """The rules for what imports what."""
 
 import ast
+import glob
 import os
 import re
-
-import pytest
 
 from lib import VERSION
 from tests.helpers.scripts import ROOT, run_python
@@ -25,45 +24,34 @@ LEVELS = [
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 
-def module_names(package):
-    """Returns the dotted names of all modules of a package and its subpackages."""
-    names = []
-    for folder, _, files in os.walk(os.path.join(ROOT, package)):
-        parent = os.path.relpath(folder, ROOT).replace(os.sep, '.')
-        names += [
-            parent if file == '__init__.py' else f'{parent}.{file.removesuffix(".py")}'
-            for file in files
-            if file.endswith('.py')
-        ]
-    return sorted(names)
+def trees_of(folder):
+    """Returns the syntax trees of a folder's modules by their dotted names."""
+    trees = {}
+    for path in glob.glob(os.path.join(ROOT, folder, '**', '*.py'), recursive=True):
+        name = os.path.relpath(path, ROOT).removesuffix('.py').replace(os.sep, '.')
+        with open(path, encoding='utf-8') as file:
+            trees[name.removesuffix('.__init__')] = ast.parse(file.read(), path)
+    return trees
 
 
-def parse(name):
-    """Returns the syntax tree of a module."""
-    path = os.path.join(ROOT, *name.split('.'))
-    path = os.path.join(path, '__init__.py') if os.path.isdir(path) else f'{path}.py'
-    with open(path, encoding='utf-8') as file:
-        return ast.parse(file.read(), path)
-
-
-def imports_of(name):
+def imports_of(tree):
     """Returns the dotted names that a module imports, anywhere in its code.
 
     ``from lib import files`` and ``from lib.files.output import open_output`` count as
     ``lib.files`` and ``lib.files.output.open_output``.
     """
     imported = set()
-    for node in ast.walk(parse(name)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imported.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f'{name} has a relative import'
+            assert node.level == 0, 'relative import'
             imported.update(f'{node.module}.{alias.name}' for alias in node.names)
     return imported
 
 
-LIB, MODELS = module_names('lib'), module_names('models')
-SCRIPTS = {file.removesuffix('.py') for file in os.listdir(ROOT) if file.endswith('.py')}
+LIB, MODELS, DATA, BENCHMARKS = map(trees_of, ('lib', 'models', 'data', 'benchmarks'))
+SCRIPTS = {path.removesuffix('.py') for path in os.listdir(ROOT) if path.endswith('.py')}
 
 # Prints the modules that cannot be imported before all others. Importing a module imports its
 # package first, and with it Chainer, which takes most of the time; so this is done once.
@@ -87,43 +75,39 @@ for name in sys.argv[1:]:
 
 
 def test_every_module_can_be_imported_first():
-    process = run_python(IMPORT_EACH, *LIB, *MODELS)
+    process = run_python(IMPORT_EACH, *LIB, *MODELS, forked=False)
     assert process.returncode == 0, process.stderr
     assert process.stdout == '', process.stderr
 
 
-@pytest.mark.parametrize('name', MODELS)
-def test_models_import_only_chainer_compat_of_lib(name):
-    imported = {imported for imported in imports_of(name) if imported.split('.')[0] == 'lib'}
-    assert imported <= {'lib.chainer_compat'}
+def test_imports_point_from_scripts_to_lib_to_models():
+    for name, tree in (LIB | MODELS | DATA | BENCHMARKS).items():
+        imported = imports_of(tree)
+        packages = {other.split('.')[0] for other in imported}
+        of_lib = [other.split('.') for other in imported if other.startswith('lib.')]
+        assert not packages & SCRIPTS, name
+        if name in LIB or name in MODELS:
+            assert not packages & {'benchmarks', 'data', 'tests'}, name
+        if name in MODELS:
+            assert not packages & {'argparse', 'h5py', 'json', 'tqdm'}, name
+            assert {module for _, module, *_ in of_lib} <= {'chainer_compat'}, name
+        elif name in LIB and name != 'lib':
+            level = LEVEL_OF[name.split('.')[1]]
+            above = {module for _, module, *_ in of_lib if LEVEL_OF.get(module, 0) > level}
+            assert not above, name
 
 
-@pytest.mark.parametrize('name', [*LIB, *MODELS])
-def test_nothing_imports_scripts_benchmarks_data_or_tests(name):
-    packages = {imported.split('.')[0] for imported in imports_of(name)}
-    assert not packages & {*SCRIPTS, 'benchmarks', 'data', 'tests'}
-
-
-@pytest.mark.parametrize('name', LIB)
-def test_only_flags_and_command_line_know_argparse(name):
-    if name.startswith('lib.cli.') or name.endswith('.flags'):
-        return
-    # Names of variables, of parameters and keyword arguments, and of attributes.
-    names = {
-        getattr(node, attribute, None)
-        for node in ast.walk(parse(name))
-        for attribute in ('id', 'arg', 'attr')
-    }
-    assert 'args' not in names
-    assert 'argparse' not in {imported.split('.')[0] for imported in imports_of(name)}
-
-
-@pytest.mark.parametrize('name', [name for name in LIB if name != 'lib'])
-def test_lib_imports_only_what_is_below_or_beside(name):
-    level = LEVEL_OF[name.split('.')[1]]
-    parts = (imported.split('.') for imported in imports_of(name))
-    above = ['.'.join(part) for part in parts if part[0] == 'lib' and LEVEL_OF[part[1]] > level]
-    assert not above
+def test_only_scripts_and_modules_of_flags_know_argparse():
+    for name, tree in (LIB | MODELS).items():
+        if not name.startswith('lib.cli.') and not name.endswith('.flags'):
+            # Names of variables, of parameters and keyword arguments, and of attributes.
+            names = {
+                getattr(node, attribute, None)
+                for node in ast.walk(tree)
+                for attribute in ('id', 'arg', 'attr')
+            }
+            assert 'args' not in names, name
+            assert 'argparse' not in imports_of(tree), name
 
 
 def test_version_is_the_same_everywhere():

@@ -13,8 +13,7 @@ from lib.files.hdf5 import read_hdf5, read_texts, write_hdf5, write_texts
 ARRAYS = 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split'
 TEXTS = 'filename', 'raw'
 
-# A token is a bad ending if so many training captions contain it, and it ends at most this share of
-# them.
+# A token is a bad ending if so many captions contain it, and it ends at most this share of those.
 MIN_COUNT = 50
 MAX_SHARE = 0.001
 
@@ -138,7 +137,7 @@ class CaptionDataset:
         return [self.raw[captions_of[image]].tolist() for image in images]
 
     def bad_endings(self) -> numpy.ndarray:
-        """Returns the tokens that end no training caption, such as "a" and "of".
+        """Returns the tokens with which hardly any training caption ends, such as "a" and "of".
 
         These are the tokens in at least ``MIN_COUNT`` training captions of which they end no more
         than a share of ``MAX_SHARE``.
@@ -146,8 +145,7 @@ class CaptionDataset:
         Returns:
             array: (n,), int32, ascending.
         """
-        captions = self.captions_of('train')
-        n_tokens = len(self.vocabulary)
+        captions, n_tokens = self.captions_of('train'), len(self.vocabulary)
         caption_of_token = numpy.repeat(numpy.arange(len(self.image)), self.lengths)
         in_train = numpy.isin(caption_of_token, captions)
         keys = caption_of_token[in_train] * n_tokens + self.tokens[in_train]

@@ -3,7 +3,7 @@
 import itertools
 
 import numpy
-from scipy import sparse
+import scipy
 
 from lib.captions.vocabulary import UNK
 from lib.decoding.caption import Caption
@@ -167,5 +167,5 @@ def _ngram_similarities(tokens, lengths, n_candidates, n, rarity):
     value[caption >= n_candidates] *= count[caption >= n_candidates]
     _, number = numpy.unique(keys, return_inverse=True)
     column = number * (occurrence.max() + 1) + occurrence
-    matrix = sparse.csr_matrix((value, (caption, column)), (len(lengths), column.max() + 1))
+    matrix = scipy.sparse.csr_matrix((value, (caption, column)), (len(lengths), column.max() + 1))
     return (matrix[:n_candidates] @ matrix[n_candidates:].T).toarray()

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import chainer
 import numpy
-import scipy.linalg
+import scipy
 import tqdm
-from scipy import sparse
-from scipy.sparse.linalg import svds
 
 from lib.device import check_memory
 from lib.errors import InputError
@@ -152,14 +150,16 @@ def embed_captions(tokens, offsets, first_caption):
     n_images[n_images == len(first_caption) - 1] = 0
     is_kept = n_images >= max(1, min(MIN_IMAGES, n_images.max()))
     weights = counts[:, is_kept].log1p()
-    weights = weights @ sparse.diags(numpy.log(weights.shape[0] / n_images[is_kept]))
-    norms = sparse.linalg.norm(weights, axis=1)
-    weights = sparse.diags(1 / numpy.maximum(norms, 1e-20)) @ weights
+    weights = weights @ scipy.sparse.diags(numpy.log(weights.shape[0] / n_images[is_kept]))
+    norms = scipy.sparse.linalg.norm(weights, axis=1)
+    weights = scipy.sparse.diags(1 / numpy.maximum(norms, 1e-20)) @ weights
     if min(weights.shape) <= N_TOPICS:
         left, values, _ = numpy.linalg.svd(weights.toarray(), full_matrices=False)
     else:
         # Arpack begins at a random vector, unless it is given one.
-        left, values, _ = svds(weights, N_TOPICS, v0=numpy.ones(min(weights.shape)))
+        left, values, _ = scipy.sparse.linalg.svds(
+            weights, N_TOPICS, v0=numpy.ones(min(weights.shape))
+        )
     return left * values
 
 
@@ -175,9 +175,9 @@ def _count_ngrams(tokens, offsets, first_caption):
     _, ngrams = numpy.unique(numpy.concatenate([tokens, pairs]), return_inverse=True)
     rows = numpy.concatenate([caption, caption[first]])
     # SciPy adds up what is in the same place, which stays True.
-    is_in_caption = sparse.csr_matrix((numpy.ones(len(rows), bool), (rows, ngrams)))
+    is_in_caption = scipy.sparse.csr_matrix((numpy.ones(len(rows), bool), (rows, ngrams)))
     n_captions = is_in_caption.shape[0]
-    is_of_image = sparse.csr_matrix(
+    is_of_image = scipy.sparse.csr_matrix(
         (numpy.ones(n_captions), numpy.arange(n_captions), first_caption)
     )
     return is_of_image @ is_in_caption

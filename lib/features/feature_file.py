@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import h5py
 import numpy
-import scipy.io
+import scipy
 from numpy.lib import format as npy
 
 from lib.device import check_memory

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import numpy
-import scipy.io
+import scipy
 
 from lib.device import check_memory
 from lib.errors import InputError

@@ -2,7 +2,7 @@
 
 import chainer
 import numpy
-from scipy import sparse
+import scipy
 
 from models.fast.dropout import dropout_argument, dropout_mask
 from models.fast.kernels import launch, launch_blocks, load_kernel
@@ -114,7 +114,7 @@ class LSTMInputs(chainer.FunctionNode):
             grad_x = grad_x * self.mask
         grad_images, grad_tokens = numpy.split(grad_x, [self.n_images])
         # A sparse product adds up the rows of each token, in order; numpy.add.at is slower.
-        is_token = sparse.csr_matrix(
+        is_token = scipy.sparse.csr_matrix(
             (
                 numpy.ones(len(self.tokens), grad_x.dtype),
                 self.tokens,

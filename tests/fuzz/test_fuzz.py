@@ -1,11 +1,8 @@
 """Some cases of ``make fuzz``, and the fuzzer itself."""
 
-from subprocess import CompletedProcess
-
 import pytest
 
 from tests.fuzz import cases, kills
-from tests.fuzz.cases import complaint_about
 
 N_SHARES, CASES_PER_SHARE = 4, 100
 
@@ -30,23 +27,3 @@ def test_killed_trainings_end_like_uninterrupted_ones(original, tmp_path, number
     n_kills, complaint = kills.kill_training(number, 0, original, tmp_path / 'copy')
     assert complaint is None
     assert n_kills
-
-
-@pytest.mark.parametrize(
-    'code, stderr, changed, complaint',
-    [
-        (0, '', set(), None),
-        (0, 'Warning: x\n', set(), "unexpected lines ['Warning: x']"),
-        (1, 'unreadable: x\n', set(), None),
-        (1, 'Traceback (most recent call last):\n', set(), 'unexpected lines'),
-        (1, '', set(), 'unexpected lines'),
-        (2, 'note: x\nerror: y\n', set(), None),
-        (2, 'error: x\nerror: y\n', set(), 'not one line'),
-        (2, '', set(), 'not one line'),
-        (2, 'error: x\n', {'out/c.h5'}, "changed ['out/c.h5']"),
-        (-11, '', set(), 'exit code -11'),
-    ],
-)
-def test_what_is_complained_about(code, stderr, changed, complaint):
-    actual = complaint_about(CompletedProcess([], code, '', stderr), changed)
-    assert actual is None if complaint is None else complaint in actual

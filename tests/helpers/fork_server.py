@@ -1,7 +1,8 @@
 """Runs scripts in forks of a process that has imported all that they need.
 
 A script then starts in hundredths of a second instead of one or two seconds. Standard input takes
-requests and standard output gives results, each JSON in a line; see :func:`tests.helpers.scripts.run`.
+requests and standard output gives results, each JSON in a line; :func:`tests.helpers.scripts.run`
+sends them.
 """
 
 import atexit
@@ -23,7 +24,13 @@ import lib
 import models
 
 # Imported late, or by a library.
-LAZY_MODULES = 'matplotlib.backends.backend_agg', 'scipy.io', 'chainer.links.caffe'
+LAZY_MODULES = (
+    'chainer.links.caffe',
+    'matplotlib.backends.backend_agg',
+    'scipy.io',
+    'scipy.linalg',
+    'scipy.sparse.linalg',
+)
 
 
 def import_everything():
@@ -74,26 +81,17 @@ def run_as_main(script, *arguments):
         runpy.run_path(script, run_name='__main__')
 
 
-def redirect_streams(files):
-    """Makes two files standard output and error, and lets nothing be read."""
-    for number, file in enumerate([open(os.devnull), *files]):
-        os.dup2(file.fileno(), number)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout, sys.stderr = (
-        open(number, 'w', closefd=False, errors=errors, buffering=buffering)
-        for number, errors, buffering in ((1, 'strict', -1), (2, 'backslashreplace', 1))
-    )
-
-
 def serve():
     """Runs scripts, one after the other, until standard input ends."""
     import_everything()
     gc.freeze()  # or each collection in a fork would copy the memory of what is imported
+    nothing = open(os.devnull)  # noqa: SIM115
     for line in sys.stdin:
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             pid = os.fork()
             if not pid:
-                redirect_streams([stdout, stderr])
+                for number, file in enumerate([nothing, stdout, stderr]):
+                    os.dup2(file.fileno(), number)
                 run(**json.loads(line))
             _, status = os.waitpid(pid, 0)
             texts = []

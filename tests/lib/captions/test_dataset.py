@@ -66,7 +66,7 @@ def plain_bad_endings(captions):
         [['a', 'dog']] * 2000 + [['a']] * 3,
     ],
 )
-def test_bad_endings_are_the_words_that_end_no_training_caption(captions):
+def test_bad_endings_are_the_words_that_end_hardly_any_training_caption(captions):
     other = CaptionedImage(1, -1, 'b.jpg', 'val', [['dog', 'lake', 'a']], ['A dog'])
     image = CaptionedImage(0, -1, 'a.jpg', 'train', captions, [' '.join(c) for c in captions])
     dataset = CaptionDataset.from_images([other, image], min_count=1)
