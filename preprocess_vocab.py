@@ -37,20 +37,19 @@ def parse_args():
     parser.add_argument(
         '--train-splits',
         nargs='+',
+        choices=SPLITS,
         default=['train'],
         metavar='SPLIT',
         help='splits to train on; "train restval" for the usual split of COCO',
     )
     parser.add_argument(
         '--tokenizer',
-        '--tokens',
         choices=SEPARATORS,
         default='words',
         help='how to split captions; characters for Japanese and Chinese',
     )
     parser.add_argument(
         '--val-size',
-        '--hold-out',
         type=number(int, low=0),
         default=0,
         metavar='N',
@@ -64,7 +63,11 @@ def main():
     args = parse_args()
     check_outputs([args.output], [parse_split(file)[1] for file in args.dataset])
     images = read_dataset(args.dataset, args.tokenizer)
-    check_splits(args, images)
+    for split in args.train_splits:
+        if not any(image.split == split for image in images):
+            raise InputError(
+                f'--train-splits: {", ".join(args.dataset)} has no images in the split "{split}"'
+            )
     if args.val_size:
         images = move_to_validation(args, images)
     dataset = CaptionDataset.from_images(images, args.min_count, args.train_splits, args.tokenizer)
@@ -76,19 +79,6 @@ def main():
     dataset.save(args.output)
     print_statistics(dataset)
     print_line(f'wrote {args.output}')
-
-
-def check_splits(args, images):
-    present = {image.split for image in images}
-    for split in args.train_splits:
-        if split not in SPLITS:
-            raise InputError(
-                f'--train-splits: unknown split "{split}"; must be one of {", ".join(SPLITS)}'
-            )
-        if split not in present:
-            raise InputError(
-                f'--train-splits: {", ".join(args.dataset)} has no images in the split "{split}"'
-            )
 
 
 def move_to_validation(args, images):

@@ -67,7 +67,7 @@ def check_outputs(outputs, inputs=()):
     targets = set()
     for path in outputs:
         if not path:
-            raise InputError('an output has an empty name')
+            raise InputError('an output has an empty name; give it one')
         with errors_naming(path):
             _check_kind(path)
             target = os.path.realpath(path)

@@ -52,16 +52,15 @@ def test_texts_of_any_characters_are_kept(texts, text):
 
 def test_any_changed_byte_is_damage(tmp_path):
     path = tmp_path / 'model.h5'
-    write(path)
+    write(path, n_weights=50)
     complete = path.read_bytes()
-    header, content = range(USER_BLOCK_BYTES), range(USER_BLOCK_BYTES, len(complete), 37)
-    for position in *header, *content, len(complete) - 1:
-        for bit in 1, 0x80:
-            changed = bytearray(complete)
-            changed[position] ^= bit
-            path.write_bytes(changed)
-            with pytest.raises(InputError, match='model.h5: (damaged|not a model|has version)'):
-                read(path)
+    padding, content = range(90, USER_BLOCK_BYTES, 17), range(USER_BLOCK_BYTES, len(complete), 61)
+    for position in *range(90), *padding, *content, USER_BLOCK_BYTES - 1, len(complete) - 1:
+        changed = bytearray(complete)
+        changed[position] ^= 0x80 if position % 2 else 1
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match='model.h5: (damaged|not a model|has version)'):
+            read(path)
 
 
 def test_missing_and_spare_bytes_are_damage(tmp_path):
