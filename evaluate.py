@@ -32,8 +32,7 @@ from lib.evaluation.metrics import check_pycocoevalcap
 from lib.evaluation.results_file import read_results, results_paths, scores_path, write_results
 from lib.evaluation.score_table import print_differences, print_remarks, print_scores
 from lib.features.flags import add_data_flags
-from lib.features.gpu_memory import send_features
-from lib.features.shared_features import load_shared_features, move_to_device
+from lib.features.table import FeatureTable
 from lib.files.output import join_below, replace_together, write_json
 from lib.files.output_checks import check_not_overwritten, check_outputs
 from lib.processes import connect_processes
@@ -113,16 +112,13 @@ def main():
     if args.html and args.image_root:
         check_images(args, dataset)
     images = dataset.images_of(args.split)
-    options = args.features_memory, args.combine
-    features = load_shared_features(
-        args.features, dataset, images, device, 'float32', processes, *options
-    )
-    ensemble.check_feature_size(features.array.shape[1], features.path)
+    features = FeatureTable.open(args.features, dataset, images, args.combine)
+    ensemble.check_feature_size(features.shape[1], features.path)
 
-    move_to_device(features, device, processes)
-    index, index_features = load_index(args, dataset, features, device, processes)
+    features.to_device(device)
+    index, index_features = load_index(args, dataset, features, device)
     captioner = FeatureCaptioner(ensemble, index)
-    evaluator = Evaluator(captioner, dataset, args.split, features.array, processes, index_features)
+    evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
     print_loss(args.split, evaluator)
     with replace_together():
         if args.average_weights and processes.is_main:
@@ -203,8 +199,8 @@ def load_ensemble(args, device):
     return Ensemble([model])
 
 
-def load_index(args, dataset, features, device, processes):
-    """Returns the index for --mbr-neighbors, and the array to search it by unless the features."""
+def load_index(args, dataset, features, device):
+    """Returns the index for --mbr-neighbors, and the features to search it by, if others."""
     if not args.index:
         return None, None
     index, images = NeighborIndex.load(args.index, device), dataset.images_of(args.split)
@@ -217,13 +213,10 @@ def load_index(args, dataset, features, device, processes):
                 error.message += '; pass the features it was made of with --index-features'
             raise
         return index, None
-    options = args.features_memory, args.combine
-    features = load_shared_features(
-        args.index_features, dataset, images, device, 'float32', processes, *options
-    )
-    features.array = send_features(features.array, device)
+    features = FeatureTable.open(args.index_features, dataset, images, args.combine)
+    features.to_device(device)
     index.check_features(features, dataset)
-    return index, features.array
+    return index, features
 
 
 def check_tokenizer(args, ensemble, dataset):

@@ -27,8 +27,7 @@ from lib.cli.command_line import (
 from lib.device import select_device, set_seed
 from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
-from lib.features.gpu_memory import make_fetcher
-from lib.features.shared_features import load_shared_features, move_to_device
+from lib.features.table import FeatureTable
 from lib.files.fingerprint import fingerprint
 from lib.processes import connect_processes
 from lib.trained_model import TrainedModel
@@ -60,11 +59,6 @@ def parse_args():
     parser = ArgumentParser(__doc__, fromfile_prefix_chars='@')
     add_device_flags(parser)
     add_communicator_flag(parser)
-    parser.add_argument(
-        '--float16-features',
-        action='store_true',
-        help='on a GPU, keep the features in 16 bits, half the memory; none may exceed 65504',
-    )
     add_seed_flag(parser, 'weights, the order of captions and dropout')
     flags.add_file_flags(parser)
     flags.add_network_flags(parser)
@@ -104,18 +98,15 @@ def train(args, device, processes):
     for split in 'train', 'val':
         if not dataset.images_of(split).size:
             raise InputError(f'{args.captions}: has no captions in the split "{split}"')
-    feature_type = 'float16' if args.float16_features else 'float32'
-    images, options = numpy.arange(len(dataset.imgid)), (args.features_memory, args.combine)
-    features = load_shared_features(
-        args.features, dataset, images, device, feature_type, processes, *options
-    )
+    images = numpy.arange(len(dataset.imgid))
+    features = FeatureTable.open(args.features, dataset, images, args.combine)
 
     set_seed(args.seed)
     model = make_model(args, dataset, features, device, processes)
     model.network.to_device(device)
     data = {
         'captions': dataset.fingerprint(),
-        'features': processes.compute_on_main(fingerprint, features.array),
+        'features': processes.compute_on_main(fingerprint, features),
     }
     if args.model is not None:
         data['model'] = model.fingerprint()
@@ -128,11 +119,11 @@ def train(args, device, processes):
         **model.network.hyperparameters,
         'training_captions': len(dataset.captions_of('train')),
     }
-    move_to_device(features, device, processes, feature_type)
+    features.to_device(device)
     if processes.is_main:
         remove_leftover_results(args.output)
     with Interruption(processes) as interruption:
-        trainer = make_trainer(args, dataset, features.array, model, interruption, processes)
+        trainer = make_trainer(args, dataset, features, model, interruption, processes)
         trainer.extend(RandomState())
         trainer.extend(Snapshot(settings, args.snapshot_every, processes))
         if args.resume:
@@ -159,7 +150,7 @@ def check_snapshot(args, snapshot):
 
 def make_model(args, dataset, features, device, processes):
     """Returns a new model, or the one to start from, with the settings of the flags."""
-    feature_size = features.array.shape[1]
+    feature_size = features.shape[1]
     if args.model is None:
         sizes = {
             'feature_size': feature_size,
@@ -209,11 +200,11 @@ def load_model(args, dataset):
 def make_trainer(args, dataset, features, model, interruption, processes):
     """Connects data, optimizer and network, and adds what happens during training."""
     device = model.network.device
-    fetch_rows, loss = make_fetcher(features), None
-    converter = make_converter(dataset, features, fetch_rows)
+    loss = None
+    converter = make_converter(dataset, features)
     training_converter = converter
     if args.reward:
-        training_converter = make_converter(dataset, features, fetch_rows, with_images=True)
+        training_converter = make_converter(dataset, features, with_images=True)
         loss = RewardLoss(
             model.network, CiderReward(dataset), args.reward_weight, args.reward_samples
         )
@@ -261,9 +252,8 @@ def make_trainer(args, dataset, features, model, interruption, processes):
 
 def add_reports(trainer, criterion, dataset, features, model):
     images = dataset.images_of('val')[:N_REPORTED_IMAGES]
-    rows = chainer.backend.get_device_from_array(features).send(dataset.imgid[images])
     trainer.extend(PrintEpoch())
-    trainer.extend(PrintCaptions(model, dataset.filename[images], features[rows]))
+    trainer.extend(PrintCaptions(model, dataset.filename[images], features[dataset.imgid[images]]))
     trainer.extend(PlotLog('loss', 'loss (nats per token)'))
     trainer.extend(PlotLog('accuracy', 'share of tokens predicted correctly'))
     if criterion == 'CIDEr':

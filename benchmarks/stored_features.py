@@ -14,11 +14,11 @@ import time
 
 import h5py
 import numpy
+from lib.features.stored_features import StoredFeatures
 
 from benchmarks.workload import FEATURE_SIZE
 from lib.cli.command_line import ArgumentParser, run_main
 from lib.cli.types import positive_float, positive_int
-from lib.features.stored_features import StoredFeatures
 
 BATCH_SIZE = 128
 

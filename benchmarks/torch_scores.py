@@ -20,7 +20,8 @@ from lib.cli.command_line import ArgumentParser, add_device_flags, add_seed_flag
 from lib.cli.types import positive_int
 from lib.device import select_device
 from lib.evaluation.metrics import CaptionScorer, has_java
-from lib.features.feature_file import load_features
+from lib.features.formats import read_features
+from lib.features.table import FeatureTable
 
 SIZE, BATCH_SIZE, MAX_LENGTH = 512, 128, 60
 
@@ -52,9 +53,9 @@ def main():
     device = select_device(args.gpu, args.tf32)
     torch_device = plain_torch.torch_device(device)
     dataset = CaptionDataset.load(args.captions)
-    features = load_features(args.features)
+    features = FeatureTable(read_features(args.features).rows)
     mean, inverse_std = features.mean_and_inverse_std(dataset.imgid[dataset.images_of('train')])
-    features = (features.array - mean) * inverse_std
+    features = (features[:] - mean) * inverse_std
     model = plain_torch.PlainTorch(features.shape[1], len(dataset.vocabulary), SIZE)
     model = train(model.to(torch_device), Batches(dataset, features, torch_device), args.epoch)
 
@@ -85,7 +86,7 @@ class Batches:
         if shuffle:
             captions = numpy.random.permutation(captions)
         for start in range(0, len(captions), BATCH_SIZE):
-            *arrays, batch_sizes = self._convert(
+            *arrays, batch_sizes, _ = self._convert(
                 captions[start : start + BATCH_SIZE], chainer.get_device('@numpy')
             )
             features, inputs, targets = (

@@ -5,16 +5,13 @@ import json
 import warnings
 
 import chainer
-import h5py
 import numpy
 import pytest
 
 from lib.decoding.beam_search import Beam
 from lib.decoding.constraints import KnownEndings, MinimumLength, NoRepeatedNgrams, NoStutter
 from lib.device import select_device
-from lib.errors import InputError, InputWarning
-from lib.features import gpu_memory
-from lib.features.feature_file import Features, load_features, save_features
+from lib.features.formats import read_features
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
 from models.fast.products import Product, batched_product, is_tf32
 from tests.helpers import caffemodels
@@ -99,66 +96,23 @@ def test_models_move_between_cpu_and_gpu(gpu, data, trained, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_training_with_features_in_host_memory_is_the_same(gpu, data, tmp_path):
-    flags, h5 = '--epoch 2 --standardize', tmp_path / 'feats.h5'
-    with h5py.File(h5, 'w') as file:
-        file['feats'] = load_features(data / 'feats.mat').array
-    assert train(data, tmp_path / 'gpu', flags, '-i', h5, device=gpu).returncode == 0
+def test_training_with_features_that_do_not_fit_on_the_gpu_is_the_same(gpu, data, tmp_path):
+    flags = '--epoch 2 --standardize --select-by CIDEr'
+    assert train(data, tmp_path / 'gpu', flags, device=gpu).returncode == 0
     code = (
-        'import runpy, sys; from lib.features import gpu_memory; gpu_memory.SHARE_OF_MEMORY = 0; '
+        'import runpy; from lib.features import table; table.SHARE_OF_GPU_MEMORY = 0; '
         'runpy.run_path("train.py", run_name="__main__")'
     )
     process = run_python(
         code,
-        *('-g', 0, '-s', data / 'captions.h5', '-i', h5, '-o', tmp_path / 'host'),
+        *('-g', 0, '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'host'),
         *SMALL.split(),
         *flags.split(),
     )
     assert process.returncode == 0, process.stderr
     assert process.stderr.startswith('note: ')
-    assert 'memory of the host' in process.stderr
+    assert 'do not fit on the GPU' in process.stderr
     assert_same_training(tmp_path / 'host', tmp_path / 'gpu', ['best.h5', 'snapshot.h5'])
-
-
-def test_training_with_features_on_the_disk_is_the_same(gpu, data, tmp_path):
-    flags, paths = '--epoch 2 --standardize --select-by CIDEr', []
-    for number, rows in enumerate(numpy.split(load_features(data / 'feats.mat').array, [20])):
-        paths.append(tmp_path / f'{number}.h5')
-        save_features(paths[-1], Features(rows))
-    assert train(data, tmp_path / 'gpu', flags, device=gpu).returncode == 0
-    stored = '--features-memory 0.0000002', '-i', *paths
-    process = train(data, tmp_path / 'disk', flags, *stored, device=gpu)
-    assert process.returncode == 0, process.stderr
-    assert 'the features of 6 of 30 images are kept in memory' in process.stderr
-    assert_same_training(tmp_path / 'disk', tmp_path / 'gpu', ['best.h5', 'snapshot.h5'])
-
-
-def test_rows_are_prefetched_from_host_memory(gpu, monkeypatch):
-    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 0)
-    with pytest.warns(InputWarning, match='memory of the host'):
-        array = gpu_memory.make_allocator(gpu)((50, 7), 'float32')
-    array[...] = rows = random_features(50, 7)
-    features = gpu_memory.send_features(array, gpu)
-    assert gpu_memory.is_in_host_memory(features)
-    del array  # the CuPy array keeps the memory
-    prefetch = gpu_memory.RowPrefetcher(features)
-    rng, before = numpy.random.RandomState(0), None
-    for n_rows in 3, 1, 5, 5, 2, 9:
-        indices = rng.randint(0, 50, n_rows).astype('int32')
-        fetched = prefetch(indices)
-        numpy.testing.assert_array_equal(to_cpu(fetched), rows[indices])
-        if before is not None:
-            numpy.testing.assert_array_equal(to_cpu(before[0]), before[1])
-        before = fetched, rows[indices]
-
-
-def test_matlab_files_that_do_not_fit_are_copied_to_page_locked_memory(gpu, data, monkeypatch):
-    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 0)
-    array = load_features(data / 'feats.mat', gpu_memory.make_allocator(gpu)).array
-    with pytest.warns(InputWarning, match='memory of the host'):
-        features = gpu_memory.send_features(array, gpu)
-    assert gpu_memory.is_in_host_memory(features)
-    numpy.testing.assert_array_equal(to_cpu(features), array)
 
 
 def test_too_little_gpu_memory_is_an_error_message(gpu, data, tmp_path, monkeypatch):
@@ -167,45 +121,14 @@ def test_too_little_gpu_memory_is_an_error_message(gpu, data, tmp_path, monkeypa
     assert_input_error(process, 'not enough memory')
 
 
-def test_features_are_sent_in_blocks_and_in_half_precision(gpu, monkeypatch):
-    monkeypatch.setattr(gpu_memory, 'BLOCK_BYTES', 100)
-    features = random_features(50, 7)
-    for dtype in 'float32', 'float16':
-        sent = gpu_memory.send_features(features, gpu, dtype)
-        assert sent.dtype == dtype
-        assert not gpu_memory.is_in_host_memory(sent)
-        numpy.testing.assert_array_equal(to_cpu(sent), features.astype(dtype))
-    features[30, 2] = 70000
-    with pytest.raises(InputError, match='imgid 30 exceed 65504') as raised:
-        gpu_memory.send_features(features, gpu, 'float16')
-    assert raised.value.option == 'float16_features'
-
-
 def test_training_in_lower_precision_learns_as_well(gpu, data, tmp_path):
     losses = []
-    for flags in '', '--tf32', '--float16-features':
+    for flags in '', '--tf32':
         output = tmp_path / f'result{flags}'
         process = train(data, output, '--epoch 6 --dropout 0', flags, device=gpu)
         assert process.returncode == 0, process.stderr
         losses.append(validation_losses(output)[-1])
-    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=0.02)
-
-
-def test_features_that_do_not_fit_in_16_bits_either_are_rejected(gpu, monkeypatch):
-    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 0)
-    with pytest.raises(InputError, match='16 bits either') as raised:
-        gpu_memory.make_allocator(gpu, 'float16')((50, 7), 'float32')
-    assert raised.value.option == 'float16_features'
-
-
-def test_half_precision_decides_whether_features_fit(gpu, monkeypatch):
-    import cupy
-
-    monkeypatch.setattr(cupy.cuda.runtime, 'memGetInfo', lambda: (3 * 50 * 7, 10**9))
-    monkeypatch.setattr(gpu_memory, 'SHARE_OF_MEMORY', 1)
-    array = gpu_memory.make_allocator(gpu, 'float16')((50, 7), 'float32')
-    array[...] = random_features(50, 7)
-    assert gpu_memory.send_features(array, gpu, 'float16').dtype == 'float16'
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 @pytest.mark.parametrize('tf32', [True, False])
@@ -262,7 +185,7 @@ def test_scripts_give_the_results_of_the_cpu(gpu, data, trained, tmp_path):
             assert process.returncode == 0, process.stderr
             if script == 'generate_caption.py':
                 printed = process.stdout
-        return load_features(outputs[0]).array, printed, json.loads(outputs[1].read_text())
+        return read_features(outputs[0]).rows, printed, json.loads(outputs[1].read_text())
 
     (features, *captions), (expected, *expected_captions) = results(0), results(-1)
     numpy.testing.assert_allclose(features, expected, rtol=0, atol=1e-4 * abs(expected).max())

@@ -54,15 +54,12 @@ def pack(dataset, indices):
     return order, inputs[is_running], targets[is_running], is_running.sum(axis=1).tolist()
 
 
-def make_converter(dataset, features, fetch_rows=None, with_images=False):
+def make_converter(dataset, features, with_images=False):
     """Returns a Chainer converter from caption indices to the arguments of the model's loss.
 
     Args:
         dataset (lib.captions.dataset.CaptionDataset): The data set.
-        features (array): One row per ``imgid``, (N, D), where the training device can read them,
-            so that only indices are sent there for each batch.
-        fetch_rows (callable): Returns the features in some rows, an array of int32, ahead of
-            the time they are needed.
+        features (lib.features.table.FeatureTable): The features.
         with_images (bool): Add the image of each caption in the data set, (B,), NumPy.
     """
 
@@ -71,11 +68,8 @@ def make_converter(dataset, features, fetch_rows=None, with_images=False):
         order, inputs, targets, batch_sizes = pack(dataset, numpy.asarray(indices))
         images = dataset.image[order]
         rows, further = dataset.imgid[images], (images,) if with_images else ()
-        if fetch_rows is not None:
-            inputs, targets = _send_together(device, inputs, targets)
-            return fetch_rows(rows), inputs, targets, batch_sizes, None, *further
-        rows, inputs, targets = _send_together(device, rows, inputs, targets)
-        return features, inputs, targets, batch_sizes, rows, *further
+        inputs, targets = _send_together(device, inputs, targets)
+        return features[rows], inputs, targets, batch_sizes, None, *further
 
     return convert
 

@@ -50,11 +50,11 @@ class FeatureCaptioner:
         If that takes several batches, a terminal shows their progress.
 
         Args:
-            features (array or lib.features.stored_features.StoredFeatures): (N, D), real numbers.
+            features (array or lib.features.table.FeatureTable): (N, D), real numbers.
             options (lib.decoding.decode.DecodingOptions): How to decode captions.
             rows (array): Which of them to caption, (n,), integers, on the device of the
                 features; by default all.
-            index_features (array or lib.features.stored_features.StoredFeatures): What the index is
+            index_features (array or lib.features.table.FeatureTable): What the index is
                 searched by, (N, D'); by default the features.
 
         Returns:
@@ -65,7 +65,7 @@ class FeatureCaptioner:
                 those the models or the index were trained on; if an index is needed and there is
                 none, no caption meets the limits, or log-probabilities are not finite.
         """
-        if features.ndim != 2:
+        if len(features.shape) != 2:
             raise InputError(f'features have shape {features.shape}; expected (N, D)')
         if features.dtype.kind not in 'fiu':
             raise InputError(f'features are {features.dtype}, not real numbers')

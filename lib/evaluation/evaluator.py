@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import chainer
 import numpy
 
 from lib.captions.tokenizer import tokenize
@@ -42,11 +41,12 @@ class Evaluator:
         captioner (lib.decoding.feature_captioner.FeatureCaptioner): The models.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
-        features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
-            (N, D), on the models' device or sent there.
+        features (lib.features.table.FeatureTable): The features, on the models' device or sent
+            there.
         processes (lib.processes.Processes): Each of them captions a share of the images. All must
             call the methods; the main one scores.
-        index_features (array): As ``features``, for the captioner's index; by default the same.
+        index_features (FeatureTable): What the captioner's index is searched by; by default the
+            features.
 
     Attributes:
         images (array): Indices of the split's images in the data set, (n,).
@@ -59,8 +59,7 @@ class Evaluator:
         self._dataset, self._split, self._features = dataset, split, features
         self._processes = processes
         self.images = dataset.images_of(split)
-        device = chainer.backend.get_device_from_array(features)
-        self._rows = device.send(processes.share_of(dataset.imgid[self.images]))
+        self._rows = processes.share_of(dataset.imgid[self.images])
         self._tokenizer = dataset.vocabulary.tokenizer
         self.references = dataset.references_of(self.images)
         self._scorer = self._training_texts = None

@@ -16,18 +16,17 @@ def mean_log_prob(model, dataset, indices, features, batch_size: int = 256) -> f
         model: As for :func:`lib.decoding.beam_search.beam_search`.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         indices (array): Which captions, (n,), integers.
-        features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
-            (N, D), on the model's device or sent there.
+        features (lib.features.table.FeatureTable or array): One row per ``imgid``, (N, D), on the
+            model's device or sent there.
         batch_size (int): Captions at a time.
 
     Returns:
         float: Nats per token, ``</S>`` included.
     """
-    send_rows = chainer.backend.get_device_from_array(features).send
     total = n_tokens = 0
     for start in range(0, len(indices), batch_size):
         order, inputs, targets, batch_sizes = pack(dataset, indices[start : start + batch_size])
-        batch = features[send_rows(dataset.imgid[dataset.image[order]])]
+        batch = features[dataset.imgid[dataset.image[order]]]
         send = chainer.backend.get_device_from_array(batch).send
         log_probs = token_log_probs(model, batch, send(inputs), send(targets), batch_sizes)
         total += float(log_probs.sum(dtype='float64'))

@@ -1,6 +1,6 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
-from lib.cli.types import non_negative_float, positive_int
+from lib.cli.types import positive_int
 from lib.features.feature_source import (
     AUGMENTATIONS,
     COMBINATIONS,
@@ -35,13 +35,6 @@ def add_data_flags(parser):
         choices=COMBINATIONS,
         help='where several files have features of the same images: concatenate or average the '
         'vectors of each image',
-    )
-    parser.add_argument(
-        '--features-memory',
-        type=non_negative_float,
-        metavar='GIB',
-        help='memory that features may take; rows beyond that stay in the files, which have to be '
-        'HDF5 or .npy, and are read for each batch. Unless given, all features are kept in memory',
     )
 
 

@@ -93,8 +93,8 @@ class ScoreCaptions(training.Extension):
     Args:
         model (lib.trained_model.TrainedModel): The model in training.
         dataset (lib.captions.dataset.CaptionDataset): The data set.
-        features (array or lib.features.stored_features.StoredFeatures): One row per ``imgid``,
-            (N, D), on the model's device or sent there.
+        features (lib.features.table.FeatureTable): The features, on the model's device or sent
+            there.
         processes (lib.processes.Processes): Each of them captions a share of the images.
     """
 
@@ -109,8 +109,7 @@ class ScoreCaptions(training.Extension):
         self._scorer = CaptionScorer(
             dataset.references_of(images), with_java=False, tokenizer=dataset.vocabulary.tokenizer
         )
-        device = chainer.backend.get_device_from_array(features)
-        self._rows = device.send(processes.share_of(dataset.imgid[images]))
+        self._rows = processes.share_of(dataset.imgid[images])
 
     def __call__(self, trainer):
         captions = self._captioner(

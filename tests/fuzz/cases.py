@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 import numpy
 
-from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import FeatureSource
+from lib.features.formats import save_features
 from tests.fuzz import mutations
 from tests.helpers.caffemodels import Writer
 from tests.helpers.forked import run_forked
@@ -73,14 +73,7 @@ FLAG_VALUES = [
     *map(str, [*mutations.NUMBERS, *mutations.FLOATS]), '', 'x', '..', '\n', '犬', '1e400',
     '-', '--', '@', '@dataset.json', 'out', 'fifo', '/dev/zero', 'dataset.json', 'out/new/file',
 ]  # fmt: skip
-FLAGS_WITHOUT_VALUE = (
-    '--resume',
-    '--standardize',
-    '--sample',
-    '--tf32',
-    '--float16-features',
-    '--help',
-)
+FLAGS_WITHOUT_VALUE = ('--resume', '--standardize', '--sample', '--tf32', '--help')
 
 
 def make_folder(folder: Path):
@@ -100,7 +93,7 @@ def make_folder(folder: Path):
     writer.inner_product('fc7', writer.pool('pool', 'conv', 8, 8), 4, SIZE)
     writer.write(folder / 'net.caffemodel')
     for name in 'feats.mat', 'feats.h5':
-        save_features(folder / name, Features(features_of(content, SIZE), SOURCE))
+        save_features(folder / name, features_of(content, SIZE), SOURCE)
     names = [image['filename'] for image in content['images']]
     numpy.savez(folder / 'feats.npz', features=features_of(content, SIZE), filenames=names)
     with h5py.File(folder / 'keyed.h5', 'w') as file:

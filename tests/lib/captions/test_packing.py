@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
 from lib.captions.packing import make_converter, pack
+from lib.features.table import FeatureTable
 
 to_cpu = chainer.get_device('@numpy').send
 TOKENIZED_CAPTIONS = st.lists(
@@ -47,24 +48,14 @@ def test_packing_equals_loops_over_steps_and_captions(captions, random):
 
 def test_converter_returns_the_features_of_the_image_of_each_caption(device):
     dataset = make_dataset([['a'], ['a', 'b', 'c'], ['b', 'c']])
-    features = device.send(numpy.arange(10, dtype='float32').reshape(5, 2))
-    convert = make_converter(dataset, features)
+    features = numpy.arange(10, dtype='float32').reshape(5, 2)
+    convert = make_converter(dataset, FeatureTable(device.send(features)))
     batch, inputs, targets, batch_sizes, rows = convert([0, 1, 2], device)
-    assert batch is features
     # Longest first, these are captions 1, 2 and 0, whose images have imgid 2, 4 and 0.
-    numpy.testing.assert_array_equal(to_cpu(rows), [2, 4, 0])
-    assert rows.dtype == inputs.dtype == targets.dtype == 'int32'
+    numpy.testing.assert_array_equal(to_cpu(batch), features[[2, 4, 0]])
+    assert rows is None
+    assert inputs.dtype == targets.dtype == 'int32'
     _, expected_inputs, expected_targets, expected_sizes = pack(dataset, numpy.arange(3))
     numpy.testing.assert_array_equal(to_cpu(inputs), expected_inputs)
     numpy.testing.assert_array_equal(to_cpu(targets), expected_targets)
     assert batch_sizes == expected_sizes == [3, 3, 2, 1]
-
-
-def test_converter_returns_features_that_are_fetched(device):
-    dataset = make_dataset([['a'], ['a', 'b', 'c'], ['b', 'c']])
-    features = numpy.arange(10, dtype='float32').reshape(5, 2)
-    convert = make_converter(dataset, features, lambda rows: device.send(features[rows]))
-    batch, inputs, targets, batch_sizes, rows = convert([0, 1, 2], device)
-    numpy.testing.assert_array_equal(to_cpu(batch), features[[2, 4, 0]])
-    assert rows is None
-    assert len(inputs) == len(targets) == sum(batch_sizes) == 9

@@ -7,8 +7,7 @@ from lib.decoding.ensemble import Ensemble
 from lib.decoding.feature_captioner import FeatureCaptioner
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError
-from lib.features.feature_file import Features, save_features
-from lib.features.stored_features import StoredFeatures
+from lib.features.table import FeatureTable
 from tests.helpers.captioning import (
     DECODING,
     FEATURE_SIZE,
@@ -58,12 +57,9 @@ def test_an_index_is_searched_by_features_wherever_they_are(device, folder, tmp_
     captioner = FeatureCaptioner(
         Ensemble.load(folder.models, device), NeighborIndex.load(index_path, device)
     )
-    save_features(tmp_path / 'features.h5', Features(features))
-    stored = StoredFeatures([tmp_path / 'features.h5'])
-    stored.open()
     options, array = DecodingOptions(**DECODING, mbr_neighbors=1), device.send(features)
+    table = FeatureTable(features)
     expected = captioner(array, options)
-    # Features that are read from the disk take indices of the CPU only.
-    for own, of_index in (array, array), (array, stored), (stored, array):
+    for own, of_index in (array, array), (array, table), (table, array):
         results = captioner(own, options, index_features=of_index)
         assert_same_results(results, expected)
