@@ -57,20 +57,25 @@ def _replace_environment_check():
 def _postponed_imports():
     """Lets Chainer's modules import some packages when they use them, not when they are imported.
 
-    They get a module whose attributes are the package's. Nobody else does: after the block,
-    importing such a package imports it.
+    They get a module whose attributes are the package's. Nobody else does: after the block, or when
+    such a module is used in it, as by CuPy, importing such a package imports it.
     """
-    modules = {
-        name: _LazyModule(name, functools.partial(importlib.import_module, name))
-        for name in POSTPONED
-        if name not in sys.modules
-    }
-    sys.modules.update(modules)
+
+    def import_now(name):
+        for postponed in POSTPONED:
+            if isinstance(sys.modules.get(postponed), _LazyModule):
+                del sys.modules[postponed]
+        return importlib.import_module(name)
+
+    for name in POSTPONED:
+        if name not in sys.modules:
+            sys.modules[name] = _LazyModule(name, functools.partial(import_now, name))
     try:
         yield
     finally:
-        for name in modules:
-            del sys.modules[name]
+        for name in POSTPONED:
+            if isinstance(sys.modules.get(name), _LazyModule):
+                del sys.modules[name]
 
 
 class _LazyModule(types.ModuleType):
