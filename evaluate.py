@@ -8,8 +8,6 @@ of captions with a bad ending, as no training caption has, and with a repetition
 import os
 import warnings
 
-from lib.features.table import FeatureTable
-
 from lib.captioner import Captioner
 from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
@@ -27,6 +25,7 @@ from lib.evaluation.metrics import check_pycocoevalcap
 from lib.evaluation.results_file import add_to_name, read_results, results_paths, write_results
 from lib.evaluation.score_table import print_differences, print_loss, print_remarks, print_scores
 from lib.features.flags import add_data_flags
+from lib.features.table import FeatureTable
 from lib.files.input import join_below
 from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes
@@ -112,15 +111,15 @@ def main():
     features = FeatureTable.open(args.features, dataset, images, args.combine)
     ensemble.check_feature_size(features.shape[1], features.path)
     features.to_device(device)
-    index = index_features = None
+    index = None
+    index_features = None
+    if args.index_features:
+        index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
+        index_features.to_device(device)
     if args.index:
         index = NeighborIndex.load(args.index, device)
         index.check_no_overlap(dataset, images)
-        index_features = features
-        if args.index_features:
-            index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
-            index_features.to_device(device)
-        index.check_features(index_features, dataset)
+        index.check_features(index_features or features, dataset)
     captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
 

@@ -8,15 +8,11 @@ from lib.cli.parser import ArgumentParser, number
 from lib.cli.run import run_main
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed
-from lib.errors import InputError
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.serving.app import Limits, make_app
 from lib.serving.samples import load_samples
 from lib.serving.server import names_of_host, serve
 from lib.serving.worker import CaptionWorker
-
-# Requests at the same time: each has a thread.
-MAX_REQUESTS = 256
 
 
 def parse_args():
@@ -37,19 +33,28 @@ def parse_args():
         help='address to listen at; 127.0.0.1 is for this machine alone, 0.0.0.0 for all networks',
     )
     group.add_argument(
-        '--port', type=int, default=8090, metavar='N', help='port to listen at; 0 is any free one'
+        '--port',
+        type=number(int, low=0, high=65535),
+        default=8090,
+        metavar='N',
+        help='port to listen at; 0 is any free one',
     )
     group.add_argument(
         '--samples', metavar='FOLDER', help='folder whose first eight images the page offers to try'
     )
-    for flag, default, description in (
-        ('--max-image-bytes', Limits.image_bytes, 'bytes of an image file'),
-        ('--max-image-pixels', Limits.image_pixels, 'pixels of an image'),
-        ('--max-images', Limits.images, 'images in a request'),
-        ('--max-requests', Limits.requests, 'requests that are answered at the same time'),
+    for flag, default, high, description in (
+        ('--max-image-bytes', Limits.image_bytes, None, 'bytes of an image file'),
+        ('--max-image-pixels', Limits.image_pixels, None, 'pixels of an image'),
+        ('--max-images', Limits.images, None, 'images in a request'),
+        # Each has a thread.
+        ('--max-requests', Limits.requests, 256, 'requests that are answered at the same time'),
     ):
         group.add_argument(
-            flag, type=number(int, low=1), default=default, metavar='N', help=f'most {description}'
+            flag,
+            type=number(int, low=1, high=high),
+            default=default,
+            metavar='N',
+            help=f'most {description}',
         )
     add_extraction_flags(
         parser,
@@ -61,10 +66,6 @@ def parse_args():
 
 def main():
     args = parse_args()
-    if not 0 <= args.port < 2**16:
-        raise InputError(f'--port {args.port}: is not from 0 to 65535')
-    if args.max_requests > MAX_REQUESTS:
-        raise InputError(f'--max-requests {args.max_requests}: is more than {MAX_REQUESTS}')
     hosts = names_of_host(args.host)
     samples = load_samples(args.samples) if args.samples else []
     captioner = Captioner.load(

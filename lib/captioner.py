@@ -57,8 +57,11 @@ class Captioner:
     """
 
     def __init__(self, ensemble: Ensemble, extractor=None, index=None, index_extractor=None):
-        self.ensemble, self.has_index = ensemble, index is not None
-        self._extractor, self._index, self._index_extractor = extractor, index, index_extractor
+        self.ensemble = ensemble
+        self.has_index = index is not None
+        self._extractor = extractor
+        self._index = index
+        self._index_extractor = index_extractor
         if index is not None:
             index.check_vocabulary(ensemble)
 
@@ -75,8 +78,7 @@ class Captioner:
         """Loads trained models and the network that extracts their features.
 
         Args:
-            paths (str or list of str): Models that ``train.py`` wrote; several form an
-                ensemble.
+            paths (str or list of str): Models that ``train.py`` wrote; several form an ensemble.
             cnn (str): The caffemodel; not needed for precomputed features.
             gpu (int): CUDA device number, -1 for the CPU.
             tf32 (bool): See :func:`lib.device.select_device`.
@@ -153,7 +155,8 @@ class Captioner:
             raise InputError('this captioner has no CNN, so it can caption features only')
         n_images = IMAGES_AT_ONCE if self.ensemble.device.xp is numpy else GPU_IMAGES_AT_ONCE
         for indices, features in self._extractor.extract(images, n_images, on_error):
-            chunk, index_features = [images[index] for index in indices], None
+            chunk = [images[index] for index in indices]
+            index_features = None
             if self._index_extractor is not None and options.mbr_neighbors:
                 ((_, index_features),) = self._index_extractor.extract(chunk, len(chunk))
             yield from zip(chunk, self._caption_extracted(features, options, index_features))
@@ -203,8 +206,6 @@ class Captioner:
     ) -> list[list[Caption]]:
         """Captions images by their features.
 
-        If that takes several batches, a terminal shows their progress.
-
         Args:
             features (array or lib.features.table.FeatureTable): (N, D), real numbers.
             options (lib.decoding.options.DecodingOptions): How to decode captions.
@@ -217,21 +218,19 @@ class Captioner:
 
         Raises:
             InputError: If features have another size than those the models or the index were
-                trained on, an index is needed and there is none, or log-probabilities are not
-                finite.
+                trained on, the index is missing, or log-probabilities are not finite.
         """
         self.ensemble.check_feature_size(features.shape[1], 'features')
         rows = numpy.arange(len(features)) if rows is None else rows
-        n_images, captions = self._images_at_once(options), []
-        disable = len(rows) <= n_images or None  # None: unless on a terminal
-        with tqdm.tqdm(total=len(rows), unit='image', disable=disable, leave=False) as progress:
-            for start in range(0, len(rows), n_images):
-                chunk = rows[start : start + n_images]
-                batch = queries = self._gather(features, chunk)
-                if index_features is not None:
-                    queries = self._gather(index_features, chunk)
-                captions += self._decode(batch, options, queries)
-                progress.update(len(chunk))
+        n_images = self._images_at_once(options)
+        chunks = [rows[start : start + n_images] for start in range(0, len(rows), n_images)]
+        disable = len(chunks) < 2 or None  # None: unless on a terminal
+        captions = []
+        for chunk in tqdm.tqdm(chunks, disable=disable, leave=False, unit_scale=n_images):
+            batch = queries = self._gather(features, chunk)
+            if index_features is not None:
+                queries = self._gather(index_features, chunk)
+            captions += self._decode(batch, options, queries)
         return captions
 
     def _gather(self, features, rows):
@@ -247,7 +246,7 @@ class Captioner:
         return min(n_images, FEATURES_AT_ONCE) if self.ensemble.device.xp is numpy else n_images
 
     def _decode(self, features, options, queries):
-        references, to_text = None, self.ensemble.vocabulary.decode
+        references = None
         if options.mbr_neighbors:
             if self._index is None:
                 raise InputError('needs an index of captions', option='mbr_neighbors')
@@ -261,6 +260,7 @@ class Captioner:
                     f'{paths}: a caption has log-probability {caption.log_prob}: the weights or '
                     'the features are too large, or no caption meets the limits'
                 )
+        to_text = self.ensemble.vocabulary.decode
         return [
             [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]
             for captions in decoded

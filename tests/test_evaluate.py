@@ -272,9 +272,3 @@ def test_outputs_are_checked_before_the_work(folder, tmp_path):
         process = evaluate(folder, flag, tmp_path)
         assert_input_error(process, tmp_path, 'Is a directory')
         assert process.stdout == ''
-    image = write_image(tmp_path / '3.jpg')
-    process = evaluate(folder, '--html', image, '--image-root', tmp_path)
-    assert_input_error(process, image, 'is also an input')
-    assert process.stdout == ''
-    for path in '/dev/stdout', '/dev/null':
-        assert_input_error(evaluate(folder, '--json', path), path, 'pipe or a device')

@@ -20,7 +20,7 @@ def add_communicator_flag(parser):
         '--communicator',
         choices=COMMUNICATORS,
         help='connect the processes that mpiexec has started: naive for CPUs, flat or pure_nccl '
-        'for GPUs; see docs/distributed.md',
+        'for GPUs; see docs/scaling.md',
     )
 
 

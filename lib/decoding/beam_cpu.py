@@ -95,7 +95,8 @@ def _best_groups(slots, row_of, log_probs):
         (B, M, group size); and the scores of the extensions, (B, M, group size).
     """
     n_images, width = slots.scores.shape
-    images, n_tokens = numpy.arange(n_images)[:, None], log_probs.shape[1]
+    images = numpy.arange(n_images)[:, None]
+    n_tokens = log_probs.shape[1]
     group_size = round(n_tokens**0.5)
     group_maxima = _group_maxima(log_probs, group_size)
     n_groups = group_maxima.shape[1]

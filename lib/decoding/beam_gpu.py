@@ -15,7 +15,8 @@ THREADS = 512
 
 def extend(slots, unfinished, log_probs, ranked, n_steps, length_normalization, top):
     """As :func:`lib.decoding.beam_cpu.extend`."""
-    empty, n_rows, n_tokens = cuda.cupy.empty, *log_probs.shape
+    empty = cuda.cupy.empty
+    n_rows, n_tokens = log_probs.shape
     n_images, width, max_length = slots.tokens.shape
     n_groups = -(-n_tokens // GROUP)
     extended = Slots(*(empty(array.shape, array.dtype) for array in slots))

@@ -64,8 +64,10 @@ class Beam:
     """
 
     def __init__(self, model, features, width, max_length, length_normalization=0, top=None):
-        self._model, self._max_length = model, max_length
-        self._length_normalization, self._top = length_normalization, top or width
+        self._model = model
+        self._max_length = max_length
+        self._length_normalization = length_normalization
+        self._top = top or width
         self._xp = chainer.backend.get_array_module(features)
         self._extend = (beam_cpu if self._xp is numpy else beam_gpu).extend
         self.slots = Slots.empty(self._xp, len(features), width, max_length)
@@ -80,7 +82,8 @@ class Beam:
 
     def advance(self, constraints=()):
         """Extends every unfinished caption by every token and keeps the best of each image."""
-        slots, unfinished = self.slots, self._unfinished
+        slots = self.slots
+        unfinished = self._unfinished
         log_probs, self._state = step(
             self._model,
             slots.last_tokens.ravel()[unfinished],

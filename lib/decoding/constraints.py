@@ -23,11 +23,11 @@ MAX_REPEATED = 10
 
 
 def has_bad_ending(tokens: list[str], bad_endings) -> bool:
-    """Returns whether the last token of a caption is one that should not be.
+    """Returns whether the last token of a caption is a bad ending.
 
     Args:
         tokens (list of str): The caption.
-        bad_endings (set of str): Tokens with which no caption should end.
+        bad_endings (set of str): The tokens with which hardly any training caption ends.
 
     Example:
         >>> has_bad_ending('a dog in front of a'.split(), {'a', 'of'})
@@ -69,7 +69,8 @@ def make_constraints(ensemble, options):
     Returns:
         list of callable: The constraints.
     """
-    constraints, vocabulary = [], ensemble.vocabulary
+    vocabulary = ensemble.vocabulary
+    constraints = []
     if options.min_length:
         constraints.append(MinimumLength(options.min_length))
     if options.no_repeat_ngram:
@@ -121,7 +122,7 @@ class NoRepeatedNgrams:
 
 
 class NoBadEndings:
-    """Lets no caption end with a token with which people's captions do not end.
+    """Lets no caption end with a token with which hardly any training caption ends.
 
     Args:
         is_bad_ending (array): Whether each token is one, (V,), bool, on the device of the

@@ -65,7 +65,8 @@ class HammingDiversity:
     """
 
     def __init__(self, n_images, penalty):
-        self._n_images, self._penalty = n_images, penalty
+        self._n_images = n_images
+        self._penalty = penalty
         self._chosen = []
 
     def add(self, tokens, is_chosen):
@@ -86,7 +87,8 @@ def _take_in_turn(captions_of_groups, top):
 
     What several groups have found counts once, unless there are too few captions.
     """
-    distinct, repeated = {}, []
+    distinct = {}
+    repeated = []
     for caption in itertools.chain(*itertools.zip_longest(*captions_of_groups)):
         if caption is not None:
             first = distinct.setdefault(tuple(caption.tokens), caption)

@@ -38,7 +38,8 @@ class Ensemble:
         first, *others = self.models
         for model in others:
             _check_compatible(model, first)
-        self.vocabulary, self.feature_source = first.vocabulary, first.feature_source
+        self.vocabulary = first.vocabulary
+        self.feature_source = first.feature_source
         tokens = numpy.concatenate([model.bad_endings for model in self.models])
         self.bad_endings = numpy.unique(tokens).astype('int32')
         self.networks = [model.network for model in self.models]
@@ -92,7 +93,8 @@ class Ensemble:
             and the new state.
         """
         xp = chainer.backend.get_array_module(tokens)
-        total, new_state = None, []
+        total = None
+        new_state = []
         for network, network_state in zip(self.networks, state):
             log_probs, network_state = step(network, tokens, network_state)
             # In logarithms, since a probability may be too small for a float.

@@ -41,20 +41,21 @@ def add_decoding_flags(parser, several_beam_widths=False, without=()):
 
 
 def _add_flag(group, field, takes_several):
-    flag, text = f'--{field.name.replace("_", "-")}', field.metadata['help']
+    flag = f'--{field.name.replace("_", "-")}'
+    metadata = field.metadata
     if field.type is bool:
-        group.add_argument(flag, action='store_true', default=None, help=text)
+        group.add_argument(flag, action='store_true', default=None, help=metadata['help'])
         return
-    default, with_index = field.default, field.metadata['with_index']
-    if with_index is not None:
-        default = f'{default}; with --index {with_index}'
+    default = str(field.default)
+    if metadata['with_index'] is not None:
+        default += f'; with --index {metadata["with_index"]}'
     group.add_argument(
         flag,
         type=field.type,
         nargs='+' if takes_several else None,
-        choices=field.metadata['choices'],
-        metavar=None if field.metadata['choices'] else field.metadata['metavar'],
-        help=f'{text} (default: {default})',
+        choices=metadata['choices'],
+        metavar=None if metadata['choices'] else metadata['metavar'],
+        help=f'{metadata["help"]} (default: {default})',
     )
 
 

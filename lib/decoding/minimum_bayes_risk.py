@@ -47,14 +47,16 @@ def mbr_rerank(
         list of list of Caption: The same captions, highest expectation first; captions with
         equal expectations stay in order.
     """
-    reranked, n_images = [], max(1, SAMPLES_AT_ONCE // max(1, n_samples))
+    reranked = []
+    n_images = max(1, SAMPLES_AT_ONCE // max(1, n_samples))
     for start in range(0, len(captions), n_images):
         block = slice(start, start + n_images)
         samples = [()] * len(captions[block])
         if n_samples:
             samples = sample(model, features[block], n_samples, temperature, max_length)
         for image, (candidates, drawn) in enumerate(zip(captions[block], samples), start):
-            tokens, expectations = [caption.tokens for caption in candidates], 0
+            tokens = [caption.tokens for caption in candidates]
+            expectations = 0
             if drawn:
                 expectations += expected_cider(tokens, [caption.tokens for caption in drawn])
             if references is not None:

@@ -36,7 +36,9 @@ class DecodingOptions:
         InputError: If an option is out of range, or options contradict each other.
     """
 
-    search: str = _option('beam', 'how to search captions', choices=SEARCHES)
+    search: str = _option(
+        'beam', 'beam search, diverse beam search, or captions drawn at random', choices=SEARCHES
+    )
     beam_width: int = _option(20, 'captions kept at each step of a beam', 'M', low=1, with_index=50)
     top: int = _option(5, 'captions per image, at most the beam width', low=1)
     max_length: int = _option(60, 'maximum number of tokens of a caption', low=1)

@@ -60,7 +60,9 @@ def token_log_probs(model, batch):
         array: Of each target, in nats, (R,).
     """
     xp = chainer.backend.get_array_module(batch.features)
-    state, begin, log_probs = start(model, batch.features), 0, []
+    state = start(model, batch.features)
+    begin = 0
+    log_probs = []
     for size in batch.captions_per_step:
         rows = slice(begin, begin + size)
         next_tokens, state = step(model, batch.inputs[rows], select(state, slice(size)))
