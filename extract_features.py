@@ -1,7 +1,5 @@
 """Extracts the features of a data set's images with a Caffe network."""
 
-import contextlib
-import glob
 import os
 import sys
 
@@ -15,8 +13,8 @@ from lib.cli.run import print_line, print_unreadable, run_main
 from lib.device import select_device
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import Features, check_fits, save_features
 from lib.features.flags import add_extraction_flags, extraction_options
+from lib.features.formats import check_fits, save_features
 from lib.features.partial_file import PartialFeatures, partial_path
 from lib.files.fingerprint import fingerprint
 from lib.files.input import join_below
@@ -68,43 +66,33 @@ def main():
         inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *paths]
         partial_paths = [partial_path(args.output, rank) for rank in range(processes.size)]
         check_outputs([args.output, *partial_paths], inputs)
-        check_partial_files(args.output, processes.size)
     check_exist(args.image_root, paths)
     imgids = numpy.array([image.imgid for image in images])
     n_rows = int(imgids.max()) + 1
     check_density(args.dataset, len(images), n_rows)
-    extractor = FeatureExtractor.load(
-        args.cnn,
-        select_device(processes.local_gpu(args.gpu), args.tf32),
-        **extraction_options(args),
-    )
+    device = select_device(processes.local_gpu(args.gpu), args.tf32)
+    extractor = FeatureExtractor.load(args.cnn, device, **extraction_options(args))
+
     cnn_stat = os.stat(args.cnn)
     settings = {
         **extractor.source.to_dict(),
         'cnn': [cnn_stat.st_size, cnn_stat.st_mtime],
         'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
     }
-    with contextlib.ExitStack() as stack:
-
-        def open_partial(rank):
-            return stack.enter_context(PartialFeatures(args.output, len(paths), settings, rank))
-
-        partial = open_partial(processes.rank)
-        extract(args.output, extractor, partial, paths, n_rows, processes)
-        if not processes.is_main:
-            stack.close()  # before the main process opens it
-        n_extracted = sum(processes.all_gather(int(partial.done.sum())))
-        if not n_extracted:
-            raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-        if processes.is_main:
-            partials = [partial, *map(open_partial, range(1, processes.size))]
-            array, names = collect(partials, imgids, n_rows), numpy.full(n_rows, '', object)
-            names[imgids] = [image.filename for image in images]
-            save_features(args.output, Features(array, extractor.source), names)
-            report(args.output, array.shape[1], n_extracted, len(paths))
-            if n_extracted == len(paths):
-                for partial in partials:
-                    partial.remove()
+    partial = PartialFeatures(args.output, len(paths), settings, processes.rank)
+    extract(args.output, extractor, partial, paths, n_rows, processes)
+    # Afterwards all features are in the files.
+    n_extracted = int(numpy.any(processes.all_gather(partial.done), axis=0).sum())
+    if not n_extracted:
+        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
+    if processes.is_main:
+        features = partial.collect(imgids, n_rows)
+        names = numpy.full(n_rows, '', object)
+        names[imgids] = [image.filename for image in images]
+        save_features(args.output, features, extractor.source, names)
+        report(args.output, features.shape[1], n_extracted, len(paths))
+        if n_extracted == len(paths):
+            partial.remove()
     processes.wait_for_all()  # an exit code other than 0 ends all processes
     return 0 if n_extracted == len(paths) else 1
 
@@ -127,23 +115,11 @@ def check_density(dataset, n_images, n_rows):
         )
 
 
-def check_partial_files(output, n_processes):
-    """Checks that only as many processes as there are now have left features."""
-    paths = glob.glob(f'{glob.escape(output)}.*.partial')
-    ranks = [path.removeprefix(f'{output}.').removesuffix('.partial') for path in paths]
-    n_before = max((int(rank) + 1 for rank in ranks if rank.isdecimal()), default=0)
-    if n_before > n_processes:
-        raise InputError(
-            f'{partial_path(output, n_before - 1)}: was left by one of {n_before} processes; run '
-            'as many, or delete it'
-        )
-
-
 def extract(output, extractor, partial, paths, n_rows, processes):
     """Extracts this process's share of the features that an interrupted run has not."""
-    is_done = numpy.any(processes.all_gather(partial.done), axis=0)
-    missing = processes.share_of(numpy.flatnonzero(~is_done))
-    n_done = int(is_done.sum())
+    processes.wait_for_all()  # until all have read what has been done
+    missing = processes.share_of(numpy.flatnonzero(~partial.done))
+    n_done = int(partial.done.sum())
     if n_done and processes.is_main:
         print(f'continuing after {n_done} of {len(paths)} images', file=sys.stderr)
     if partial.size is not None:
@@ -156,15 +132,6 @@ def extract(output, extractor, partial, paths, n_rows, processes):
                 check_fits(output, (n_rows, features.shape[1]))
             partial.put(missing[indices], features)
             progress.update(len(indices))
-
-
-def collect(partials, imgids, n_rows):
-    """Returns the features that all processes have kept; NaN where there are none."""
-    partials = [partial for partial in partials if partial.size is not None]
-    array = numpy.full((n_rows, partials[0].size), numpy.nan, 'float32')
-    for partial in partials:
-        partial.read_into(array, imgids)
-    return array
 
 
 def report(output, size, n_extracted, n_images):

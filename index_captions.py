@@ -1,11 +1,6 @@
-"""Makes an index of training images and their captions, for --mbr-neighbors."""
+"""Makes an index of training images and their captions, which --index takes."""
 
-import lib  # noqa: F401  first, since it patches Chainer
-
-# isort: split
 import os
-
-import chainer
 
 from lib.captions.dataset import CaptionDataset
 from lib.cli.parser import ArgumentParser
@@ -13,9 +8,8 @@ from lib.cli.run import print_line, run_main
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError
 from lib.features.flags import add_data_flags
-from lib.features.shared_features import load_shared_features
+from lib.features.table import FeatureTable
 from lib.files.output import check_outputs
-from lib.processes import Processes
 
 
 def parse_args():
@@ -32,10 +26,7 @@ def main():
     images = dataset.images_of('train')
     if not images.size:
         raise InputError(f'{args.captions}: has no captions in the split "train"')
-    cpu, options = chainer.get_device('@numpy'), (args.features_memory, args.combine)
-    features = load_shared_features(
-        args.features, dataset, images, cpu, 'float32', Processes(), *options
-    )
+    features = FeatureTable.open(args.features, dataset, images, args.combine)
     index = NeighborIndex.from_dataset(dataset, features)
     index.save(args.output)
     size = os.path.getsize(args.output) / 1e6

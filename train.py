@@ -12,13 +12,13 @@ import os
 import chainer
 import numpy
 from chainer import training
-from lib.features.table import FeatureTable
 
 from lib.captions.batch import make_converter
 from lib.captions.dataset import CaptionDataset
 from lib.cli.run import run_main
 from lib.device import select_device, set_seed
 from lib.errors import InputError
+from lib.features.table import FeatureTable
 from lib.files.fingerprint import fingerprint
 from lib.processes import connect_processes
 from lib.trained_model import TrainedModel

@@ -18,7 +18,7 @@ from lib.cli.parser import ArgumentParser, number
 from lib.cli.run import run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
-from lib.features.feature_file import load_features
+from lib.features.formats import read_features
 from lib.trained_model import TrainedModel
 from tests.helpers.plain_beam_search import plain_beam_search
 
@@ -72,7 +72,7 @@ def main():
     device = select_device(args.gpu, args.tf32)
     dataset = CaptionDataset.load(args.captions)
     network = TrainedModel.load(args.model).network
-    features = load_features(args.features).array[dataset.imgid[dataset.images_of('val')]]
+    features = read_features(args.features).rows[dataset.imgid[dataset.images_of('val')]]
     features = features[: args.images]
     batches = numpy.array_split(features, -(-len(features) // args.batch_size))
     search_with_torch = has_torch(device) and prepare_torch(network, batches, device)

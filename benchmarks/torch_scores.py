@@ -21,7 +21,8 @@ from lib.cli.parser import ArgumentParser, number
 from lib.cli.run import run_main
 from lib.device import select_device
 from lib.evaluation.metrics import CaptionScorer, has_java
-from lib.features.feature_file import load_features
+from lib.features.formats import read_features
+from lib.features.table import FeatureTable
 
 SIZE, BATCH_SIZE, MAX_LENGTH = 512, 128, 60
 
@@ -53,9 +54,9 @@ def main():
     device = select_device(args.gpu, args.tf32)
     torch_device = plain_torch.torch_device(device)
     dataset = CaptionDataset.load(args.captions)
-    features = load_features(args.features)
+    features = FeatureTable(read_features(args.features).rows)
     mean, inverse_std = features.mean_and_inverse_std(dataset.imgid[dataset.images_of('train')])
-    features = (features.array - mean) * inverse_std
+    features = (features[:] - mean) * inverse_std
     model = plain_torch.PlainTorch(features.shape[1], len(dataset.vocabulary), SIZE)
     model = train(model.to(torch_device), Batches(dataset, features, torch_device), args.epoch)
 
@@ -86,7 +87,7 @@ class Batches:
         if shuffle:
             captions = numpy.random.permutation(captions)
         for start in range(0, len(captions), BATCH_SIZE):
-            *arrays, batch_sizes = self._convert(
+            *arrays, batch_sizes, _ = self._convert(
                 captions[start : start + BATCH_SIZE], chainer.get_device('@numpy')
             )
             features, inputs, targets = (

@@ -41,7 +41,6 @@ class Processes:
 
     def __init__(self, communicator=None):
         self.communicator = communicator
-        self._windows = []
         self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
         if communicator is not None:
             self.rank, self.size = communicator.rank, communicator.size
@@ -110,65 +109,6 @@ class Processes:
         """
         return weighted_means(self.all_gather(observation))
 
-    def share_array(self, allocate_and_fill):
-        """Returns an array that the processes on a machine have in common.
-
-        Args:
-            allocate_and_fill (callable): Takes a function that allocates an array of a shape and
-                a type, and returns one that it has filled, preferably the one allocated by it.
-                Only one process on each machine calls it.
-
-        Returns:
-            tuple: The array, NumPy, and what else ``allocate_and_fill`` returned.
-
-        Raises:
-            InputError: If there is too little shared memory.
-        """
-        from mpi4py import MPI
-
-        machine = self.communicator.mpi_comm.Split_type(MPI.COMM_TYPE_SHARED)
-        allocated = []
-
-        def allocate(shape, dtype):
-            machine.bcast((shape, dtype))
-            allocated.append(self._shared_array(machine, shape, dtype))
-            return allocated[0]
-
-        if machine.rank == 0:
-            array, other = allocate_and_fill(allocate)
-            if not allocated:  # of a format that is read without the function
-                allocate(array.shape, array.dtype)[...] = array
-            machine.bcast(other)
-        else:
-            allocated.append(self._shared_array(machine, *machine.bcast(None)))
-            other = machine.bcast(None)
-        machine.Barrier()
-        return allocated[0], other
-
-    def _shared_array(self, machine, shape, dtype):
-        from mpi4py import MPI
-
-        dtype = numpy.dtype(dtype)
-        n_bytes = int(numpy.prod(shape)) * dtype.itemsize
-        try:
-            self._windows.append(
-                MPI.Win.Allocate_shared(
-                    n_bytes if machine.rank == 0 else 0, dtype.itemsize, comm=machine
-                )
-            )
-        except MPI.Exception as error:
-            raise InputError(
-                f'{n_bytes / 2**30:.1f} GiB of features exceed the shared memory; enlarge /dev/shm'
-            ) from error
-        buffer, _ = self._windows[-1].Shared_query(0)
-        return numpy.frombuffer(buffer, dtype).reshape(shape)
-
-    def free_arrays(self):
-        """Frees the arrays of :meth:`share_array`, which nobody may use any more."""
-        for window in self._windows:
-            window.Free()
-        self._windows.clear()
-
 
 def weighted_means(observations):
     """Returns the means of some observations.
@@ -220,8 +160,6 @@ def connect_processes(communicator: str | None) -> Processes:
         return _connected
     if importlib.util.find_spec('mpi4py') is None:
         raise InputError(f'{communicator}: needs mpi4py; make setup MPI=1', 'communicator')
-    # Only memory on the same machine is shared, and UCX prints an error when asked for that.
-    os.environ.setdefault('OMPI_MCA_osc', '^ucx')
     try:
         import chainermn
         import chainermn.global_except_hook

@@ -8,7 +8,7 @@ import time
 import numpy
 import pytest
 
-from lib.features.feature_file import load_features
+from lib.features.formats import read_features
 from tests.helpers import caffemodels
 from tests.helpers.mpi import run_processes, start_processes, why_no_mpi
 from tests.helpers.samples import dataset, small_model, write_image
@@ -178,7 +178,6 @@ SHARE = """
 import os, sys
 sys.path.insert(0, os.getcwd())
 import lib
-import numpy
 from lib.processes import connect_processes
 processes = connect_processes('naive')
 numbers = list(range(7))
@@ -186,23 +185,12 @@ share = processes.share_of(numbers)
 assert processes.merge_shares([10 * n for n in share]) == [10 * n for n in numbers]
 assert sorted(sum(processes.all_gather(processes.share_of(numbers)), [])) == numbers
 assert processes.compute_on_main(os.getpid) == processes.all_gather(os.getpid())[0]
-def fill(allocate):
-    array = allocate((3, 5), 'float32') if sys.argv[1] == 'allocated' else numpy.empty((3, 5), 'f')
-    array[...] = os.getpid()
-    return array, 'other'
-array, other = processes.share_array(fill)
-assert other == 'other' and (array == processes.all_gather(os.getpid())[0]).all()
-processes.wait_for_all()
-array[processes.rank] = processes.rank
-processes.wait_for_all()
-assert array[:processes.size, 0].tolist() == list(range(processes.size))
 """
 
 
 @pytest.mark.parametrize('n', [1, 2, 3])
-@pytest.mark.parametrize('how', ['allocated', 'copied'])
-def test_processes_share_items_and_memory(n, how):
-    process = run_processes(n, '-c', SHARE, how)
+def test_processes_share_items(n):
+    process = run_processes(n, '-c', SHARE)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ''
 
@@ -329,8 +317,8 @@ def test_extracting_together_gives_what_one_process_gives(images, tmp_path, kill
     assert together.returncode == one.returncode == 0, together.stderr
     assert ('continuing after' in together.stderr) == (killed is not None)
     assert together.stdout == one.stdout.replace('one.h5', 'all.h5')
-    features, expected = (load_features(tmp_path / f'{name}.h5') for name in ('all', 'one'))
-    numpy.testing.assert_allclose(features.array, expected.array, atol=1e-4)
+    features, expected = (read_features(tmp_path / f'{name}.h5') for name in ('all', 'one'))
+    numpy.testing.assert_allclose(features.rows, expected.rows, atol=1e-4)
     assert features.source == expected.source
     assert sorted(os.listdir(tmp_path)) == ['all.h5', 'one.h5']
 

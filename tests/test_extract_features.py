@@ -5,10 +5,9 @@ import numpy
 import pytest
 from chainer.links.caffe import CaffeFunction
 
-from lib.features.feature_file import load_features, open_features
 from lib.features.feature_source import FeatureSource
+from lib.features.formats import read_features
 from lib.features.images import prepare_image, read_image
-from lib.features.stored_features import StoredFeatures
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, write_image, write_json
@@ -50,20 +49,20 @@ def test_writes_features_like_caffe_function(folder):
     process = extract(folder, '--mean', 104, 117, 123, '--resize', 'crop')
     assert process.returncode == 0
     assert process.stderr == ''
-    features = load_features(folder / 'feats.mat')
+    features = read_features(folder / 'feats.mat')
     assert features.source == FeatureSource(
         'googlenet.caffemodel', LAYER, 224, [104.0, 117.0, 123.0], 'crop'
     )
-    assert features.array.shape == (2 * N_IMAGES, 8)
+    assert features.rows.shape == (2 * N_IMAGES, 8)
     network = CaffeFunction(str(folder / 'googlenet.caffemodel'))
     for number, imgid in enumerate(IMGIDS):
         pixels = prepare_image(read_image(folder / f'{number}.jpg'), 224, [104, 117, 123], 'crop')
         with chainer.using_config('train', False):
             (expected,) = network(inputs={'data': pixels[None]}, outputs=[LAYER])
         numpy.testing.assert_allclose(
-            features.array[imgid], expected.array.ravel(), rtol=1e-4, atol=1e-4
+            features.rows[imgid], expected.array.ravel(), rtol=1e-4, atol=1e-4
         )
-    assert numpy.isnan(features.array[::2]).all()
+    assert numpy.isnan(features.rows[::2]).all()
 
 
 def test_features_of_an_unreadable_image_are_nan(folder):
@@ -71,12 +70,12 @@ def test_features_of_an_unreadable_image_are_nan(folder):
     process = extract(folder)
     assert process.returncode == 1
     assert '2.jpg' in process.stderr
-    is_finite = numpy.isfinite(load_features(folder / 'feats.mat').array).all(axis=1)
+    is_finite = numpy.isfinite(read_features(folder / 'feats.mat').rows).all(axis=1)
     assert numpy.flatnonzero(is_finite).tolist() == [1, 3, 7, 9]
     write_image(folder / '2.jpg', seed=2)
     process = extract(folder)
     assert (process.returncode, process.stderr) == (0, 'continuing after 4 of 5 images\n')
-    assert numpy.isfinite(load_features(folder / 'feats.mat').array[[1, 3, 5, 7, 9]]).all()
+    assert numpy.isfinite(read_features(folder / 'feats.mat').rows[[1, 3, 5, 7, 9]]).all()
     assert not (folder / 'feats.mat.partial').exists()
 
 
@@ -102,10 +101,10 @@ def test_continues_after_being_killed(folder):
     process = run_script('extract_features.py', *inputs)
     assert process.returncode == 0
     assert process.stderr == f'continuing after 2 of {N_IMAGES} images\n'
-    continued = load_features(folder / 'feats.mat').array
+    continued = read_features(folder / 'feats.mat').rows
     assert not (folder / 'feats.mat.partial').exists()
     assert extract(folder).stderr == ''
-    numpy.testing.assert_array_equal(load_features(folder / 'feats.mat').array, continued)
+    numpy.testing.assert_array_equal(read_features(folder / 'feats.mat').rows, continued)
 
 
 def test_features_extracted_with_other_settings_are_kept(folder):
@@ -120,11 +119,11 @@ def test_suffix_h5_writes_hdf5(folder):
     for name in 'feats.mat', 'feats.h5':
         process = extract(folder, '-o', folder / name)
         assert process.returncode == 0, process.stderr
-    matlab, hdf5 = (load_features(folder / name) for name in ('feats.mat', 'feats.h5'))
-    numpy.testing.assert_array_equal(matlab.array, hdf5.array)
+    matlab, hdf5 = (read_features(folder / name) for name in ('feats.mat', 'feats.h5'))
+    numpy.testing.assert_array_equal(matlab.rows, hdf5.rows)
     assert matlab.source == hdf5.source
     for name in 'feats.mat', 'feats.h5':
-        names = open_features(folder / name).names
+        names = read_features(folder / name).names
         assert names == [f'{n // 2}.jpg' if n % 2 else '' for n in range(2 * N_IMAGES)]
 
 
@@ -132,20 +131,20 @@ def test_reads_lists_of_images(folder):
     (folder / 'list.tsv').write_text(''.join(f'{n}.jpg#0\ta dog\n' for n in range(3)))
     process = extract(folder, '--dataset', f'train={folder}/list.tsv')
     assert process.returncode == 0, process.stderr
-    assert load_features(folder / 'feats.mat').array.shape == (3, 8)
+    assert read_features(folder / 'feats.mat').rows.shape == (3, 8)
 
 
 def test_several_layers_are_concatenated_pooled_and_averaged_with_the_mirror_image(folder):
     layers = 'pool5/7x7_s1', 'inception_5b/output'
     process = extract(folder, '--layer', *layers, '--pool', 'average', '--augment', 'flip')
     assert process.returncode == 0, process.stderr
-    features = load_features(folder / 'feats.mat')
+    features = read_features(folder / 'feats.mat')
     assert features.source.layer == 'pool5/7x7_s1+inception_5b/output'
     assert (features.source.pool, features.source.augment) == ('average', 'flip')
-    assert features.array.shape == (2 * N_IMAGES, 16)
+    assert features.rows.shape == (2 * N_IMAGES, 16)
     # pool5 is the average of inception_5b.
     numpy.testing.assert_allclose(
-        features.array[IMGIDS, :8], features.array[IMGIDS, 8:], rtol=1e-3, atol=1e-4
+        features.rows[IMGIDS, :8], features.rows[IMGIDS, 8:], rtol=1e-3, atol=1e-4
     )
     assert_input_error(extract(folder, '--layer', 'pool5/7x7_s1', 'fc7'), '--layer fc7')
 
@@ -157,11 +156,10 @@ def test_files_extracted_one_by_one_follow_one_another(folder):
         lists = [f'train={folder / name}.tsv' for name in names]
         process = extract(folder, '--dataset', *lists, '-o', folder / f'{output}.h5')
         assert process.returncode == 0, process.stderr
-    stored = StoredFeatures([folder / 'a.h5', folder / 'b.h5'])
-    stored.open()
-    both = load_features(folder / 'both.h5').array
+    one_by_one = [read_features(folder / f'{name}.h5').rows for name in 'ab']
+    both = read_features(folder / 'both.h5').rows
     assert both.shape == (4, 8)
-    numpy.testing.assert_allclose(stored[:], both, rtol=1e-4)
+    numpy.testing.assert_allclose(numpy.concatenate(one_by_one), both, rtol=1e-4)
 
 
 def test_invalid_input_is_rejected(folder):

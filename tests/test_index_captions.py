@@ -9,7 +9,7 @@ import pytest
 
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError
-from lib.features.feature_file import Features, load_features, save_features
+from lib.features.formats import read_features, save_features
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.scripts import run_script
 from tests.helpers.server import ServedFolder, serving
@@ -50,14 +50,13 @@ def test_evaluation_ranks_by_neighbors(data, trained, index, tmp_path):
 
 
 def test_an_index_of_several_files_is_the_same(data, index, tmp_path):
-    paths, array = [], load_features(data / 'feats.mat').array
+    paths, array = [], read_features(data / 'feats.mat').rows
     for number, rows in enumerate(numpy.split(array, [11])):
         paths.append(tmp_path / f'{number}.h5')
-        save_features(paths[-1], Features(rows))
+        save_features(paths[-1], rows)
     process = run_script(
         'index_captions.py',
         *('-s', data / 'captions.h5', '-i', *paths, '-o', tmp_path / 'index.h5'),
-        *('--features-memory', 0),
     )
     assert process.returncode == 0, process.stderr
     with h5py.File(index) as expected, h5py.File(tmp_path / 'index.h5') as actual:
@@ -70,11 +69,11 @@ def test_wrong_use_is_an_error_message(data, trained, index, tmp_path):
     use = '--mbr-neighbors', 5, '--index', index
     process = evaluate(data, trained, *use, '--split', 'train')
     assert_input_error(process, 'index.h5', 'captions of 18 of the images')
-    save_features(tmp_path / 'wide.h5', Features(numpy.ones((30, 9), 'float32')))
+    save_features(tmp_path / 'wide.h5', numpy.ones((30, 9), 'float32'))
     process = evaluate(data, trained, *use, '--index-features', tmp_path / 'wide.h5')
     assert_input_error(process, 'size 8, not 9')
-    shuffled = load_features(data / 'feats.mat').array[:, ::-1]
-    save_features(tmp_path / 'other.h5', Features(shuffled))
+    shuffled = read_features(data / 'feats.mat').rows[:, ::-1]
+    save_features(tmp_path / 'other.h5', shuffled)
     process = evaluate(data, trained, *use, '--index-features', tmp_path / 'other.h5')
     assert_input_error(process, 'index.h5: was made of other features than those of', 'other.h5')
     arguments = '-s', data / 'captions.h5', '-i', tmp_path / 'other.h5', '-o', tmp_path / 'index.h5'

@@ -7,8 +7,8 @@ import chainer
 import numpy
 
 from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import load_features
 from lib.features.feature_source import FeatureSource
+from lib.features.formats import read_features
 from lib.features.images import read_image
 from tests.helpers.real_data import real
 from tests.helpers.samples import write_json
@@ -38,7 +38,7 @@ def test_preprocesses_flickr8k(tmp_path):
 def test_extracts_the_squeezenet_features_of_flickr8k():
     with open(real('flickr8k', 'dataset.json'), encoding='utf-8') as file:
         imgid_of = {image['filename']: image['imgid'] for image in json.load(file)['images']}
-    expected = load_features(real('flickr8k', 'vgg_feats.mat')).array
+    expected = read_features(real('flickr8k', 'vgg_feats.mat')).rows
     extractor = FeatureExtractor(
         real('squeezenet', 'squeezenet_v1.0.caffemodel'),
         SQUEEZENET,
@@ -54,7 +54,7 @@ def test_extracts_the_squeezenet_features_of_flickr8k():
 
 
 def test_reads_vgg_features_of_neuraltalk():
-    features = load_features(real('neuraltalk', 'vgg_feats.mat')).array
+    features = read_features(real('neuraltalk', 'vgg_feats.mat')).rows
     assert features.shape == (16, 4096)
     assert features.min() >= 0
 

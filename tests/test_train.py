@@ -9,8 +9,8 @@ from lib.decoding.constraints import make_constraints
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.options import DecodingOptions
 from lib.evaluation.metrics import CaptionScorer
-from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import FeatureSource
+from lib.features.formats import save_features
 from lib.trained_model import TrainedModel
 from lib.training.optimizers import OPTIMIZERS
 from tests.helpers.assertions import assert_input_error
@@ -261,6 +261,6 @@ def test_reward_rises(device, data, trained, tmp_path):
 
 def test_model_records_how_features_were_extracted(data, tmp_path):
     source = FeatureSource('net.caffemodel', 'pool10', 227, [1.0, 2.0, 3.0], 'crop')
-    save_features(tmp_path / 'feats.mat', Features(features_of(dataset()), source))
+    save_features(tmp_path / 'feats.mat', features_of(dataset()), source)
     train(data, tmp_path / 'result', '--epoch 1 -i', tmp_path / 'feats.mat')
     assert TrainedModel.load(tmp_path / 'result' / 'best.h5').feature_source == source

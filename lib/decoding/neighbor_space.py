@@ -53,7 +53,7 @@ class NeighborSpace:
         """Learns the space from images and their captions.
 
         Args:
-            features (lib.features.feature_file.Features): Features of the images.
+            features (lib.features.table.FeatureTable): Features of the images.
             imgids (array): The images, (n,), integers.
             topics (array): What :func:`embed_captions` returns of their captions, (n, T).
 
@@ -61,7 +61,7 @@ class NeighborSpace:
             lib.errors.InputError: If there is too little memory for features of this size, or
                 their values are too large.
         """
-        size = features.array.shape[1]
+        size = features.shape[1]
         # The covariance, a copy of it, and its eigenvectors or what is added to it.
         check_memory(3 * 8 * size**2, f'{features.path}: an index of features of size {size:,}')
         mean, inverse_std = features.mean_and_inverse_std(imgids)
@@ -71,7 +71,7 @@ class NeighborSpace:
         blocks = in_blocks(imgids)
         progress = tqdm.tqdm(blocks, 'reading features', disable=None, leave=False)
         for rows, block_topics in zip(progress, numpy.array_split(topics, len(blocks))):
-            standardized = _standardize(features.array[rows], mean, inverse_std)
+            standardized = _standardize(features[rows], mean, inverse_std)
             covariance += standardized.T @ standardized
             topic_covariance += standardized.T @ block_topics.astype('float32')
         if not numpy.isfinite(covariance).all():

@@ -70,7 +70,7 @@ class NeighborIndex:
 
         Args:
             dataset (lib.captions.dataset.CaptionDataset): The data set.
-            features (lib.features.feature_file.Features): Its features.
+            features (lib.features.table.FeatureTable): Its features.
         """
         images = dataset.images_of('train')
         captions = dataset.captions_of('train')
@@ -87,7 +87,7 @@ class NeighborIndex:
             vocabulary=dataset.vocabulary,
             feature_source=features.source,
             space=space,
-            vectors=numpy.concatenate([space(features.array[rows]) for rows in progress]),
+            vectors=numpy.concatenate([space(features[rows]) for rows in progress]),
             tokens=tokens,
             offsets=offsets,
             first_caption=first_caption,
@@ -113,8 +113,7 @@ class NeighborIndex:
         """Checks that the index was made of features like some others.
 
         Args:
-            features (lib.features.feature_file.Features): The others; their array may be on the
-                device of the index.
+            features (lib.features.table.FeatureTable): The others.
             dataset (lib.captions.dataset.CaptionDataset): The data set whose ``imgid`` are their
                 rows.
 
@@ -122,7 +121,7 @@ class NeighborIndex:
             InputError: If they have another size, are known to have been extracted in another way,
                 or are others for training images that the index contains.
         """
-        self._check_size(features.array)
+        self._check_size(features)
         if None not in (self.feature_source, features.source) and (
             self.feature_source != features.source
         ):
@@ -136,9 +135,9 @@ class NeighborIndex:
             self.fingerprints, dataset.fingerprints_of(images), return_indices=True
         )
         rows = dataset.imgid[images[theirs]]
-        is_there = rows < len(features.array)
+        is_there = rows < len(features)
         device = chainer.backend.get_device_from_array(self.vectors)
-        vectors = self.space(device.send(features.array[rows[is_there]]))
+        vectors = self.space(device.send(features[rows[is_there]]))
         xp = device.xp
         distances = xp.linalg.norm(vectors - self.vectors[ours[is_there]], axis=1)
         distances = distances[xp.isfinite(distances)]  # no features were extracted of the others

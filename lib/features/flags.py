@@ -36,20 +36,13 @@ def add_data_flags(parser):
         help='where several files have features of the same images: concatenate or average the '
         'vectors of each image',
     )
-    parser.add_argument(
-        '--features-memory',
-        type=number(float, low=0),
-        metavar='GIB',
-        help='memory that features may take; rows beyond that stay in the files, which have to be '
-        'HDF5 or .npy, and are read for each batch. Unless given, all features are kept in memory',
-    )
 
 
 def add_extraction_flags(parser, defaults):
     """Adds the CNN, and how it extracts features; flags that are not given are None.
 
     Args:
-        parser (lib.cli.parser.ArgumentParser): Parser to add them to.
+        parser (lib.cli.command_line.ArgumentParser): Parser to add them to.
         defaults (str): What applies where a flag is not given, for ``--help``.
     """
     group = parser.add_argument_group('features', defaults)

@@ -1,20 +1,20 @@
 """Features extracted so far, so that an interrupted extraction can continue."""
 
-import contextlib
+import glob
 import json
 import os
+import re
+import zlib
 
 import chainer
 import numpy
 
 from lib.errors import InputError
-from lib.files.input import check_input
 from lib.files.output import errors_naming
 
-# The first line of the file; settings and size of the features follow in the second one.
-FIRST_LINE = b'show-and-tell partial features 2\n'
-# Bytes of settings, and of records that are read at a time.
-MAX_SETTINGS, BLOCK_BYTES = 1 << 16, 1 << 24
+FORMAT = 'show-and-tell partial features 1'
+# Bytes of records that are read at a time.
+BLOCK_BYTES = 1 << 24
 
 
 def partial_path(path: str, rank: int = 0) -> str:
@@ -25,9 +25,9 @@ def partial_path(path: str, rank: int = 0) -> str:
 class PartialFeatures:
     """Keeps the features extracted so far in ``PATH.partial``, beside the final file.
 
-    The file only grows, by records of an image's number and its features. Whenever the program is
-    killed, all but the last record are complete. Use it in a ``with`` statement, which removes the
-    file if it has no features.
+    The file only grows, by records of an image's number, its features and their checksum. Whenever
+    the program is killed, all but the last record are complete. Several processes have a file
+    each, and whoever continues reads those of all.
 
     Args:
         path (str): The file that all features will be written to.
@@ -36,115 +36,105 @@ class PartialFeatures:
         rank (int): The process, if several extract features.
 
     Attributes:
-        done (array): Whether the features of each image are there, (n_images,), bool.
+        done (array): Whether the features of each image have been kept before, or since then by
+            this process, (n_images,), bool.
         size (int): Size of the features, None if there are none.
 
     Raises:
-        InputError: If the file contains anything but features that were extracted with these
-            settings; it is left alone then.
-        OSError: If the file cannot be read or written.
+        InputError: If a file contains anything but features that were extracted with these
+            settings.
+        OSError: If a file cannot be read or written.
     """
 
     def __init__(self, path, n_images, settings, rank=0):
-        self.path, self.size, self._settings = partial_path(path, rank), None, settings
-        self.done = numpy.zeros(n_images, bool)
-        if os.path.exists(self.path):
-            check_input(self.path)
-        self._file = open(self.path, 'a+b')  # noqa: SIM115
-        try:
-            self._start = self._read_header()
-            if self.size is not None:
-                self._find_done()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        if not self.done.any():
-            self.remove()
-        self._file.close()
+        self._output, self._own_path = os.fspath(path), partial_path(path, rank)
+        self._first_line = f'{FORMAT} {json.dumps(settings)}\n'.encode()
+        self.done, self.size = numpy.zeros(n_images, bool), None
+        for images, _ in self._records():
+            self.done[images] = True
 
     def put(self, images, features):
         """Adds the features (n, D) of some images, from any device."""
         features = chainer.get_device('@numpy').send(features)
-        content = b''
-        if self.size is None:
-            self.size = features.shape[1]
-            header = json.dumps({'settings': self._settings, 'size': self.size}).encode()
-            content = FIRST_LINE + header + b'\n'
-            self._file.truncate(0)
-            self._start = len(content)
-        elif features.shape[1] != self.size:
+        size = features.shape[1]
+        if self.size not in (None, size):
             raise InputError(
-                f'{self.path}: has features of size {self.size}, but the network computes '
-                f'{features.shape[1]}; delete the file'
+                f'{self._own_path}: has features of size {self.size}, but the network computes '
+                f'{size}; delete the file'
             )
+        self.size = size
         records = numpy.empty(len(images), self._record_type)
-        records['image'], records['features'] = images, features
-        with errors_naming(self.path):
-            self._file.write(content + records.tobytes())
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        records['image'] = images
+        records['features'] = features
+        records['checksum'] = [_checksum(record) for record in records]
+        with errors_naming(self._own_path), open(self._own_path, 'ab') as file:
+            if not file.tell():
+                file.write(self._first_line + f'{size}\n'.encode())
+            file.write(records.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
         self.done[images] = True
 
-    def read_into(self, result, rows):
-        """Copies all features.
+    def collect(self, rows, n_rows):
+        """Returns the features that all processes have kept.
 
         Args:
-            result (array): Where to, (N, D), float32.
-            rows (array): The row of each image there, (n_images,), integers.
+            rows (array): The row that each image takes, (n_images,), integers.
+            n_rows (int): Number of rows.
+
+        Returns:
+            array: (n_rows, D), float32; NaN where there are none.
         """
+        result = None
         for images, features in self._records():
+            if result is None:
+                result = numpy.full((n_rows, self.size), numpy.nan, 'float32')
             result[rows[images]] = features
+        return result
 
     def remove(self):
-        """Deletes the file, unless that has been done."""
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self.path)
+        """Deletes the files of all processes."""
+        for path in self._paths():
+            os.remove(path)
+
+    def _paths(self):
+        paths = glob.glob(f'{glob.escape(self._output)}.*partial')
+        suffix = re.compile(r'\.(\d+\.)?partial')
+        return sorted(path for path in paths if suffix.fullmatch(path, len(self._output)))
 
     @property
     def _record_type(self):
-        return numpy.dtype([('image', '<i4'), ('features', '<f4', (self.size,))])
-
-    def _read_header(self):
-        """Sets the size, if there is a header; returns where the records begin."""
-        self._file.seek(0)
-        first_line = self._file.readline(len(FIRST_LINE))
-        second_line = self._file.readline(MAX_SETTINGS)
-        is_cut_short = b'\n' not in second_line and len(second_line) < MAX_SETTINGS
-        if FIRST_LINE.startswith(first_line) and is_cut_short:
-            return 0
-        try:
-            header = json.loads(second_line)
-            settings, size = header['settings'], header['size']
-            is_valid = first_line == FIRST_LINE and type(size) is int and 0 < size < BLOCK_BYTES
-        except (ValueError, KeyError, TypeError, RecursionError):
-            is_valid = False
-        if not is_valid:
-            self._refuse('is not a file of features that an extraction left')
-        if settings != self._settings:
-            self._refuse('has features that were extracted from other images or in another way')
-        self.size = size
-        return self._file.tell()
-
-    def _refuse(self, reason):
-        raise InputError(f'{self.path}: {reason}; delete it or choose another output')
-
-    def _find_done(self):
-        # A record that is incomplete is cut off, so that no other one is added to its half.
-        n_bytes = os.fstat(self._file.fileno()).st_size - self._start
-        self._file.truncate(self._start + n_bytes - n_bytes % self._record_type.itemsize)
-        for images, _ in self._records():
-            if images.min() < 0 or images.max() >= len(self.done):
-                self._refuse('is damaged')
-            self.done[images] = True
+        return numpy.dtype(
+            [('image', '<i4'), ('features', '<f4', (self.size,)), ('checksum', '<u4')]
+        )
 
     def _records(self):
         """Yields images and features, (n,) and (n, D), some at a time."""
+        for path in self._paths():
+            with errors_naming(path), open(path, 'r+b') as file:
+                yield from self._records_of(path, file)
+
+    def _records_of(self, path, file):
+        first_line = file.readline()
+        size = file.readline()
+        if self._first_line.startswith(first_line) and not size.endswith(b'\n'):
+            file.truncate(0)  # nothing, or the beginning of a header, is left of the first record
+            return
+        if first_line != self._first_line:
+            raise InputError(
+                f'{path}: has features that were extracted from other images or in another way; '
+                'delete it or choose another output'
+            )
+        self.size = int(size)
         n_records = max(1, BLOCK_BYTES // self._record_type.itemsize)
-        self._file.seek(self._start)
-        while len(records := numpy.fromfile(self._file, self._record_type, n_records)):
+        end = file.tell()
+        while len(records := numpy.fromfile(file, self._record_type, n_records)):
+            if any(record['checksum'] != _checksum(record) for record in records):
+                raise InputError(f'{path}: is damaged; delete it')
+            end += records.nbytes
             yield records['image'], records['features']
+        file.truncate(end)  # so that no record is added to an incomplete one
+
+
+def _checksum(record):
+    return zlib.crc32(record['features'].tobytes(), record['image'])

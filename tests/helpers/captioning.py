@@ -10,8 +10,8 @@ from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
 from lib.decoding.neighbors import NeighborIndex
 from lib.features.extractor import FeatureExtractor
-from lib.features.feature_file import Features
 from lib.features.feature_source import FeatureSource
+from lib.features.table import FeatureTable
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.samples import small_model, write_image
@@ -70,5 +70,5 @@ def make_index(folder, layer, path):
     )
     encoded = [token for tokens in captions for token in vocabulary.encode(tokens)]
     dataset.tokens, dataset.vocabulary = numpy.array(encoded, 'int32'), vocabulary
-    NeighborIndex.from_dataset(dataset, Features(features, source)).save(path)
+    NeighborIndex.from_dataset(dataset, FeatureTable(features, source)).save(path)
     return str(path)

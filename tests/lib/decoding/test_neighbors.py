@@ -12,8 +12,8 @@ from lib.decoding.ensemble import Ensemble
 from lib.decoding.neighbor_space import NeighborSpace
 from lib.decoding.neighbors import SHARPNESS, NeighborIndex
 from lib.errors import InputError
-from lib.features.feature_file import Features
 from lib.features.feature_source import FeatureSource
+from lib.features.table import FeatureTable
 from tests.helpers.samples import dataset, features_of, small_model
 
 CPU = chainer.get_device('@numpy')
@@ -34,7 +34,7 @@ def data():
 
 @pytest.fixture(scope='module')
 def index(data):
-    return NeighborIndex.from_dataset(data[0], Features(data[1], SOURCE))
+    return NeighborIndex.from_dataset(data[0], FeatureTable(data[1], SOURCE))
 
 
 def on_device(index, device):
@@ -147,7 +147,7 @@ def test_features_with_little_variation_are_no_error(device, data, tmp_path, n_v
     captions, features = data
     features = numpy.ones_like(features)
     features[:n_varying] = 2
-    NeighborIndex.from_dataset(captions, Features(features)).save(tmp_path / 'index.h5')
+    NeighborIndex.from_dataset(captions, FeatureTable(features)).save(tmp_path / 'index.h5')
     index = NeighborIndex.load(tmp_path / 'index.h5', device)
     images, _ = index.search(device.send(features[:1]), 3)
     numpy.testing.assert_array_equal(images, [[0, 1, 2]])
@@ -160,7 +160,7 @@ def test_many_captions_are_embedded_alike_by_both_methods(monkeypatch):
     spaces = []
     for n_topics in 5, 6:
         monkeypatch.setattr('lib.decoding.neighbor_space.N_TOPICS', n_topics)
-        index = NeighborIndex.from_dataset(captions, Features(features))
+        index = NeighborIndex.from_dataset(captions, FeatureTable(features))
         spaces.append(index.space.topics)
     # The strongest first or last: the columns are the same but for order and sign.
     products = abs(numpy.corrcoef(spaces[0].T, spaces[1].T)[:5, 5:])
@@ -172,7 +172,7 @@ def test_images_that_are_all_described_alike_are_no_error(n_images, tmp_path):
     captions, features = make_dataset(n_images)
     captions.tokens[:] = 3
     captions.split[:] = 0
-    NeighborIndex.from_dataset(captions, Features(features)).save(tmp_path / 'index.h5')
+    NeighborIndex.from_dataset(captions, FeatureTable(features)).save(tmp_path / 'index.h5')
     index = NeighborIndex.load(tmp_path / 'index.h5', CPU)
     images, _ = index.search(features, 3)
     assert images.shape == (n_images, min(n_images, 3))
@@ -184,13 +184,13 @@ def test_features_that_are_too_large_are_an_error(data):
     features = numpy.full_like(features, 3e38)
     features[0] = -3e38
     with pytest.raises(InputError, match='feats.h5: the features are too large'):
-        NeighborIndex.from_dataset(captions, Features(features, path='feats.h5'))
+        NeighborIndex.from_dataset(captions, FeatureTable(features, path='feats.h5'))
 
 
 def test_features_of_a_size_that_needs_too_much_memory_are_an_error(data, monkeypatch):
     monkeypatch.setattr('lib.device.available_memory', lambda: 1000)
     with pytest.raises(InputError, match='feats.h5: an index of features of size 8 would take'):
-        NeighborIndex.from_dataset(data[0], Features(data[1], path='feats.h5'))
+        NeighborIndex.from_dataset(data[0], FeatureTable(data[1], path='feats.h5'))
 
 
 def test_an_index_must_fit_the_models(data, index):
@@ -208,7 +208,7 @@ def test_an_index_must_have_been_made_of_such_features(device, data, index):
     index = on_device(index, device)
 
     def check(array, source=None):
-        index.check_features(Features(device.send(array), source, 'feats.h5'), captions)
+        index.check_features(FeatureTable(device.send(array), source, 'feats.h5'), captions)
 
     check(array)
     check(array, SOURCE)

@@ -2,7 +2,6 @@
 
 import os
 
-import chainer
 import h5py
 import numpy
 import pytest
@@ -12,11 +11,10 @@ from hypothesis import strategies as st
 from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
 from lib.errors import InputError, InputWarning
-from lib.features.feature_file import Features, save_features
 from lib.features.feature_source import ExternalSource
-from lib.features.shared_features import load_shared_features
+from lib.features.formats import save_features
+from lib.features.table import FeatureTable
 from lib.files.hdf5 import write_texts
-from lib.processes import Processes
 
 SIZE, N_IMAGES = 6, 9
 NAMES = [f'val/{n}_a.jpg' for n in range(N_IMAGES)]
@@ -35,14 +33,11 @@ def make_dataset(names=NAMES, cocoids=None):
     return CaptionDataset.from_images(images, min_count=1)
 
 
-def load(paths, dataset=None, images=None, memory=None, combine=None):
+def load(paths, dataset=None, images=None, combine=None):
     dataset = dataset or make_dataset()
     images = numpy.arange(len(dataset.imgid)) if images is None else images
     paths = [str(path) for path in (paths if isinstance(paths, list) else [paths])]
-    device = chainer.get_device('@numpy')
-    return load_shared_features(
-        paths, dataset, images, device, 'float32', Processes(), memory, combine
-    )
+    return FeatureTable.open(paths, dataset, images, combine)
 
 
 def write(path, features=FEATURES, names=NAMES, ids=None):
@@ -53,7 +48,7 @@ def write(path, features=FEATURES, names=NAMES, ids=None):
         save = numpy.savez_compressed if kind == 'compressed' else numpy.savez
         save(path, features=numpy.asfortranarray(features) if kind == 'F' else features, **keys)
     elif kind == 'ours':
-        save_features(path, Features(features), names)
+        save_features(path, features, names=names)
     else:
         with h5py.File(path, 'w') as file:
             if kind == 'keyed':
@@ -78,19 +73,13 @@ FORMATS = [
 FORMATS_WITH_IDS = [name for name in FORMATS if 'ours' not in name]
 
 
-@pytest.mark.parametrize('block', [1 << 22, 4 * SIZE])
-@pytest.mark.parametrize('dtype', ['f2', 'f4', '>f8', 'i4', 'u1'])
 @pytest.mark.parametrize('name', FORMATS)
-def test_rows_are_found_by_name(tmp_path, monkeypatch, name, dtype, block):
-    monkeypatch.setattr('lib.features.feature_matrix.BLOCK', block)
-    values = (10 * FEATURES).astype(dtype)
-    extra = numpy.ones((1, SIZE), dtype)  # of an image that the data set does not have
+def test_rows_are_found_by_name(tmp_path, name):
+    extra = numpy.ones((1, SIZE), 'float32')  # of an image that the data set does not have
     names = [NAMES[row] for row in ROWS]
-    write(tmp_path / name, numpy.vstack([values[ROWS], extra]), [*names, 'other.jpg'])
+    write(tmp_path / name, numpy.vstack([FEATURES[ROWS], extra]), [*names, 'other.jpg'])
     features = load(tmp_path / name)
-    numpy.testing.assert_array_equal(features.array, values.astype('f4'))
-    assert features.array.dtype == 'float32'
-    assert features.array.flags.c_contiguous
+    numpy.testing.assert_array_equal(features[:], FEATURES)
     assert features.source == (None if 'ours' in name else ExternalSource([name]))
 
 
@@ -100,26 +89,17 @@ def test_rows_are_found_by_id(tmp_path, name, cocoids):
     ids = numpy.arange(N_IMAGES) if cocoids is None else cocoids
     write(tmp_path / name, FEATURES[ROWS], ids=ids[ROWS])
     features = load(tmp_path / name, make_dataset(cocoids=cocoids))
-    numpy.testing.assert_array_equal(features.array, FEATURES)
+    numpy.testing.assert_array_equal(features[:], FEATURES)
 
 
-@pytest.mark.parametrize('size', [512, 768, 1024])
-@pytest.mark.parametrize('dtype', ['float16', 'float32'])
-@pytest.mark.parametrize('order', 'CF')
-def test_arrays_without_names_have_a_row_for_each_imgid(tmp_path, size, dtype, order):
-    values = numpy.random.RandomState(0).randn(N_IMAGES + 2, size).astype(dtype, order=order)
+def test_rows_without_names_are_those_of_each_imgid(tmp_path):
+    values = numpy.random.RandomState(0).randn(N_IMAGES + 2, SIZE)
     numpy.save(tmp_path / 'a.npy', values)
     numpy.savez(tmp_path / 'a.npz', feats=values)
     for name in 'a.npy', 'a.npz':
         features = load(tmp_path / name)
-        numpy.testing.assert_array_equal(features.array, values.astype('float32'))
+        numpy.testing.assert_array_equal(features[:], values.astype('float32'))
         assert features.source.files == [name]
-
-
-def test_version_2_of_the_format_of_numpy_is_read(tmp_path):
-    with open(tmp_path / 'a.npy', 'wb') as file:
-        numpy.lib.format.write_array(file, FEATURES, version=(2, 0))
-    numpy.testing.assert_array_equal(load(tmp_path / 'a.npy').array, FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +115,7 @@ def test_version_2_of_the_format_of_numpy_is_read(tmp_path):
 @pytest.mark.parametrize('name', ['a.C.npz', 'a.keyed.h5'])
 def test_names_may_lack_folder_and_suffix(tmp_path, recwarn, name, shorten, n_warnings):
     write(tmp_path / name, FEATURES[ROWS], [shorten(NAMES[row]) for row in ROWS])
-    numpy.testing.assert_array_equal(load(tmp_path / name).array, FEATURES)
+    numpy.testing.assert_array_equal(load(tmp_path / name)[:], FEATURES)
     assert [str(warning.message) for warning in recwarn if warning.category is InputWarning] == [
         f'{tmp_path / name}: images are found by the names of their files without folders'
     ] * n_warnings
@@ -144,7 +124,7 @@ def test_names_may_lack_folder_and_suffix(tmp_path, recwarn, name, shorten, n_wa
 def test_a_name_with_its_folder_is_not_that_of_another_folder(tmp_path):
     others = [name.replace('val', 'train') for name in NAMES]
     write(tmp_path / 'a.C.npz', numpy.vstack([FEATURES + 1, FEATURES]), others + NAMES)
-    numpy.testing.assert_array_equal(load(tmp_path / 'a.C.npz').array, FEATURES)
+    numpy.testing.assert_array_equal(load(tmp_path / 'a.C.npz')[:], FEATURES)
 
 
 @given(st.lists(st.integers(0, 3), min_size=N_IMAGES, max_size=N_IMAGES), st.randoms())
@@ -157,7 +137,7 @@ def test_any_parts_in_any_order_give_the_same(tmp_path_factory, part_of, random)
             paths.append(folder / f'{number}.{name}')
             write(paths[-1], FEATURES[rows], [NAMES[row] for row in rows])
     random.shuffle(paths)
-    numpy.testing.assert_array_equal(load(paths).array, FEATURES)
+    numpy.testing.assert_array_equal(load(paths)[:], FEATURES)
 
 
 def write_shards(folder):
@@ -170,25 +150,7 @@ def write_shards(folder):
 def test_shards_in_the_wrong_order_are_put_right(tmp_path):
     paths = write_shards(tmp_path)
     for order in paths, paths[::-1]:
-        numpy.testing.assert_array_equal(load(order).array, FEATURES)
-
-
-@pytest.mark.parametrize('n_rows', [0, 1, 5, 9])
-@pytest.mark.parametrize('name', ['a.fixed.h5', 'a.ours.h5', 'a.npy'])
-def test_rows_on_the_disk_are_found(tmp_path, name, n_rows):
-    dataset = make_dataset()
-    if name == 'a.npy':
-        numpy.save(tmp_path / name, FEATURES.astype('float16'))
-    else:
-        write(tmp_path / name, FEATURES.astype('float16')[ROWS], [NAMES[row] for row in ROWS])
-    if n_rows < N_IMAGES:
-        with pytest.warns(InputWarning, match=f'features of {n_rows} of 9 images'):
-            array = load(tmp_path / name, dataset, memory=4 * SIZE * n_rows / 2**30).array
-    else:
-        array = load(tmp_path / name, dataset, memory=1).array
-    expected = FEATURES.astype('float16').astype('float32')
-    numpy.testing.assert_array_equal(array[:], expected)
-    numpy.testing.assert_array_equal(array[numpy.array([8, 1, 1])], expected[[8, 1, 1]])
+        numpy.testing.assert_array_equal(load(order)[:], FEATURES)
 
 
 @pytest.mark.parametrize('name', ['a.C.npz', 'a.ours.h5'])
@@ -196,8 +158,8 @@ def test_images_that_are_not_needed_may_be_missing(tmp_path, name):
     write(tmp_path / name, FEATURES[5:][::-1], NAMES[5:][::-1])
     images = numpy.array([0, 2])  # imgid 8 and 6
     features = load(tmp_path / name, images=images)
-    numpy.testing.assert_array_equal(features.array[5:], FEATURES[5:])
-    assert numpy.isnan(features.array[:5]).all()
+    numpy.testing.assert_array_equal(features[5:], FEATURES[5:])
+    assert numpy.isnan(features[:5]).all()
     with pytest.raises(InputError) as raised:
         load(tmp_path / name)
     assert str(raised.value) == (
@@ -212,7 +174,7 @@ def test_images_with_the_same_name_must_be_in_order(tmp_path):
     for part, rows in ('a', slice(2)), ('b', slice(2, 3)):
         write(tmp_path / f'{part}.ours.h5', FEATURES[rows], names[rows])
     paths = [tmp_path / 'a.ours.h5', tmp_path / 'b.ours.h5']
-    numpy.testing.assert_array_equal(load(paths, dataset).array, FEATURES[:3])
+    numpy.testing.assert_array_equal(load(paths, dataset)[:], FEATURES[:3])
     with pytest.raises(InputError, match='no features of 2 of the 3 .*have the same name'):
         load(paths[::-1], dataset)
 
@@ -234,21 +196,18 @@ def two(tmp_path):
 
 def test_vectors_of_the_same_image_are_combined(tmp_path, two):
     features = load(two, combine='average')
-    numpy.testing.assert_allclose(features.array, 2 * FEATURES, rtol=1e-6)
+    numpy.testing.assert_allclose(features[:], 2 * FEATURES, rtol=1e-6)
     assert features.source.files == ['a.C.npz', 'b.keyed.h5']
     numpy.save(tmp_path / 'c.npy', FEATURES[:, :2])
     features = load([*two, tmp_path / 'c.npy'], combine='concatenate')
     expected = numpy.hstack([FEATURES, 3 * FEATURES, FEATURES[:, :2]])
-    numpy.testing.assert_array_equal(features.array, expected)
-    assert load(two[:1], combine='average').array.shape == (N_IMAGES, SIZE)
+    numpy.testing.assert_array_equal(features[:], expected)
+    assert load(two[:1], combine='average').shape == (N_IMAGES, SIZE)
 
 
 def test_vectors_of_the_same_image_need_the_flag(tmp_path, two):
     with pytest.raises(InputError, match=r'is needed: .*npz and .*h5 both have') as raised:
         load(two)
-    assert raised.value.option == 'combine'
-    with pytest.raises(InputError, match='cannot be used for features on the disk') as raised:
-        load(two, combine='average', memory=1)
     assert raised.value.option == 'combine'
     numpy.save(tmp_path / 'c.npy', FEATURES[:, :2])
     with pytest.raises(InputError, match='average: .* of sizes 6, 2'):

@@ -1,0 +1,424 @@
+"""Files of image features: readers of all formats, and the writer of ``extract_features.py``.
+
+To read another format, add a function that returns a :class:`FeatureFile`, and the first bytes of
+such files to :data:`READERS`.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import re
+import zipfile
+from typing import NamedTuple
+
+import h5py
+import numpy
+import scipy.io
+from numpy.lib import format as npy
+
+from lib.device import check_memory
+from lib.errors import InputError
+from lib.features.feature_source import ExternalSource, FeatureSource
+from lib.files.hdf5 import check_self_contained, read_texts, write_texts
+from lib.files.input import check_input
+from lib.files.output import errors_naming, open_output
+
+# Values converted at a time: few enough to need little memory, many enough to make Python's
+# overhead negligible.
+BLOCK = 1 << 22
+# A variable in a MATLAB 5 file is smaller than 2 GB.
+MATLAB_5_LIMIT = 2**31
+# MATLAB's names of types that NumPy calls otherwise.
+MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
+# The names of images, as lib.files.hdf5.write_texts writes them, and their types in MATLAB.
+MATLAB_NAMES = {'filenames': 'uint8', 'filenames_offsets': 'int64'}
+# What else is read of an HDF5 file.
+KEYS = 'filenames', 'filenames_offsets', 'ids'
+# The readers of the header of a NumPy array, by the version of the format.
+NUMPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+# What HDF5 adds to features and names, at most.
+HDF5_OVERHEAD = 1 << 16
+
+
+class FeatureFile(NamedTuple):
+    """What is in a file of features.
+
+    Attributes:
+        rows (array): A row for each image, (N, D), NumPy: any real numbers of a mapped file, a
+            :class:`numpy.memmap`; otherwise float32.
+        names (list of str): The file name of each row's image, empty where there is none; None if
+            the file does not say.
+        ids (array): The number of each row's image, (N,), integers; None if the file does not say.
+        source (FeatureSource or ExternalSource): How the features were extracted, None if unknown.
+        path (str): The file.
+    """
+
+    rows: numpy.ndarray
+    names: list[str] | None = None
+    ids: numpy.ndarray | None = None
+    source: FeatureSource | ExternalSource | None = None
+    path: str = 'features'
+
+
+def read_features(path: str) -> FeatureFile:
+    """Reads a file of features in any format; the content counts, not the name.
+
+    Args:
+        path (str): The file, in a format of ``docs/features.md``.
+
+    Raises:
+        InputError: If it cannot be read, or contains no (N, D) array of real numbers.
+    """
+    with errors_of(path):
+        check_input(path)
+        with open(path, 'rb') as opened:
+            start = opened.read(16)
+        readers = [read for first_bytes, read in READERS.items() if start.startswith(first_bytes)]
+        if not readers:
+            raise InputError(f'{path}: not a file of features in .npy, .npz, HDF5 or MATLAB 5')
+        file = readers[0](path)
+    for what, keys in (('filenames', file.names), ('ids', file.ids)):
+        if keys is not None and len(keys) != len(file.rows):
+            raise InputError(
+                f'{path}: has {len(keys)} {what}, but features of {len(file.rows)} images'
+            )
+    if file.names is not None and file.ids is not None:
+        raise InputError(f'{path}: has both filenames and ids; one of them must go')
+    return file._replace(path=str(path))
+
+
+@contextlib.contextmanager
+def errors_of(path):
+    """Turns all errors in the block into an InputError that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or f'cut short, or damaged ({error})'
+        raise InputError(f'{path}: {reason}') from error
+    except Exception as error:
+        # scipy, zlib, h5py and NumPy raise many kinds of exceptions on damaged files.
+        raise InputError(f'{path}: not a file of features, or damaged ({error})') from error
+
+
+def read_npy(path):
+    """Maps an array (N, D) in a ``.npy`` file."""
+    array = numpy.load(path, mmap_mode='r', allow_pickle=False)
+    check_matrix(path, 'the array', array.shape, array.dtype.name)
+    if not array.flags.c_contiguous:
+        array = _read_blocks(path, array)
+    return FeatureFile(array, source=ExternalSource.of(path))
+
+
+def read_npz(path):
+    """Reads ``features`` or ``feats`` (N, D), with ``filenames`` or ``ids`` (N,) or without."""
+    with zipfile.ZipFile(path) as file:
+        names = [name.removesuffix('.npy') for name in file.namelist()]
+        matrix = next((name for name in ('features', 'feats') if name in names), None)
+        if matrix is None:
+            raise _missing(path, 'array "features"', names)
+        filenames = ids = None
+        if 'filenames' in names:
+            filenames = _texts(path, _read_vector(path, file, 'filenames'))
+        if 'ids' in names:
+            ids = _read_vector(path, file, 'ids')
+            _check_ids(path, ids)
+        rows = _read_npz_matrix(path, file, matrix)
+    return FeatureFile(rows, filenames, ids, ExternalSource.of(path))
+
+
+def _read_npz_matrix(path, file, name):
+    with file.open(f'{name}.npy') as stream:
+        version = npy.read_magic(stream)
+        shape, is_fortran, dtype = NUMPY_HEADERS[version](stream)
+        check_matrix(path, name, shape, dtype.name)
+        rows = _allocate(path, shape)
+        in_file_order = rows.T if is_fortran else rows
+        for block in _blocks(in_file_order):
+            content = stream.read(block.size * dtype.itemsize)
+            with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used
+                block[...] = numpy.frombuffer(content, dtype).reshape(block.shape)
+    return rows
+
+
+def _read_vector(path, file, name):
+    with file.open(f'{name}.npy') as stream:
+        try:
+            return npy.read_array(stream, allow_pickle=False)
+        except ValueError as error:
+            raise InputError(
+                f'{path}: {name} cannot be read ({error}); save numpy.array(...) of strings or '
+                'numbers'
+            ) from error
+
+
+def _texts(path, array):
+    if array.ndim != 1 or array.dtype.kind not in 'SU':
+        raise InputError(f'{path}: filenames is not an array (N,) of strings')
+    return [text if isinstance(text, str) else text.decode() for text in array.tolist()]
+
+
+def read_hdf5(path):
+    """Maps or reads ``feats`` or ``features`` (N, D) of an HDF5 file, or vectors of single images.
+
+    MATLAB calls ``feats`` D x N. There may be ``filenames`` or ``ids`` (N,).
+    """
+    with h5py.File(path) as file:
+        name = next((name for name in file if name in ('feats', 'features')), None)
+        if name is None:
+            return _read_keyed_hdf5(path, file)
+        check_self_contained(path, file, [name])
+        matrix = file[name]
+        if not isinstance(matrix, h5py.Dataset):
+            raise _missing(path, 'variable "feats"', file)
+        check_matrix(path, name, matrix.shape or (), matrix.dtype.name)
+        names = ids = None
+        # Before MATLAB's other variables, which may contain references, there is a user block.
+        if not file.userblock_size:
+            check_self_contained(path, file, [key for key in file if key in KEYS])
+            names = _read_hdf5_names(path, file) if 'filenames' in file else None
+            if 'ids' in file:
+                ids = file['ids'][()]
+                _check_ids(path, ids)
+        source = ExternalSource.of(path)
+        if name == 'feats':
+            source = FeatureSource.from_json(file.attrs.get('feature_source', b'null').decode())
+        offset = matrix.id.get_offset()  # None unless the values are stored in one piece
+        # h5py converts the values of types that NumPy lacks.
+        if offset is not None and matrix.id.get_type() == h5py.h5t.py_create(matrix.dtype):
+            rows = numpy.memmap(path, matrix.dtype, 'r', offset, matrix.shape)
+        else:
+            rows = _read_blocks(path, matrix, n_rows_together=(matrix.chunks or [1])[0])
+        return FeatureFile(rows, names, ids, source)
+
+
+def _read_hdf5_names(path, file):
+    """Returns ``filenames``, in whatever way HDF5 can store strings."""
+    if 'filenames_offsets' in file:
+        return read_texts(file, 'filenames')
+    names = file['filenames']
+    if len(names.shape or ()) != 1 or h5py.check_string_dtype(names.dtype) is None:
+        raise InputError(f'{path}: filenames is not an array (N,) of strings')
+    return names.asstr()[()].tolist()
+
+
+def _read_keyed_hdf5(path, file):
+    """Reads a vector (D,) or (1, D) for each image, named as its file or by its number."""
+    check_self_contained(path, file)
+    shapes = {}
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            shapes[name] = item.shape or ()
+
+    file.visititems(add)
+    first, shape = next(iter(shapes.items()), ('', ()))
+    if not _is_vector(shape):
+        raise _missing(path, 'variable "feats"', file)
+    for name, other in shapes.items():
+        if not _is_vector(other) or other[-1] != shape[-1]:
+            actual = ' x '.join(map(str, other)) or 'not an array'
+            raise InputError(f'{path}: "{name}" is {actual}, but "{first}" a vector of {shape[-1]}')
+        check_matrix(path, f'"{name}"', (1, other[-1]), file[name].dtype.name)
+    rows = _allocate(path, (len(shapes), shape[-1]))
+    with numpy.errstate(over='ignore'):
+        for row, name in zip(rows, shapes):
+            row[...] = file[name][()].reshape(-1)
+    return FeatureFile(rows, [*shapes], source=ExternalSource.of(path))
+
+
+def _is_vector(shape):
+    return len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
+
+
+def read_matlab(path):
+    """Reads ``feats`` (D x N) of a MATLAB 5 file, such as Karpathy's ``vgg_feats.mat``."""
+    contained = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
+    if 'feats' not in contained:
+        raise _missing(path, 'variable "feats"', contained)
+    # Before anything is read, since it may be compressed.
+    shape, type_name = contained['feats']
+    type_name = MATLAB_FLOATS.get(type_name, type_name)
+    check_matrix(path, 'feats', shape, type_name)
+    _check_memory(path, math.prod(shape) * max(numpy.dtype(type_name).itemsize, 4))
+    # Other variables of these names are somebody else's.
+    type_of = {name: kind for name, (_, kind) in contained.items()}
+    has_names = all(type_of.get(name) == kind for name, kind in MATLAB_NAMES.items())
+    wanted = ['feats', 'feature_source', *(MATLAB_NAMES if has_names else ())]
+    variables = scipy.io.loadmat(path, variable_names=wanted)
+    feats = variables.pop('feats')
+    check_matrix(path, 'feats', feats.shape, feats.dtype.name)  # only now complex numbers are seen
+    # MATLAB stores column after column, so the transpose needs no copy.
+    rows = _convert_in_place(numpy.ascontiguousarray(feats.T))
+    names = source = None
+    if has_names:
+        names = read_texts({name: variables[name].ravel() for name in MATLAB_NAMES}, 'filenames')
+    if 'feature_source' in variables:
+        source = FeatureSource.from_json(variables['feature_source'].item())
+    return FeatureFile(rows, names, source=source)
+
+
+# The readers of the formats, by the first bytes of their files.
+READERS = {
+    npy.MAGIC_PREFIX: read_npy,
+    b'PK': read_npz,
+    b'\x89HDF': read_hdf5,
+    b'MATLAB 7.3': read_hdf5,
+    b'MATLAB 5': read_matlab,
+}
+
+
+def check_matrix(path, name, shape, type_name):
+    """Checks what features are before they are read.
+
+    Args:
+        path (str): The file, for the error message.
+        name (str): Their name there.
+        shape (tuple of int): Their sizes.
+        type_name (str): Name of their type.
+
+    Raises:
+        InputError: If they are not a matrix of real numbers, or empty.
+    """
+    if len(shape) != 2 or 0 in shape:
+        actual = ' x '.join(map(str, shape)) or 'not an array'
+        raise InputError(f'{path}: {name} is {actual}; expected N x D, in MATLAB D x N')
+    if not re.fullmatch(r'float\d+|u?int\d+', type_name):
+        raise InputError(f'{path}: {name} contains {type_name}, not real numbers')
+
+
+def _check_ids(path, ids):
+    if numpy.ndim(ids) != 1 or ids.dtype.kind not in 'iu':
+        raise InputError(f'{path}: ids is not an array (N,) of integers')
+
+
+def _missing(path, what, names):
+    """Returns the error of a file without features, which names what it contains instead."""
+    names = [*itertools.islice(names, 11)]
+    shown = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
+    return InputError(f'{path}: has no {what}, only: {shown or "nothing"}')
+
+
+def _allocate(path, shape):
+    """Returns an array of a shape, float32, that a file is read into."""
+    _check_memory(path, _size(shape))
+    return numpy.empty(shape, 'float32')
+
+
+def _check_memory(path, n_bytes):
+    check_memory(n_bytes, f'{path}, which is not mapped like .npy,')
+
+
+def _blocks(array, n_rows_together=1):
+    """Yields an array (N, D) in blocks of whole rows, some of which should stay together."""
+    n_rows = max(1, BLOCK // array.shape[1])
+    n_rows = -(-n_rows // n_rows_together) * n_rows_together
+    for start in range(0, len(array), n_rows):
+        yield array[start : start + n_rows]
+
+
+def _read_blocks(path, matrix, n_rows_together=1):
+    """Returns a matrix (N, D) in a file as float32 in memory, row after row."""
+    rows = _allocate(path, matrix.shape)
+    start = 0
+    with numpy.errstate(over='ignore'):
+        for block in _blocks(rows, n_rows_together):
+            block[...] = matrix[start : start + len(block)]
+            start += len(block)
+    return rows
+
+
+def _convert_in_place(array):
+    """Converts a C-contiguous array to float32, in its own memory if its values are wider."""
+    if array.dtype.itemsize < 4:
+        return array.astype('float32')
+    flat = array.reshape(-1)
+    converted = flat.view('float32')[: flat.size]
+    if array.dtype != 'float32':
+        # Value n is written at or before the place it is read from, so none is overwritten
+        # before it is read.
+        for start in range(0, flat.size, BLOCK):
+            with numpy.errstate(over='ignore'):
+                block = flat[start : start + BLOCK].astype('float32')
+            converted[start : start + BLOCK] = block
+    return converted.reshape(array.shape)
+
+
+def save_features(path: str, rows, source: FeatureSource | None = None, names=None):
+    """Writes features as :func:`read_features` reads them.
+
+    Args:
+        path (str): File to write: HDF5, which is mapped when it is read, if it ends with ``.h5``;
+            otherwise MATLAB 5, which Karpathy's tools read.
+        rows (array): The features, (N, D), float32.
+        source (FeatureSource): How they were extracted, None if unknown.
+        names (list of str): The file name of each row's image, empty where there is none; None
+            leaves them out.
+
+    Raises:
+        InputError: If they are too large for the format.
+        OSError: If the file cannot be written.
+    """
+    _check_format(path, rows.shape)
+    keys = {}
+    if names is not None:
+        write_texts(keys, 'filenames', names)
+    source = FeatureSource.to_json(source)
+    with open_output(path) as output:
+        if _is_hdf5_name(path):
+            _write_hdf5(path, output, rows, source, keys)
+        else:
+            scipy.io.savemat(output, {'feats': rows.T, 'feature_source': source, **keys})
+
+
+def _write_hdf5(path, output, rows, source, keys):
+    # h5py does not survive a full disk, so it only writes what surrounds the rows, once there is
+    # room for everything.
+    n_bytes = rows.nbytes + sum(array.nbytes for array in keys.values()) + HDF5_OVERHEAD
+    with errors_naming(path):
+        os.posix_fallocate(output.fileno(), 0, n_bytes)
+        output.truncate(0)
+    with h5py.File(output, 'w') as file:
+        for name, array in keys.items():
+            file[name] = array
+        file.attrs['feature_source'] = numpy.bytes_(source)
+        # A place in the file that h5py leaves as it is.
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple(rows.shape)
+        feats = h5py.h5d.create(file.id, b'feats', h5py.h5t.IEEE_F32LE, space, layout)
+        offset = feats.get_offset()
+    output.seek(offset)
+    output.write(numpy.ascontiguousarray(rows, '<f4'))
+
+
+def check_fits(path, shape):
+    """Checks that float32 features of a shape can be held in memory and saved.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    _check_format(path, shape)
+    n_copies = 1 if _is_hdf5_name(path) else 2  # scipy makes one
+    check_memory(n_copies * _size(shape), f'{path}: features of {shape[0]:,} images')
+
+
+def _check_format(path, shape):
+    size = _size(shape)
+    if size >= MATLAB_5_LIMIT and not _is_hdf5_name(path):
+        raise InputError(
+            f'{path}: {size / 2**30:.1f} GiB of features exceed the 2 GiB of a MATLAB 5 '
+            'file; choose a name that ends with .h5'
+        )
+
+
+def _size(shape):
+    """Returns the bytes of a float32 array."""
+    return 4 * math.prod(map(int, shape))
+
+
+def _is_hdf5_name(path):
+    return os.fspath(path).lower().endswith(('.h5', '.hdf5'))

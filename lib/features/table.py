@@ -1,0 +1,268 @@
+"""The table of a data set's features, which all scripts read: a row for each image."""
+
+import math
+import mmap
+import warnings
+
+import chainer
+import numpy
+from chainer.backends import cuda
+
+from lib.errors import InputError, InputWarning
+from lib.features.feature_source import ExternalSource
+from lib.features.formats import read_features
+from lib.features.image_rows import find_rows
+
+# Values read at a time.
+BLOCK = 1 << 22
+# Share of a GPU's free memory that features may take; the rest is for training.
+SHARE_OF_GPU_MEMORY = 0.7
+
+
+class FeatureTable:
+    """The features of a data set's images, by ``imgid``, wherever they are.
+
+    Args:
+        rows (array): Row ``n`` holds the features of ``imgid`` ``n``, (N, D), NumPy or mapped; or
+            what has a shape and returns such rows.
+        source (FeatureSource or ExternalSource): How they were extracted, None if unknown.
+        path (str): Where they were read from, for error messages.
+
+    Attributes:
+        shape (tuple of int): (N, D).
+        source, path: As given.
+
+    Example:
+        >>> table = FeatureTable.open(['vgg_feats.mat'], dataset, dataset.images_of('val'))
+        >>> table[dataset.imgid[:2]].shape
+        (2, 4096)
+    """
+
+    dtype = numpy.dtype('float32')
+
+    def __init__(self, rows, source=None, path='features'):
+        self._rows = rows
+        self._device = chainer.backend.get_device_from_array(rows)
+        self.shape = rows.shape
+        self.source = source
+        self.path = path
+
+    @classmethod
+    def open(cls, paths, dataset, images, combine=None) -> 'FeatureTable':
+        """Opens the files that have the features of a data set.
+
+        Args:
+            paths (list of str): The files. Their rows follow one another, unless they name their
+                images.
+            dataset (lib.captions.dataset.CaptionDataset): The data set.
+            images (array): Indices of its images that are needed, (n,), integers.
+            combine (str): One of :data:`lib.features.feature_source.COMBINATIONS`, if each file
+                has features of all images.
+
+        Raises:
+            InputError: If the files cannot be read, do not belong together, or lack images, or
+                their features are NaN or infinite.
+        """
+        for path in paths:
+            if paths.count(path) > 1:
+                raise InputError(f'{path}: is given twice')
+        files = [read_features(path) for path in paths]
+        if combine is None or len(files) == 1:
+            table = cls._of_files(files, dataset, images)
+        else:
+            tables = [cls._of_files([file], dataset, images) for file in files]
+            path = ' and '.join(table.path for table in tables)
+            table = cls(_CombinedRows(tables, combine, path), ExternalSource.of(*paths), path)
+        table.check_images(dataset.imgid[images])
+        return table
+
+    @classmethod
+    def _of_files(cls, files, dataset, images):
+        """Returns the table of files whose rows follow one another, unless they name images."""
+        first, *others = files
+        for file in others:
+            if file.rows.shape[1] != first.rows.shape[1]:
+                raise InputError(
+                    f'{file.path}: has features of size {file.rows.shape[1]}, but {first.path} of '
+                    f'size {first.rows.shape[1]}'
+                )
+            if file.source != first.source:
+                raise InputError(f'{file.path}: was not extracted in the same way as {first.path}')
+        order = find_rows(files, dataset, images)
+        rows = first.rows if order is None and not others else _FileRows(files, order)
+        source = first.source
+        if isinstance(source, ExternalSource):
+            source = ExternalSource.of(*(file.path for file in files))
+        return cls(rows, source, f'{first.path} to {files[-1].path}' if others else first.path)
+
+    def __len__(self):
+        return self.shape[0]
+
+    @property
+    def nbytes(self):
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, rows):
+        """Returns the features of some images.
+
+        Args:
+            rows (array or slice): Their ``imgid``, (n,), integers, NumPy.
+
+        Returns:
+            array: The features, (n, D), float32, on the table's device, not to be changed; NaN
+            where an image has none.
+        """
+        if isinstance(self._rows, cuda.ndarray):
+            return self._rows[rows if isinstance(rows, slice) else self._device.send(rows)]
+        with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used
+            features = _take(self._rows, rows).astype(self.dtype, copy=False)
+        return self._device.send(numpy.asarray(features))
+
+    def to_device(self, device):
+        """Moves the features to a GPU if they fit there; otherwise rows are sent when asked for.
+
+        Args:
+            device (chainer.backend.Device): The GPU, or the CPU, where they stay as they are.
+        """
+        if device.xp is numpy:
+            return
+        free, _ = cuda.cupy.cuda.runtime.memGetInfo()
+        if self.nbytes > SHARE_OF_GPU_MEMORY * free:
+            warnings.warn(
+                f'{self.nbytes / 2**30:.1f} GiB of features do not fit on the GPU; those of each '
+                'batch are sent there',
+                InputWarning,
+                stacklevel=2,
+            )
+        else:
+            array = cuda.cupy.empty(self.shape, self.dtype)
+            for rows in self._blocks(len(self)):
+                array[rows].set(self[rows])
+            self._rows = array
+        self._device = device
+
+    def check_images(self, imgids):
+        """Checks that some images have finite features.
+
+        Args:
+            imgids (array): The images, (n,), integers.
+
+        Raises:
+            InputError: If features are missing, NaN or infinite.
+        """
+        n_needed = int(imgids.max()) + 1
+        if len(self) < n_needed:
+            raise InputError(
+                f'{self.path}: has features of {len(self)} images, but the captions '
+                f'refer to imgid {n_needed - 1}; are they of the same data set?'
+            )
+        is_needed = numpy.zeros(n_needed, bool)
+        is_needed[imgids] = True
+        for rows in self._blocks(n_needed):
+            is_bad = is_needed[rows] & ~numpy.isfinite(self[rows]).all(axis=1)
+            if is_bad.any():
+                raise InputError(
+                    f'{self.path}: the features of imgid {rows.start + int(is_bad.argmax())} '
+                    'contain NaN or infinite values; extract_features.py leaves NaN for images '
+                    'that it cannot read'
+                )
+
+    def mean_and_inverse_std(self, imgids):
+        """Computes what standardizes the features of some images.
+
+        Args:
+            imgids (array): The images, (n,), integers.
+
+        Returns:
+            tuple of arrays: Mean and inverse standard deviation of each dimension, (D,),
+            float32. The latter is 0 where the dimension is constant.
+        """
+        blocks = numpy.array_split(imgids, 1 + imgids.size * self.shape[1] // BLOCK)
+        total, squares = numpy.zeros((2, self.shape[1]))
+        for rows in blocks:
+            total += self[rows].sum(axis=0, dtype='float64')
+        mean = total / len(imgids)
+        for rows in blocks:
+            squares += ((self[rows] - mean) ** 2).sum(axis=0)
+        std = numpy.sqrt(squares / len(imgids))
+        varies = std > 1e-6 * std.max()
+        inverse_std = numpy.divide(1, std, out=numpy.zeros_like(std), where=varies)
+        return mean.astype('float32'), inverse_std.astype('float32')
+
+    def _blocks(self, n_rows):
+        """Yields slices of the first rows, which need little memory."""
+        size = max(1, BLOCK // self.shape[1])
+        for start in range(0, n_rows, size):
+            yield slice(start, min(start + size, n_rows))
+
+
+class _FileRows:
+    """The rows of files that follow one another, or are in an order of their own.
+
+    Args:
+        files (list of lib.features.formats.FeatureFile): The files.
+        order (array): Where the row of each ``imgid`` is in the files together, (N,), -1 if it is
+            not; None if they are in this order.
+    """
+
+    def __init__(self, files, order=None):
+        self._files, self._order = [file.rows for file in files], order
+        # The first row of each file, and the end of the last one.
+        self._bounds = numpy.cumsum([0, *map(len, self._files)])
+        n_rows = int(self._bounds[-1]) if order is None else len(order)
+        self.shape = n_rows, self._files[0].shape[1]
+
+    def __getitem__(self, rows):
+        if isinstance(rows, slice):
+            rows = numpy.arange(*rows.indices(self.shape[0]))
+        if self._order is not None:
+            rows = self._order[rows]
+        features = numpy.full((len(rows), self.shape[1]), numpy.nan, 'float32')
+        files = numpy.searchsorted(self._bounds, rows, 'right') - 1
+        for number, file in enumerate(self._files):
+            places = numpy.flatnonzero(files == number)
+            features[places] = _take(file, rows[places] - self._bounds[number])
+        return features
+
+
+class _CombinedRows:
+    """One vector of each image, from the tables of several files.
+
+    Args:
+        tables (list of FeatureTable): Each has all images.
+        combine (str): One of :data:`lib.features.feature_source.COMBINATIONS`.
+        path (str): The files, for error messages.
+    """
+
+    def __init__(self, tables, combine, path):
+        self._tables, self._is_average = tables, combine == 'average'
+        sizes = [table.shape[1] for table in tables]
+        if self._is_average and len({*sizes}) > 1:
+            raise InputError(
+                f'average: {path} have features of sizes {", ".join(map(str, sizes))}', 'combine'
+            )
+        self.shape = min(map(len, tables)), sizes[0] if self._is_average else sum(sizes)
+
+    def __getitem__(self, rows):
+        if isinstance(rows, slice):  # of the tables, which may be longer
+            rows = slice(*rows.indices(self.shape[0]))
+        features = [table[rows] for table in self._tables]
+        if self._is_average:
+            return sum(features) / len(features)
+        return numpy.concatenate(features, axis=1)
+
+
+def _take(array, rows):
+    """Returns rows of an array; those of a mapped file are read from the disk at the same time.
+
+    Without the announcement each would be read when the one before it has been copied, which takes
+    several times as long (``benchmarks/features.py``).
+    """
+    if isinstance(array, numpy.memmap) and not isinstance(rows, slice):
+        size = array.strides[0]
+        first = array.offset % mmap.ALLOCATIONGRANULARITY  # where NumPy's mapping begins
+        for row in rows.tolist():
+            start = first + row * size
+            page = start - start % mmap.PAGESIZE
+            array.base.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+    return array[rows]

@@ -1,0 +1,296 @@
+"""Features in every format are read, and what is something else is an error of one line."""
+
+import io
+import zipfile
+
+import h5py
+import numpy
+import pytest
+import scipy.io
+
+from lib.errors import InputError
+from lib.features import formats
+from lib.features.feature_source import ExternalSource, FeatureSource
+from lib.features.formats import read_features, save_features
+from tests.helpers.scripts import run_python
+
+FEATURES = numpy.random.RandomState(0).randn(6, 4).astype('float32')
+NAMES = [f'{n}.jpg' for n in range(6)]
+SOURCE = FeatureSource('net.caffemodel', 'fc7', 224, [1.0, 2.0, 3.0], 'warp')
+
+
+def npy(values, **options):
+    buffer = io.BytesIO()
+    numpy.lib.format.write_array(buffer, values, **options)
+    return buffer.getvalue()
+
+
+def npz(save=numpy.savez, **arrays):
+    buffer = io.BytesIO()
+    save(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def matlab(compressed=False, **variables):
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, variables, do_compression=compressed)
+    return buffer.getvalue()
+
+
+def hdf5(entries, user_block=0, **options):
+    buffer = io.BytesIO()
+    with h5py.File(buffer, 'w', userblock_size=user_block) as file:
+        for name, value in entries.items():
+            file.create_dataset(name, data=value, **options)
+    return buffer.getvalue()
+
+
+def matlab_73(values):
+    """Returns HDF5 as MATLAB writes it, after a header."""
+    content = hdf5({'feats': values}, user_block=512)
+    return b'MATLAB 7.3 MAT-file, Platform: GLNXA64'.ljust(512) + content[512:]
+
+
+def read(tmp_path, content):
+    path = tmp_path / 'feats'
+    path.write_bytes(content)
+    return read_features(path)
+
+
+WRITERS = {
+    'npy': npy,
+    'npy of version 2': lambda values: npy(values, version=(2, 0)),
+    'npy in Fortran order': lambda values: npy(numpy.asfortranarray(values)),
+    'npz': lambda values: npz(features=values),
+    'npz, compressed': lambda values: npz(numpy.savez_compressed, feats=values),
+    'npz in Fortran order': lambda values: npz(features=numpy.asfortranarray(values)),
+    'MATLAB 5': lambda values: matlab(feats=values.T, other=1),
+    'MATLAB 5, compressed': lambda values: matlab(feats=values.T, compressed=True),
+    'MATLAB 7.3': matlab_73,
+    'HDF5': lambda values: hdf5({'features': values}),
+    'HDF5 in chunks': lambda values: hdf5({'feats': values}, chunks=(3, 2), compression='gzip'),
+    'keyed HDF5': lambda values: hdf5(dict(zip(NAMES, values))),
+}
+MAPPED = 'npy', 'npy of version 2', 'MATLAB 7.3', 'HDF5'
+
+
+@pytest.mark.parametrize('block', [1 << 22, 8])
+@pytest.mark.parametrize('dtype', ['f4', 'f8', '>f4', '>f8', 'u1', 'i4', 'f2'])
+@pytest.mark.parametrize('name', WRITERS)
+def test_values_of_any_type_are_read(tmp_path, monkeypatch, name, dtype, block):
+    monkeypatch.setattr(formats, 'BLOCK', block)
+    if 'MATLAB 5' in name and dtype == 'f2':
+        dtype = 'i2'  # MATLAB has no such floats
+    values = (10 * FEATURES).astype(dtype)
+    file = read(tmp_path, WRITERS[name](values))
+    assert file.path == str(tmp_path / 'feats')
+    assert isinstance(file.rows, numpy.memmap) == (name in MAPPED)
+    assert file.rows.dtype == (dtype if name in MAPPED else 'float32')
+    assert file.rows.flags.c_contiguous
+    numpy.testing.assert_array_equal(file.rows.astype('f4'), values.astype('f4'))
+    of_matlab = name.startswith('MATLAB') or 'chunks' in name
+    assert file.source == (None if of_matlab else ExternalSource(['feats']))
+    assert file.names == (NAMES if 'keyed' in name else None)
+
+
+def test_types_that_numpy_lacks_are_read(tmp_path):
+    bfloat16 = h5py.h5t.IEEE_F32LE.copy()
+    bfloat16.set_fields(15, 7, 8, 0, 7)
+    bfloat16.set_size(2)
+    bfloat16.set_ebias(127)
+    content = hdf5({'feats': numpy.ones((3, 4), 'f4')}, dtype=h5py.Datatype(bfloat16))
+    rows = read(tmp_path, content).rows
+    assert not isinstance(rows, numpy.memmap)
+    numpy.testing.assert_array_equal(rows, numpy.ones((3, 4)))
+
+
+def test_too_little_memory_is_an_error_of_formats_that_are_not_mapped(tmp_path, monkeypatch):
+    def check_memory(n_bytes, what, option=None):
+        if n_bytes > 90:
+            raise InputError(f'{what} would take {n_bytes} bytes')
+
+    monkeypatch.setattr(formats, 'check_memory', check_memory)
+    for name, write in WRITERS.items():
+        if name in MAPPED:
+            read(tmp_path, write(FEATURES))
+        else:
+            with pytest.raises(InputError, match='which is not mapped .* would take 96 bytes'):
+                read(tmp_path, write(FEATURES))
+
+
+def claim_huge():
+    """Returns the header of a petabyte, and little else."""
+    buffer = io.BytesIO()
+    header = {'descr': '<f4', 'fortran_order': False, 'shape': (10**10, 10**5)}
+    numpy.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue() + b'0' * 100
+
+
+def claim_huge_in_zip():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as file:
+        file.writestr('features.npy', claim_huge())
+    return buffer.getvalue()
+
+
+def claim_huge_in_hdf5():
+    buffer = io.BytesIO()
+    with h5py.File(buffer, 'w') as file:
+        file.create_dataset('features', (10**9, 10**5), 'f4')
+    return buffer.getvalue()
+
+
+def link_to(name):
+    """Returns HDF5 with an entry that is in another file."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, 'w') as file:
+        file['0.jpg'] = FEATURES[0]
+        file[name] = h5py.ExternalLink('other.h5', f'/{name}')
+    return buffer.getvalue()
+
+
+def refer():
+    buffer = io.BytesIO()
+    with h5py.File(buffer, 'w') as file:
+        file['features'] = FEATURES
+        file['filenames'] = numpy.array([file['features'].ref] * 6, h5py.ref_dtype)
+    return buffer.getvalue()
+
+
+OBJECTS = numpy.array(['a.jpg', None, 'c', 'd', 'e', 'f'], object)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'', 'not a file of features'),
+        (b'text' * 100, 'not a file of features in .npy, .npz, HDF5 or MATLAB 5'),
+        (npy(FEATURES[0]), 'the array is 4; expected N x D'),
+        (npy(FEATURES[None]), 'the array is 1 x 6 x 4'),
+        (npy(FEATURES * 1j), 'the array contains complex'),
+        (npy(FEATURES > 0), 'the array contains bool, not real numbers'),
+        (npy(numpy.array([NAMES])), 'the array contains str'),
+        (npy(OBJECTS), 'not a file of features, or damaged'),
+        (npy(FEATURES[:0]), 'the array is 0 x 4'),
+        (claim_huge(), 'not a file of features, or damaged'),
+        (claim_huge_in_zip(), 'would take .* of memory'),
+        (claim_huge_in_hdf5(), 'would take .* of memory'),
+        (npz(other=FEATURES), 'has no array "features", only: other'),
+        (npz(), 'has no array "features", only: nothing'),
+        (npz(features=FEATURES[0]), 'features is 4; expected N x D'),
+        (npz(features=OBJECTS), 'features is 6; expected N x D'),
+        (npz(features=OBJECTS[None]), 'features contains object'),
+        (npz(features=FEATURES, filenames=NAMES[1:]), 'has 5 filenames, but features of 6'),
+        (npz(features=FEATURES, ids=numpy.arange(7)), 'has 7 ids, but features of 6'),
+        (npz(features=FEATURES, filenames=OBJECTS), 'filenames cannot be read .* of strings'),
+        (npz(features=FEATURES, filenames=numpy.arange(6)), 'filenames is not .* of strings'),
+        (npz(features=FEATURES, ids=NAMES), 'ids is not an array .* of integers'),
+        (npz(features=FEATURES, ids=numpy.eye(6, dtype=int)), 'ids is not an array .N,. of int'),
+        (npz(features=FEATURES, filenames=NAMES, ids=numpy.arange(6)), 'both filenames and ids'),
+        (hdf5({'features': FEATURES, 'filenames': ['a']}), 'has 1 filenames'),
+        (hdf5({'features': FEATURES, 'filenames': numpy.arange(6)}), 'not an array .* of strings'),
+        (hdf5({'features': FEATURES, 'ids': numpy.ones(6)}), 'ids is not an array .* of integers'),
+        (hdf5({'features': FEATURES, 'ids': 3}), 'ids is not an array .* of integers'),
+        (hdf5({'a': FEATURES[0], 'b': FEATURES[0, :2]}), '"b" is 2, but "a" a vector of 4'),
+        (hdf5({'a': FEATURES[0], 'b': FEATURES}), '"b" is 6 x 4, but "a" a vector of 4'),
+        (hdf5({'a': FEATURES[0], 'b': 'text'}), '"b" is not an array'),
+        (hdf5({'a': FEATURES[0] * 1j}), '"a" contains complex'),
+        (hdf5({}), 'no variable "feats", only: nothing'),
+        (refer(), '"/filenames" refers to something else'),
+        (link_to('1.jpg'), '"/1.jpg" refers to something else'),
+        (link_to('feats'), '"/feats" refers to something else'),
+        (matlab(features=FEATURES), 'no variable "feats", only: features'),
+        (matlab(feats=numpy.ones((2, 3, 4))), 'feats is 2 x 3 x 4'),
+        (matlab(feats=numpy.ones((0, 4))), '0 x 4'),
+        (matlab(feats=FEATURES * 1j), 'complex'),
+        (matlab(feats='text'), 'feats is 1'),
+        (matlab(feats={'a': 1}), 'feats contains struct'),
+    ],
+)
+def test_other_content_is_an_error_that_says_what_is_wrong(tmp_path, content, message):
+    with pytest.raises(InputError, match=f'feats.*{message}') as raised:
+        read(tmp_path, content)
+    assert '\n' not in str(raised.value)
+
+
+def test_missing_files_are_an_error(tmp_path):
+    with pytest.raises(InputError, match='none.npy: No such file'):
+        read_features(tmp_path / 'none.npy')
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_truncated_files_are_rejected(tmp_path, name):
+    content = WRITERS[name](FEATURES)
+    for length in range(1, len(content) - 50, 1 + len(content) // 40):
+        with pytest.raises(InputError):
+            read(tmp_path, content[:length])
+
+
+def test_changed_files_are_read_or_rejected(tmp_path):
+    rng = numpy.random.RandomState(0)
+    content = npz(numpy.savez_compressed, features=FEATURES, filenames=NAMES)
+    for _ in range(200):
+        changed = bytearray(content)
+        changed[rng.randint(len(content))] = rng.randint(256)
+        try:
+            assert read(tmp_path, changed).rows.shape == (6, 4)
+        except InputError as error:
+            assert '\n' not in str(error)
+
+
+@pytest.mark.parametrize('source', [SOURCE, None])
+@pytest.mark.parametrize('names', [['a.jpg', '', '犬.jpg', '', '', ''], None])
+@pytest.mark.parametrize('name', ['feats.mat', 'feats.h5'])
+def test_saved_features_are_read_unchanged(tmp_path, name, names, source):
+    save_features(tmp_path / name, FEATURES, source, names)
+    file = read_features(tmp_path / name)
+    numpy.testing.assert_array_equal(file.rows, FEATURES)
+    assert file.names == names
+    assert file.source == source
+    assert isinstance(file.rows, numpy.memmap) == (name == 'feats.h5')
+
+
+def test_karpathys_tools_read_what_is_saved(tmp_path):
+    save_features(tmp_path / 'feats.mat', FEATURES)
+    numpy.testing.assert_array_equal(scipy.io.loadmat(tmp_path / 'feats.mat')['feats'], FEATURES.T)
+    save_features(tmp_path / 'feats.h5', FEATURES)
+    with h5py.File(tmp_path / 'feats.h5') as file:
+        numpy.testing.assert_array_equal(file['feats'][()], FEATURES)
+
+
+def test_features_too_large_for_matlab_5_are_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, 'MATLAB_5_LIMIT', 90)
+    with pytest.raises(InputError, match='MATLAB 5'):
+        save_features(tmp_path / 'feats.mat', FEATURES)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Saves features under a growing limit on the size of files, as if the disk were full.
+SAVE_WITH_LIMIT = """
+import os, resource, sys
+import numpy
+from lib.features.formats import read_features, save_features
+path, features = sys.argv[1], numpy.ones((300, 50), 'float32')
+n_failures = 0
+for n_bytes in range(0, 200_000, 1537):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
+    try:
+        save_features(path, features, None, ['a.jpg'] * 300)
+    except OSError as error:
+        assert error.filename == path and error.strerror == 'File too large', error
+        assert open(path).read() == 'old'
+        assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+        n_failures += 1
+    else:
+        assert (read_features(path).rows == features).all()
+        break
+print(n_failures)
+"""
+
+
+@pytest.mark.parametrize('name', ['feats.mat', 'feats.h5'])
+def test_a_full_disk_is_a_clean_error(tmp_path, name):
+    (tmp_path / name).write_text('old')
+    process = run_python(SAVE_WITH_LIMIT, tmp_path / name)
+    assert process.returncode == 0, process.stderr
+    assert 40 <= int(process.stdout) < 130
