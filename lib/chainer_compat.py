@@ -61,7 +61,7 @@ def _postponed_imports():
     importing such a package imports it.
     """
     modules = {
-        name: _LazyModule(name, functools.partial(importlib.import_module, name))
+        name: _LazyModule(name, functools.partial(_import_really, name))
         for name in POSTPONED
         if name not in sys.modules
     }
@@ -70,7 +70,17 @@ def _postponed_imports():
         yield
     finally:
         for name in modules:
-            del sys.modules[name]
+            _forget_if_lazy(name)
+
+
+def _import_really(name):
+    _forget_if_lazy(name)
+    return importlib.import_module(name)
+
+
+def _forget_if_lazy(name):
+    if isinstance(sys.modules.get(name), _LazyModule):
+        del sys.modules[name]
 
 
 class _LazyModule(types.ModuleType):
