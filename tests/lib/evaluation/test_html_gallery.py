@@ -7,8 +7,6 @@ from PIL import Image
 
 from lib.decoding.caption import Caption
 from lib.evaluation.html_gallery import Card, write_gallery
-from lib.features import images
-from lib.features.memory_budget import MemoryBudget
 from tests.helpers.samples import write_image
 
 
@@ -51,23 +49,6 @@ def test_page_shows_images_captions_and_references(tmp_path):
     with Image.open(io.BytesIO(base64.b64decode(jpeg))) as image:
         assert image.size == (360, 90)
     assert 'http' not in page
-
-
-def test_huge_images_are_shown_and_too_large_ones_are_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, 'HUGE_PIXELS', 4_500_000)
-    monkeypatch.setattr(images, 'MEMORY', MemoryBudget(8 * 5_500_000))
-    for name, size in ('huge.png', (3333, 1500)), ('too_large.png', (4000, 1500)):
-        Image.new('RGB', size, 'red').save(tmp_path / name)
-    cards = [
-        Card(name, str(tmp_path / name), [Caption([], 0.0, '')])
-        for name in ('huge.png', 'too_large.png')
-    ]
-    write_gallery(tmp_path / 'page.html', 'title', cards)
-    page = (tmp_path / 'page.html').read_text(encoding='utf-8')
-    assert page.count('<article>') == 2
-    (jpeg,) = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', page)
-    with Image.open(io.BytesIO(base64.b64decode(jpeg))) as image:
-        assert image.size == (360, 162)
 
 
 def test_missing_images_and_names_that_are_not_utf_8_leave_the_page_valid(tmp_path):
