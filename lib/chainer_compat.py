@@ -60,22 +60,24 @@ def _postponed_imports():
     They get a module whose attributes are the package's. Nobody else does: after the block, or when
     such a module is used in it, as by CuPy, importing such a package imports it.
     """
-
-    def import_now(name):
-        for postponed in POSTPONED:
-            if isinstance(sys.modules.get(postponed), _LazyModule):
-                del sys.modules[postponed]
-        return importlib.import_module(name)
-
     for name in POSTPONED:
         if name not in sys.modules:
-            sys.modules[name] = _LazyModule(name, functools.partial(import_now, name))
+            sys.modules[name] = _LazyModule(name, functools.partial(_import_now, name))
     try:
         yield
     finally:
-        for name in POSTPONED:
-            if isinstance(sys.modules.get(name), _LazyModule):
-                del sys.modules[name]
+        _forget_lazy_modules()
+
+
+def _import_now(name):
+    _forget_lazy_modules()
+    return importlib.import_module(name)
+
+
+def _forget_lazy_modules():
+    for name in POSTPONED:
+        if isinstance(sys.modules.get(name), _LazyModule):
+            del sys.modules[name]
 
 
 class _LazyModule(types.ModuleType):

@@ -39,4 +39,4 @@ def test_help_shows_flags_and_defaults_where_there_are_any(monkeypatch, script):
         assert wrong not in process.stdout
     assert re.search(r'\(default: [^)]+\)', process.stdout)
     for flag in FLAGS[script]:
-        assert re.search(rf'^  {flag}( |$)', process.stdout, re.MULTILINE), flag
+        assert re.search(rf'^  {flag}( |,|$)', process.stdout, re.MULTILINE), flag

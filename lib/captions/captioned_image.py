@@ -56,5 +56,6 @@ def check_text(text):
     Raises:
         ValueError: If it is not.
     """
-    if not isinstance(text, str) or '\0' in text or text != text.encode(errors='ignore').decode():
+    is_valid = isinstance(text, str) and '\0' not in text
+    if not is_valid or (not text.isascii() and text != text.encode(errors='ignore').decode()):
         raise ValueError(f'{text!r} is not valid text')

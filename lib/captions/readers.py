@@ -92,6 +92,8 @@ def _split_from_name(path):
 
 
 def _without_empty_captions(image):
+    if all(image.tokens):
+        return image
     captions = [pair for pair in zip(image.tokens, image.raw) if pair[0]]
     return image._replace(
         tokens=[tokens for tokens, _ in captions], raw=[text for _, text in captions]

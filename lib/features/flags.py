@@ -42,7 +42,7 @@ def add_extraction_flags(parser, defaults):
     """Adds the CNN, and how it extracts features; flags that are not given are None.
 
     Args:
-        parser (lib.cli.command_line.ArgumentParser): Parser to add them to.
+        parser (lib.cli.parser.ArgumentParser): Parser to add them to.
         defaults (str): What applies where a flag is not given, for ``--help``.
     """
     group = parser.add_argument_group('features', defaults)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import h5py
 import numpy
-import scipy.io
+import scipy
 from numpy.lib import format as npy
 
 from lib.device import check_memory

@@ -160,7 +160,7 @@ def _identity(path):
     """Returns the device and inode of a file, or None if it does not exist."""
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # a null character
+    except (OSError, ValueError):  # a null character, as in a list of images that is none
         return None
     return status.st_dev, status.st_ino
 

@@ -76,6 +76,20 @@ def test_rarely_used_packages_are_imported_when_they_are_used():
     assert process.stdout.split('\n') == ['[]', '0.4769', '-0.2258', 'net', 'module True', '']
 
 
+def test_postponed_packages_that_are_needed_at_once_are_imported_at_once():
+    # As cupyx.scipy.sparse needs scipy.sparse.
+    process = run_python(
+        'import sys\n'
+        'from lib.chainer_compat import _postponed_imports\n'
+        'with _postponed_imports():\n'
+        '    import filelock, scipy.sparse\n'
+        '    print(scipy.sparse.csr_matrix.__name__)\n'
+        'print(sys.modules["scipy.sparse"] is scipy.sparse, "filelock" in sys.modules)\n'
+        'print(filelock.FileLock("x").is_locked)\n'
+    )
+    assert process.stdout == 'csr_matrix\nTrue False\nFalse\n', process.stderr
+
+
 class ValueLink(chainer.Link):
     def __init__(self, value):
         super().__init__()

@@ -162,7 +162,7 @@ def test_outputs_in_each_others_way_are_refused(tmp_path, names, message):
     (tmp_path / 'temporary.tmp').write_text('')
     (tmp_path / 'link').symlink_to('input')
     os.link(tmp_path / 'input', tmp_path / 'hard_link')
-    inputs = [tmp_path / name for name in ('input', 'temporary.tmp', 'none')]
+    inputs = [tmp_path / name for name in ('input', 'temporary.tmp', 'none', 'null\0')]
     with pytest.raises(InputError, match=message):
         check_outputs([tmp_path / name for name in names], inputs)
 
