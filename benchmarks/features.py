@@ -1,9 +1,10 @@
-"""Reading the features of batches from the disk, beside reading them from memory.
+"""Reading the features of batches from mapped files, beside reading them from memory.
 
-    python -m benchmarks.stored_features [--folder FOLDER]
+    python -m benchmarks.features [--folder FOLDER]
 
-Writes two HDF5 files, reads random batches of 128 rows, and deletes the files. Before the rows
-are read "cold", the system is told to forget what it has in its file cache.
+Writes two files, reads random batches of 128 rows, and deletes the files. Before the rows are read
+"cold", the system is told to forget what it has in its file cache; "page faults" are rows that are
+read without being announced.
 """
 
 import contextlib
@@ -12,13 +13,13 @@ import statistics
 import tempfile
 import time
 
-import h5py
 import numpy
-from lib.features.stored_features import StoredFeatures
 
 from benchmarks.workload import FEATURE_SIZE
 from lib.cli.command_line import ArgumentParser, run_main
 from lib.cli.types import positive_float, positive_int
+from lib.features.formats import read_features
+from lib.features.table import FileRows
 
 BATCH_SIZE = 128
 
@@ -36,30 +37,35 @@ def main():
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        paths = [os.path.join(folder, f'{number}.h5') for number in range(2)]
+        paths = [os.path.join(folder, f'{number}.npy') for number in range(2)]
         for path in paths:
             write_random(path, int(args.size * 2**30) // (4 * FEATURE_SIZE))
-        stored, rng = StoredFeatures(paths), numpy.random.RandomState(0)
-        stored.open()
-        batches = rng.randint(0, len(stored), (args.batches, BATCH_SIZE))
+        n_rows = sum(len(read_features(path).rows) for path in paths)
+        batches = numpy.random.RandomState(0).randint(0, n_rows, (args.batches, BATCH_SIZE))
         print(f'{"":>12}{"ms per batch":>14}{"slowest":>9}{"MB/s":>8}')
-        forget(paths)
-        measure('cold', stored, batches)
-        measure('file cache', stored, batches)
-        measure('memory', stored.load(len(stored)), batches)
+        for name, prepare in (('page faults', numpy.asarray), ('cold', numpy.asanyarray)):
+            forget(paths)
+            files = [read_features(path) for path in paths]
+            rows = FileRows([file._replace(rows=prepare(file.rows)) for file in files])
+            measure(name, rows, batches)
+            del files, rows
+        rows = FileRows([read_features(path) for path in paths])
+        rows[:]
+        measure('file cache', rows, batches)
+        measure('memory', rows[:], batches)
 
 
 def write_random(path, n_rows):
     """Writes features; only few of the values differ, since random numbers take long."""
     block = numpy.random.RandomState(0).rand(1024, FEATURE_SIZE).astype('float32')
-    with h5py.File(path, 'w') as file:
-        feats = file.create_dataset('feats', (n_rows, FEATURE_SIZE), 'float32')
-        for start in range(0, n_rows, len(block)):
-            feats[start : start + len(block)] = block[: n_rows - start]
+    shape = n_rows, FEATURE_SIZE
+    features = numpy.lib.format.open_memmap(path, 'w+', 'float32', shape)
+    for start in range(0, n_rows, len(block)):
+        features[start : start + len(block)] = block[: n_rows - start]
 
 
 def forget(paths):
-    """Removes files from the system's cache."""
+    """Removes files that are not mapped from the system's cache."""
     for path in paths:
         with contextlib.closing(os.fdopen(os.open(path, os.O_RDWR))) as file:
             os.fsync(file.fileno())
