@@ -14,10 +14,10 @@ import tempfile
 import time
 
 import numpy
-
-from benchmarks.workload import FEATURE_SIZE
 from lib.cli.command_line import ArgumentParser, run_main
 from lib.cli.types import positive_float, positive_int
+
+from benchmarks.workload import FEATURE_SIZE
 from lib.features.formats import read_features
 from lib.features.table import FileRows
 
