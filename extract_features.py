@@ -75,7 +75,7 @@ def main():
 
     cnn_stat = os.stat(args.cnn)
     settings = {
-        **extractor.source.to_dict(),
+        **vars(extractor.source),
         'cnn': [cnn_stat.st_size, cnn_stat.st_mtime],
         'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
     }

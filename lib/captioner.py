@@ -165,7 +165,7 @@ class Captioner:
         """Prepares an image for :meth:`caption_prepared`; several threads may do so at once.
 
         Args:
-            image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.decoded`.
+            image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.read_image`.
             max_pixels (int): As there.
 
         Returns:

@@ -57,30 +57,27 @@ def _replace_environment_check():
 def _postponed_imports():
     """Lets Chainer's modules import some packages when they use them, not when they are imported.
 
-    They get a module whose attributes are the package's. Nobody else does: after the block,
-    importing such a package imports it.
+    They get a module whose attributes are the package's. Nobody else does: after the block, or when
+    such a module is used in it, as by CuPy, importing such a package imports it.
     """
-    modules = {
-        name: _LazyModule(name, functools.partial(_import_really, name))
-        for name in POSTPONED
-        if name not in sys.modules
-    }
-    sys.modules.update(modules)
+    for name in POSTPONED:
+        if name not in sys.modules:
+            sys.modules[name] = _LazyModule(name, functools.partial(_import_now, name))
     try:
         yield
     finally:
-        for name in modules:
-            _forget_if_lazy(name)
+        _forget_lazy_modules()
 
 
-def _import_really(name):
-    _forget_if_lazy(name)
+def _import_now(name):
+    _forget_lazy_modules()
     return importlib.import_module(name)
 
 
-def _forget_if_lazy(name):
-    if isinstance(sys.modules.get(name), _LazyModule):
-        del sys.modules[name]
+def _forget_lazy_modules():
+    for name in POSTPONED:
+        if isinstance(sys.modules.get(name), _LazyModule):
+            del sys.modules[name]
 
 
 class _LazyModule(types.ModuleType):

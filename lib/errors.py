@@ -15,7 +15,8 @@ class InputError(Exception):
 
     def __init__(self, message, option=None):
         super().__init__(message)
-        self.message, self.option = message, option
+        self.message = message
+        self.option = option
 
     def __str__(self):
         return f'{self.option} {self.message}' if self.option else self.message

@@ -41,10 +41,11 @@ class Processes:
 
     def __init__(self, communicator=None):
         self.communicator = communicator
-        self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
-        if communicator is not None:
-            self.rank, self.size = communicator.rank, communicator.size
-            self.local_rank, self.local_size = communicator.intra_rank, communicator.intra_size
+        is_alone = communicator is None
+        self.rank = 0 if is_alone else communicator.rank
+        self.size = 1 if is_alone else communicator.size
+        self.local_rank = 0 if is_alone else communicator.intra_rank
+        self.local_size = 1 if is_alone else communicator.intra_size
 
     @property
     def is_main(self):

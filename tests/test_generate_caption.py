@@ -103,7 +103,7 @@ def test_paths_of_any_kind_are_named_in_one_line_each(folder, tmp_path):
     (tmp_path / 'list.txt').write_text('\n'.join(lines))
     process = generate(folder, '-l', tmp_path / 'list.txt', '--top', 1)
     assert process.returncode == 1
-    expected = ['embedded null', 'File name too long', 'No such file', 'cannot identify']
+    expected = ['embedded null', 'File name too long', 'No such file', 'not an image']
     errors = process.stderr.splitlines()
     assert len(errors) == len(expected)
     for error, reason in zip(errors, expected):

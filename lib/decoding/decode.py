@@ -51,7 +51,7 @@ def decode(ensemble, features, options, references=None) -> list[list[Caption]]:
         _search(network, features, options, constraints, top=options.beam_width)
         for network in networks
     ]
-    candidates = beams[0] if len(networks) == 1 else [_merge(*found) for found in zip(*beams)]
+    candidates = beams[0] if len(networks) == 1 else [_merge(*best) for best in zip(*beams)]
     reranked = mbr_rerank(
         ensemble,
         features,

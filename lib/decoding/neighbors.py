@@ -190,17 +190,16 @@ class NeighborIndex:
             float32; NumPy. There are fewer than ``n_neighbors`` if the index has fewer.
 
         Raises:
-            InputError: If the features have another size than those of the index, or a similarity
-                is NaN.
+            InputError: If the features have another size than those of the index, or are NaN.
         """
         self._check_size(features)
         n_neighbors = min(n_neighbors, len(self.vectors))
         n_rows = max(1, SIMILARITIES_AT_ONCE // len(self.vectors))
-        found = [
+        results = [
             self._search(features[start : start + n_rows], n_neighbors)
             for start in range(0, len(features), n_rows)
         ]
-        return tuple(map(numpy.concatenate, zip(*found)))
+        return tuple(map(numpy.concatenate, zip(*results)))
 
     def _check_size(self, features):
         if features.shape[1] != len(self.space.mean):
@@ -214,11 +213,8 @@ class NeighborIndex:
         similarities = self.space(features) @ self.vectors.T
         xp = chainer.backend.get_array_module(similarities)
         if xp.isnan(similarities).any():
-            raise InputError(
-                f'{self.path}: a similarity is not a number: the features, or the numbers in the '
-                'index, are too large'
-            )
-        nearest = _largest(similarities, n_neighbors)
+            raise InputError(f'{self.path}: was searched by features that are NaN or too large')
+        nearest = _top_k(similarities, n_neighbors)
         similarities = xp.take_along_axis(similarities, nearest, axis=1)
         to_cpu = chainer.get_device('@numpy').send
         nearest, similarities = to_cpu(nearest), to_cpu(similarities)
@@ -229,7 +225,8 @@ class NeighborIndex:
         )
 
     def _references(self, images, image_weights):
-        captions, weights = [], []
+        captions = []
+        weights = []
         for image, weight in zip(images, image_weights):
             numbers = range(self.first_caption[image], self.first_caption[image + 1])
             for number in numbers:
@@ -275,15 +272,15 @@ class NeighborIndex:
         return index
 
 
-def _largest(values, n):
-    """Returns where the ``n`` largest values of each row are, (B, n), in rising order.
+def _top_k(values, k):
+    """Returns the columns of the ``k`` largest values of each row, (B, k), ascending.
 
     Of equal values the first ones are taken, which a partition alone would not guarantee.
     """
     xp = chainer.backend.get_array_module(values)
-    place = values.shape[1] - n
-    smallest = xp.partition(values, place, axis=1)[:, place, None]
+    column = values.shape[1] - k
+    smallest = xp.partition(values, column, axis=1)[:, column, None]
     is_larger, is_equal = values > smallest, values == smallest
-    n_equal = n - is_larger.sum(axis=1, keepdims=True)
+    n_equal = k - is_larger.sum(axis=1, keepdims=True)
     is_chosen = is_larger | (is_equal & (is_equal.cumsum(axis=1, dtype='int32') <= n_equal))
-    return xp.nonzero(is_chosen)[1].reshape(-1, n)
+    return xp.nonzero(is_chosen)[1].reshape(-1, k)

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from lib.errors import InputError, InputWarning
 from lib.features.feature_source import LAYER_SEPARATOR, ExternalSource, FeatureSource
-from lib.features.images import UnreadableImageError, decoded, prepare_image
+from lib.features.images import UnreadableImageError, prepare_image, read_image
 from lib.files.input import check_input
 from models.caffe.caffemodel import Caffemodel, layers_leading_to
 from models.caffe.validation import LayerError
@@ -46,34 +46,45 @@ class FeatureExtractor:
     """
 
     def __init__(self, path, source, device, batch_size=None):
-        self.source, self._path, self._device = source, path, device
+        self.source = source
+        self._path = path
+        self._device = device
         self._batch_size = batch_size or (4 if device.xp is numpy else 32)
         self._network = _load_network(path)
         self._network.to_device(device)
-        layers = self._network.layers
-        blobs = [blob for _, _, tops in layers for blob in tops]
-        self._outputs = [source.layer]
-        if source.layer not in blobs:
-            self._outputs = source.layer.split(LAYER_SEPARATOR)
+        blobs = dict.fromkeys(blob for _, _, tops in self._network.layers for blob in tops)
+        # The name of a single layer may contain the separator, too.
+        is_single = source.layer in blobs
+        self._outputs = [source.layer] if is_single else source.layer.split(LAYER_SEPARATOR)
         for layer in self._outputs:
             if layer not in blobs:
-                raise InputError(
-                    f'{layer}: {path} has no such layer, only '
-                    f'{", ".join(dict.fromkeys(blobs)) or "none"}',
-                    option='layer',
-                )
-        needed = layers_leading_to(self._outputs, layers)
-        _check_supported(path, self._network, needed)
-        self._input = _input_of(path, source.layer, needed, layers)
-        before, after = needed, []
-        self._bottleneck = self._outputs
+                names = ', '.join(blobs) or 'none'
+                raise InputError(f'{layer}: {path} has no such layer, only {names}', option='layer')
+        layers = layers_leading_to(self._outputs, self._network.layers)
+        for name, _, _ in layers:
+            if name in self._network.unsupported:
+                raise InputError(f'{path}: layer {name!r} {self._network.unsupported[name]}')
+        self._input = self._find_input(layers)
+        # Those that compute a batch of images at a time, and those that compute all at once.
+        self._batch_layers = layers
+        self._chunk_layers = []
         if len(self._outputs) == 1:
-            before, after = _split_before_fully_connected(self._network, needed)
-        if after:
-            _, self._bottleneck, _ = after[0]
-        self._names = {name for name, _, _ in layers}
-        self._skipped_before = self._names - {name for name, _, _ in before}
-        self._skipped_after = self._names - {name for name, _, _ in after}
+            self._batch_layers, self._chunk_layers = _split_before_linear(self._network, layers)
+
+    def _find_input(self, layers):
+        """Returns the blob that the layers take but do not compute, which holds the images."""
+        inputs = set()
+        computed = set()
+        for _, bottoms, tops in layers:
+            inputs.update(blob for blob in bottoms if blob not in computed)
+            computed.update(tops)
+        if len(inputs) != 1:
+            names = ', '.join(map(repr, sorted(inputs))) or 'no blob'
+            raise InputError(
+                f'{self._path}: layer {self.source.layer!r} is computed from {names}, not from '
+                'images alone'
+            )
+        return inputs.pop()
 
     @classmethod
     def load(
@@ -103,8 +114,6 @@ class FeatureExtractor:
                 program has extracted the model's features, and no layer is given.
         """
         given = {name: value for name, value in preparation.items() if value is not None}
-        if 'mean' in given:
-            given['mean'] = [float(value) for value in given['mean']]
         if isinstance(trained_on, ExternalSource):
             if 'layer' not in given:
                 raise InputError(
@@ -146,7 +155,8 @@ class FeatureExtractor:
             InputError: If the network does not take images of this size.
         """
         for chunk in self._prepare_ahead(images, chunk_size):
-            indices, pixels = [], []
+            indices = []
+            pixels = []
             for index, future in chunk:
                 try:
                     pixels.append(future.result())
@@ -176,7 +186,7 @@ class FeatureExtractor:
         """Decodes an image and converts it to the input of the network.
 
         Args:
-            image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.decoded`.
+            image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.read_image`.
             max_pixels (int): As there.
 
         Returns:
@@ -186,8 +196,8 @@ class FeatureExtractor:
             UnreadableImageError: If it is not an image, or too large.
         """
         source = self.source
-        with decoded(image, source.image_size, max_pixels) as rgb:
-            return prepare_image(rgb, source.image_size, source.mean, source.resize)
+        rgb = read_image(image, source.image_size, max_pixels)
+        return prepare_image(rgb, source.image_size, source.mean, source.resize)
 
     def __call__(self, pixels):
         """Computes the features of prepared images.
@@ -219,44 +229,49 @@ class FeatureExtractor:
 
     def _compute(self, pixels):
         """Returns the features of prepared images, (n, D)."""
-        batches = (
-            numpy.stack(pixels[start : start + self._batch_size])
-            for start in range(0, len(pixels), self._batch_size)
-        )
-        # For each blob, the arrays of all batches.
-        blobs = zip(
-            *(
-                self._run(self._input, batch, self._bottleneck, self._skipped_before)
-                for batch in batches
-            )
-        )
-        blobs = [self._device.xp.concatenate(arrays) for arrays in blobs]
-        if len(blobs) == 1:
-            blobs = self._run(self._bottleneck[0], blobs[0], self._outputs, self._skipped_after)
-        return self._device.xp.concatenate(
-            [self._to_rows(blob, len(pixels)) for blob in blobs], axis=1
-        )
+        xp = self._device.xp
+        middle = self._outputs
+        if self._chunk_layers:
+            _, middle, _ = self._chunk_layers[0]
+        batches = []
+        for start in range(0, len(pixels), self._batch_size):
+            batch = numpy.stack(pixels[start : start + self._batch_size])
+            batches.append(self._run(self._batch_layers, {self._input: batch}, middle))
+        blobs = [xp.concatenate(arrays) for arrays in zip(*batches)]
+        if self._chunk_layers:
+            blobs = self._run(self._chunk_layers, dict(zip(middle, blobs)), self._outputs)
+        return xp.concatenate([self._to_rows(blob, len(pixels)) for blob in blobs], axis=1)
 
-    def _to_rows(self, blob, n_images):
-        if len(blob) != n_images:
-            raise InputError(f'{self._path}: layer {self.source.layer!r} mixes images')
-        if blob.ndim == 4 and self.source.pool != 'none':
-            blob = (
-                blob.mean(axis=(2, 3)) if self.source.pool == 'average' else blob.max(axis=(2, 3))
-            )
-        return blob.reshape(n_images, -1)
+    def _run(self, layers, inputs, outputs):
+        """Computes blobs from others with some of the layers only.
 
-    def _run(self, from_blob, array, to_blobs, skipped):
-        array = self._device.send(array)
-        if skipped == self._names:
-            return [array]  # the network begins with a fully connected layer, or has none
+        Args:
+            layers (list of tuple): The layers.
+            inputs (dict): Arrays by the names of their blobs.
+            outputs (list of str): Names of blobs.
+
+        Returns:
+            list of array: The blobs.
+        """
+        inputs = {blob: chainer.Variable(self._device.send(inputs[blob])) for blob in inputs}
+        names = {name for name, _, _ in layers}
+        disable = [name for name, _, _ in self._network.layers if name not in names]
         with (
             chainer.using_config('train', False),
             chainer.no_backprop_mode(),
             numpy.errstate(all='ignore'),  # features that are not finite are rejected
         ):
-            outputs = self._network(inputs={from_blob: array}, outputs=to_blobs, disable=skipped)
-        return [output.array for output in outputs]
+            variables = self._network(inputs=inputs, outputs=outputs, disable=disable)
+        return [variable.array for variable in variables]
+
+    def _to_rows(self, blob, n_images):
+        if len(blob) != n_images:
+            raise InputError(f'{self._path}: layer {self.source.layer!r} mixes images')
+        if blob.ndim == 4 and self.source.pool == 'average':
+            blob = blob.mean(axis=(2, 3))
+        elif blob.ndim == 4 and self.source.pool == 'max':
+            blob = blob.max(axis=(2, 3))
+        return blob.reshape(n_images, -1)
 
 
 def _warn_of_differences(source, recorded, recorded_by):
@@ -276,37 +291,14 @@ def _load_network(path):
         network = Caffemodel(path)
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:
         raise InputError(f'{path}: not a caffemodel, or cut short') from error
-    except LayerError as error:
-        raise InputError(f'{path}: {error}') from error
     if not network.layers:
         raise InputError(f'{path}: not a caffemodel with layers')
     return network
 
 
-def _check_supported(path, network, layers):
-    for name, _, _ in layers:
-        if name in network.unsupported:
-            raise InputError(f'{path}: layer {name!r} {network.unsupported[name]}')
-
-
-def _input_of(path, layer, needed, layers):
-    """Returns the blob that the needed layers take but do not compute, which holds the images."""
-    inputs, computed = set(), set()
-    for _, bottoms, tops in needed:
-        inputs.update(blob for blob in bottoms if blob not in computed)
-        computed.update(tops)
-    if len(inputs) != 1:
-        names = ', '.join(map(repr, sorted(inputs))) or 'no blob'
-        raise InputError(f'{path}: layer {layer!r} is computed from {names}, not from images alone')
-    (blob,) = inputs
-    if any(blob in tops and blob not in bottoms for _, bottoms, tops in layers):
-        raise InputError(f'{path}: {blob!r} is used before the layer that computes it')
-    return blob
-
-
-def _split_before_fully_connected(network, layers):
+def _split_before_linear(network, layers):
     """Splits layers before the first fully connected one.
 
     Returns:
@@ -315,10 +307,10 @@ def _split_before_fully_connected(network, layers):
     """
     for position, (name, bottoms, _) in enumerate(layers):
         if isinstance(getattr(network, name, None), chainer.links.Linear):
-            before, after = layers[:position], layers[position:]
-            computed = {blob for _, _, tops in after for blob in tops}
-            taken = {blob for _, blobs, _ in after for blob in blobs}
-            if taken - computed == set(bottoms):
-                return before, after
+            later = layers[position:]
+            computed = {blob for _, _, tops in later for blob in tops}
+            needed = {blob for _, blobs, _ in later for blob in blobs}
+            if needed - computed == set(bottoms):
+                return layers[:position], later
             break
     return layers, []

@@ -45,18 +45,12 @@ class FeatureSource:
     augment: str = 'none'
 
     def __post_init__(self):
-        for name in 'network', 'layer':
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f'{getattr(self, name)!r} is not a name', option=name)
-        if type(self.image_size) is not int or not 0 < self.image_size <= MAX_IMAGE_SIZE:
+        if not 0 < self.image_size <= MAX_IMAGE_SIZE:
             raise InputError(
                 f'{self.image_size} is not from 1 to {MAX_IMAGE_SIZE}', option='image_size'
             )
-        if (
-            not isinstance(self.mean, list)
-            or len(self.mean) != 3
-            or not all(type(value) in (int, float) and 0 <= value <= 255 for value in self.mean)
-        ):
+        self.mean = [float(value) for value in self.mean]
+        if len(self.mean) != 3 or not all(0 <= value <= 255 for value in self.mean):
             raise InputError(f'{self.mean}: must be three numbers from 0 to 255', option='mean')
         for name, choices in (
             ('resize', RESIZE_MODES),
@@ -68,13 +62,9 @@ class FeatureSource:
                     f'{getattr(self, name)} is not {" or ".join(choices)}', option=name
                 )
 
-    def to_dict(self):
-        """Returns what describes it, as JSON values; as before there were pooling and flips."""
-        return {name: value for name, value in vars(self).items() if value != 'none'}
-
     @staticmethod
     def to_json(source: 'FeatureSource | ExternalSource | None') -> str:
-        return json.dumps(source and source.to_dict())
+        return json.dumps(source and vars(source))
 
     @staticmethod
     def from_json(text: str) -> 'FeatureSource | ExternalSource | None':
@@ -104,14 +94,7 @@ class ExternalSource:
 
     files: list[str] = field(compare=False)
 
-    def __post_init__(self):
-        if not isinstance(self.files, list) or not all(type(file) is str for file in self.files):
-            raise InputError(f'{self.files!r} are not names of files')
-
     @classmethod
     def of(cls, *paths: str) -> 'ExternalSource':
         """Returns the source of features that are in some files."""
         return cls([os.path.basename(path) for path in paths])
-
-    def to_dict(self):
-        return vars(self)

@@ -187,7 +187,8 @@ class FeatureTable:
         std = numpy.sqrt(squares / len(imgids))
         varies = std > 1e-6 * std.max()
         inverse_std = numpy.divide(1, std, out=numpy.zeros_like(std), where=varies)
-        return mean.astype('float32'), inverse_std.astype('float32')
+        with numpy.errstate(over='ignore'):  # of absurd features, whose loss is not finite
+            return mean.astype('float32'), inverse_std.astype('float32')
 
     def _blocks(self, n_rows):
         """Yields slices of the first rows, which need little memory."""

@@ -16,8 +16,12 @@ from chainer.utils.type_check import InvalidType
 
 from models.caffe.caffemodel_file import caffe_pb, read_layers
 from models.caffe.layers import Convolution, max_pooling_2d, relu_in_place
-from models.caffe.sizes import MAX_TOTAL, MAX_VALUES, size_of
 from models.caffe.validation import LayerError, check_layer
+
+# What Chainer raises for layers that it cannot build or apply to their inputs.
+CHAINER_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, InvalidType
+)  # fmt: skip
 
 
 class Caffemodel(CaffeFunction):
@@ -36,14 +40,15 @@ class Caffemodel(CaffeFunction):
 
     Raises:
         google.protobuf.message.DecodeError: If the file is not a caffemodel, or cut short.
-        LayerError: If a layer has weights that are NaN or infinite.
     """
 
     def __init__(self, path):
         # Not CaffeFunction's own constructor, which this one replaces.
         super(CaffeFunction, self).__init__()
-        self.forwards, self.split_map, self.layers = {}, {}, []
-        self.unsupported, self._size_of = {}, {}
+        self.forwards = {}
+        self.split_map = {}
+        self.layers = []
+        self.unsupported = {}
         with open(path, 'rb') as file, _without_gradient_initialization():
             old, new = read_layers(file)
             self._add_layers(
@@ -55,19 +60,17 @@ class Caffemodel(CaffeFunction):
 
     def _add_layers(self, layers, setup_of):
         self._make_names_unique(layers)
-        n_grouped = 0
         for layer in layers:
             setup = setup_of.get(layer.type)
             if setup is None and not layer.bottom:
                 continue  # reads data
             try:
                 if setup is None:
-                    raise ValueError(f'is of the type {_type_name(layer.type)}, which is unknown')
-                n_grouped = check_layer(layer, setup, n_grouped)
+                    raise ValueError(f'the type {_type_name(layer.type)} is not supported')
+                check_layer(layer, setup)
                 setup(self, layer)
-                self._size_of[layer.name] = size_of(layer, setup)
-            except (RuntimeError, ValueError) as error:
-                self.unsupported[layer.name] = str(error)
+            except (*CHAINER_ERRORS, RuntimeError) as error:
+                self.unsupported[layer.name] = f'cannot be built: {error}'
                 self._add_layer(layer)
 
     def _make_names_unique(self, layers):
@@ -93,8 +96,6 @@ class Caffemodel(CaffeFunction):
             LayerError: If a layer is not supported, or cannot be applied to its inputs.
         """
         variables = dict(inputs)
-        n_total = 0
-        n_images = max((len(images) for images in inputs.values()), default=0)
         enabled = [layer for layer in self.layers if layer[0] not in disable]
         layers = layers_leading_to(outputs, enabled)
         last_use = {blob: name for name, bottoms, _ in layers for blob in bottoms}
@@ -104,17 +105,8 @@ class Caffemodel(CaffeFunction):
                 continue
             if name in self.unsupported:
                 raise LayerError(name, self.unsupported[name])
-            layer_inputs = [variables[blob] for blob in bottoms]
-            n_values = self._size_of[name](*layer_inputs)
-            n_total += n_values
-            if n_values > MAX_VALUES:
-                raise LayerError(name, f'would compute {n_values} values of an image')
-            if n_total > MAX_TOTAL:
-                raise LayerError(name, f'and those before it would compute {n_total} values')
-            if n_values == 0:
-                raise LayerError(name, _unfit(layer_inputs))
-            variables.update(zip(tops, self._compute(name, layer_inputs)))
-            _check_memory(name, variables.values(), n_images)
+            computed = self._compute(name, [variables[blob] for blob in bottoms])
+            variables.update(zip(tops, computed))
             for blob in {*bottoms, *tops}:
                 if last_use.get(blob, name) == name:
                     variables.pop(blob, None)
@@ -123,11 +115,12 @@ class Caffemodel(CaffeFunction):
     def _compute(self, name, inputs):
         try:
             outputs = self.forwards[name](*inputs)
-        except (InvalidType, AssertionError, IndexError, ValueError) as error:
-            raise LayerError(name, _unfit(inputs)) from error
-        outputs = outputs if isinstance(outputs, (tuple, list)) else [outputs]
-        if not all(output.size for output in outputs):
-            raise LayerError(name, _unfit(inputs))
+            outputs = outputs if isinstance(outputs, (tuple, list)) else [outputs]
+            if not all(output.size for output in outputs):
+                raise ValueError('an output is empty')
+        except CHAINER_ERRORS as error:
+            shapes = ', '.join(' x '.join(map(str, x.shape[1:])) for x in inputs)
+            raise LayerError(name, f'does not take inputs of {shapes}') from error
         return outputs
 
     def _use_layers_for_inference(self):
@@ -171,16 +164,6 @@ def _without_gradient_initialization():
         yield
     finally:
         constant.NaN.__call__ = fill
-
-
-def _check_memory(name, variables, n_images):
-    if sum(variable.size for variable in variables) > MAX_VALUES * n_images:
-        raise LayerError(name, f'is one of those that hold more than {MAX_VALUES} values at once')
-
-
-def _unfit(inputs):
-    shapes = (' x '.join(map(str, x.shape[1:])) for x in inputs)
-    return f'does not take inputs of {", ".join(shapes)}'
 
 
 def _type_name(layer_type):

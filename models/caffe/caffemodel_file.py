@@ -13,9 +13,6 @@ BLOBS_V1, BLOBS = 6, 7  # in V1LayerParameter and LayerParameter
 DATA, DIFF = 5, 6  # in BlobProto: the weights, and their gradients
 # Wire types of protobuf.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-# Far more than any network has. Each takes up to a hundred times the memory that it takes in the
-# file, so that a damaged file could fill all memory.
-MAX_LAYERS, MAX_BLOBS = 20_000, 100
 
 
 class Layer:
@@ -59,7 +56,7 @@ class Floats:
         with numpy.errstate(over='ignore'):  # of doubles
             is_finite = numpy.isfinite(values.astype('float32', copy=False)).all()
         if not is_finite:
-            raise ValueError('has weights that are NaN or infinite')
+            raise ValueError('its weights are NaN or infinite')
         return values
 
     def _read(self, index):
@@ -101,7 +98,6 @@ def read_layers(file):
         for number, wire_type, start, stop, _ in _fields(buffer, 0, len(buffer)):
             if number in layers and wire_type == BYTES:
                 layers[number].append(_read_layer(file, buffer, start, stop, number == LAYERS_V1))
-                _check_number(layers[number], MAX_LAYERS)
     return layers[LAYERS_V1], layers[LAYERS]
 
 
@@ -111,38 +107,19 @@ def _read_layer(file, buffer, start, stop, is_old):
     for number, wire_type, first, last, key in _fields(buffer, start, stop):
         if number == (BLOBS_V1 if is_old else BLOBS) and wire_type == BYTES:
             blobs.append(_read_blob(file, buffer, first, last))
-            _check_number(blobs, MAX_BLOBS)
         else:
             description += buffer[key:last]
     message.ParseFromString(bytes(description))
-    _check_text(message)
+    # Protobuf returns names as bytes if they are not UTF-8.
+    if not all(isinstance(name, str) for name in (message.name, *message.bottom, *message.top)):
+        raise DecodeError('a name is not text')
     return Layer(message, blobs)
-
-
-def _check_number(messages, limit):
-    if len(messages) > limit:
-        raise DecodeError('more layers or blobs than a network has')
-
-
-def _check_text(message):
-    """Raises an error for names that cannot be printed, such as those that are not UTF-8."""
-    try:
-        names = [message.name, *message.bottom, *message.top]
-        if not isinstance(message.type, int):
-            names.append(message.type)
-        is_text = all(isinstance(name, str) and name.isprintable() for name in names)
-    except UnicodeDecodeError:
-        is_text = False  # protobuf decodes text when it is asked for, or returns it as bytes
-    if not is_text:
-        raise DecodeError('a name that is not text')
 
 
 def _read_blob(file, buffer, start, stop):
     description, n_parts, data = bytearray(), 0, None
-    for number, wire_type, first, last, key in _fields(buffer, start, stop):
+    for number, _, first, last, key in _fields(buffer, start, stop):
         if number == DATA:
-            if wire_type not in (BYTES, FIXED32) or (last - first) % 4:
-                raise DecodeError('weights of another type than float')
             data = FloatsInFile(file, first, (last - first) // 4)
             n_parts += 1
         elif number != DIFF:

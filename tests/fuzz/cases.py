@@ -15,7 +15,8 @@ from tests.helpers.caffemodels import Writer
 from tests.helpers.samples import dataset, features_of, write_image, write_json
 from tests.helpers.scripts import run_script
 
-SIZE, N_IMAGES = 8, 10
+SIZE = 8
+N_IMAGES = 10
 # What a script may take: seconds, and bytes of memory.
 LIMITS = {'seconds': 30, 'memory': 3 << 30}
 TRAINING = (

@@ -35,7 +35,8 @@ def kill_training(number, seed, original, folder):
         tuple: The number of kills, and what is wrong, None if nothing is.
     """
     copy_folder(original, folder)
-    rng, result = random.Random(f'{seed} {number}'), folder / 'out' / 'result'
+    rng = random.Random(f'{seed} {number}')
+    result = folder / 'out' / 'result'
     n_kills = 0
     latest_kill = LATEST_KILL
     while True:

@@ -97,14 +97,14 @@ def test_of_equally_near_images_the_first_ones_are_found(device, data, index):
         numpy.testing.assert_array_equal(found, numpy.take_along_axis(similarities, order, 1))
 
 
-def test_similarities_that_are_not_numbers_are_an_error(device, data, index):
+def test_features_that_are_not_numbers_are_an_error(device, data, index):
     features = data[1][:2].copy()
     features[1, 0] = numpy.nan
     index = on_device(index, device)
-    with pytest.raises(InputError, match='a similarity is not a number'):
+    with pytest.raises(InputError, match='features that are NaN or too large'):
         index.references(device.send(features), 3)
     index.space.components[...] = 3e38
-    with pytest.raises(InputError, match='a similarity is not a number'):
+    with pytest.raises(InputError, match='features that are NaN or too large'):
         index.references(device.send(data[1][:2]), 3)
 
 

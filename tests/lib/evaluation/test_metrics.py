@@ -90,8 +90,9 @@ def test_meteor_that_fails_is_named(broken_java):
 
 
 def test_an_interruption_ends_meteor(broken_java):
-    # METEOR, once it is started, interrupts this process and then waits.
-    broken_java(f'[ "$1" = -jar ] && kill -INT {os.getpid()} && exec sleep 60')
+    # METEOR interrupts this process when it is given a caption, and then waits.
+    interrupt = f'kill -INT {os.getpid()}'
+    broken_java(f'[ "$1" = -jar ] && read caption && {interrupt} && exec sleep 60')
     scorer = CaptionScorer(REFERENCES, with_java=True)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -1,6 +1,7 @@
 import collections
 import dataclasses
 import functools
+import warnings
 
 import chainer
 import numpy
@@ -9,11 +10,9 @@ from chainer.links.caffe import CaffeFunction
 from PIL import Image
 
 from lib.errors import InputError
-from lib.features import images
 from lib.features.extractor import VGG19, FeatureExtractor
 from lib.features.feature_source import FeatureSource
 from lib.features.images import UnreadableImageError, prepare_image, read_image
-from lib.features.memory_budget import MemoryBudget
 from tests.helpers import caffemodels
 from tests.helpers.samples import write_image
 
@@ -106,15 +105,27 @@ def test_layers_are_pooled_concatenated_and_averaged_over_flips(
     numpy.testing.assert_allclose(features, numpy.mean(expected, axis=0), rtol=1e-3, atol=1e-4)
 
 
-def test_sources_of_old_files_neither_pool_nor_augment():
-    text = FeatureSource.to_json(SOURCE)
-    assert 'pool' not in text
-    assert FeatureSource.from_json(text) == SOURCE
+def test_sources_are_stored_as_json():
     source = dataclasses.replace(SOURCE, pool='max', augment='flip')
     assert FeatureSource.from_json(FeatureSource.to_json(source)) == source
-    with pytest.raises(InputError, match='sum is not none or average or max') as raised:
-        dataclasses.replace(SOURCE, pool='sum')
-    assert raised.value.option == 'pool'
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        ('image_size', 0),
+        ('image_size', 2049),
+        ('mean', [1, 2]),
+        ('mean', [1, 2, float('nan')]),
+        ('resize', 'stretch'),
+        ('pool', 'sum'),
+        ('augment', 'rotate'),
+    ],
+)
+def test_sources_that_no_feature_can_have_are_rejected(name, value):
+    with pytest.raises(InputError) as raised:
+        dataclasses.replace(SOURCE, **{name: value})
+    assert raised.value.option == name
 
 
 def count_calls(forwards):
@@ -192,31 +203,6 @@ def test_chunks_come_in_order_and_only_the_next_one_is_prepared_ahead(small_extr
     assert list(indices) == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert taken == list(range(8))
     numpy.testing.assert_allclose(numpy.concatenate(features), expected, rtol=1e-5)
-
-
-def test_images_that_share_little_memory_wait_for_each_other(
-    small_extractor, tmp_path, monkeypatch
-):
-    paths = [write_image(tmp_path / f'{k}.png', seed=k) for k in range(8)]
-    paths.insert(3, write_image(tmp_path / 'large.png', size=(61, 40)))
-    ((_, expected),) = small_extractor.extract(paths, 9)
-    # Enough for one image at a time, and not enough for the large one.
-    monkeypatch.setattr(images, 'MEMORY', MemoryBudget(8 * 60 * 40))
-    errors = []
-    ((indices, features),) = small_extractor.extract(paths, 9, errors.append)
-    assert indices == [0, 1, 2, 4, 5, 6, 7, 8]
-    numpy.testing.assert_allclose(features, expected[indices], rtol=1e-5)
-    assert [str(error) for error in errors] == [f'{paths[3]}: too large: 61 x 40 pixels']
-
-
-def test_huge_images_have_about_the_same_features(small_extractor, tmp_path, monkeypatch):
-    paths = [write_image(tmp_path / f'image{s}', size=(600, 400)) for s in ('.png', '.jpg')]
-    ((_, exact),) = small_extractor.extract(paths, 2)
-    monkeypatch.setattr(images, 'HUGE_PIXELS', 100_000)
-    monkeypatch.setattr(images, 'STRIP_PIXELS', 10_000)
-    ((_, reduced),) = small_extractor.extract(paths, 2)
-    assert (reduced != exact).any()
-    numpy.testing.assert_allclose(reduced, exact, rtol=0.05, atol=0.05 * abs(exact).max())
 
 
 def test_no_images_have_no_chunks(small_extractor):
@@ -303,3 +289,57 @@ def test_truncated_caffemodels_are_rejected(vgg19, tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r'truncated\.caffemodel'):
             FeatureExtractor(path, SOURCE, CPU, 1)
+
+
+def assert_rejected(writer, tmp_path, problem, layer='fc'):
+    path = writer.write(tmp_path / 'net.caffemodel')
+    source = dataclasses.replace(SOURCE, layer=layer, image_size=8)
+    with pytest.raises(InputError, match=f'^{path}: .*{problem}'):
+        FeatureExtractor(path, source, CPU)(numpy.ones((3, 3, 8, 8), 'float32'))
+
+
+@pytest.mark.parametrize('old_format', [False, True])
+def test_types_of_layers_that_are_not_supported_matter_if_features_depend_on_them(
+    tmp_path, old_format
+):
+    writer = caffemodels.Writer(old_format)
+    writer.convolution('conv', 'data', n_in=3, n_out=2, kernel=8)
+    writer.inner_product('fc', 'conv', n_in=2, n_out=5)
+    accuracy = writer.layer('SOFTMAX', 'accuracy', ['fc', 'label'], 'accuracy')
+    accuracy.type = accuracy.ACCURACY if old_format else 'Accuracy'
+    path = writer.write(tmp_path / 'net.caffemodel')
+    FeatureExtractor(path, dataclasses.replace(SOURCE, layer='fc'), CPU)
+    relu = (writer.net.layers if old_format else writer.net.layer)[1]
+    name = 'TANH' if old_format else 'PReLU'
+    relu.type = relu.TANH if old_format else name
+    assert_rejected(writer, tmp_path, f"layer 'relu_conv' .*the type {name} is not supported")
+
+
+def test_layers_that_are_not_computed_from_images_alone_are_rejected(tmp_path):
+    writer = caffemodels.Writer()
+    writer.layer('CONCAT', 'both', ['data', 'data2'], 'both')
+    assert_rejected(writer, tmp_path, "'both' is computed from 'data', 'data2'", layer='both')
+
+
+def test_features_that_are_not_finite_are_rejected(tmp_path):
+    writer = caffemodels.Writer()
+    writer.inner_product('fc', 'data', 192, 5)
+    writer.net.layer[0].blobs[0].data[:] = [3e38] * 960
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert_rejected(writer, tmp_path, 'NaN or infinite')
+
+
+def test_networks_that_mix_images_are_rejected(tmp_path):
+    writer = caffemodels.Writer()
+    writer.layer('CONCAT', 'fc', ['data', 'data'], 'fc').concat_param.axis = 0
+    assert_rejected(writer, tmp_path, "layer 'fc' mixes images")
+
+
+def test_layers_may_change_images_in_place(tmp_path):
+    writer = caffemodels.Writer()
+    writer.relu('data')
+    path = writer.write(tmp_path / 'net.caffemodel')
+    pixels = numpy.random.RandomState(0).randn(3, 3, 8, 8).astype('float32')
+    features = FeatureExtractor(path, dataclasses.replace(SOURCE, layer='data'), CPU, 2)(pixels)
+    numpy.testing.assert_array_equal(features, numpy.maximum(pixels, 0).reshape(3, -1))
