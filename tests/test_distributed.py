@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -41,15 +42,12 @@ def assert_nearly_the_same_training(folder, expected_folder, model):
             assert entry[name] == pytest.approx(expected[name], abs=1e-5), name
 
 
+# Not Adam alone, which updates as much whatever the scale of the gradients.
 @pytest.mark.parametrize(
     'n, flags',
     [
-        (2, f'--optimizer adam {ALL_OPTIONS}'),
         (2, f'--optimizer sgd {ALL_OPTIONS}'),
-        (2, '--optimizer momentum --loss-reduction sentence'),
-        (2, '--optimizer rmsprop --layers 2'),
-        (4, '--optimizer adagrad'),
-        (4, '--optimizer adam --loss-reduction sentence'),
+        (4, '--optimizer adam --loss-reduction sentence --layers 2'),
     ],
 )
 def test_processes_train_like_one_with_their_whole_batch(data, tmp_path, n, flags):
@@ -71,31 +69,34 @@ sys.path.insert(0, os.getcwd())
 import lib
 import train
 from lib.errors import InputError
-from lib.training.parallel import ParallelUpdater
 rank, iteration, action = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1)
-update = ParallelUpdater.update
+update = train.training.updaters.StandardUpdater.update
 def update_and_fail(self):
     update(self)
-    if self.iteration == iteration and self._processes.rank == rank:
+    if self.iteration == iteration and os.environ['OMPI_COMM_WORLD_RANK'] == str(rank):
         exec(action)
-ParallelUpdater.update = update_and_fail
+train.training.updaters.StandardUpdater.update = update_and_fail
 train.run_main(train.main)
 """
 CHANCE = '--dropout 0.3 --scheduled-sampling 0.2 --reward CIDEr --epoch 3 --batch-size 4'
 
 
-def train_and_fail(data, output, rank, iteration, action, n=2, flags=CHANCE, batch_size=4):
-    flags = f'{NETWORK} {flags} --batch-size {batch_size}'.split()
-    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output, *flags
-    return run_processes(n, '-c', TRAIN_AND_FAIL, rank, iteration, action, *inputs)
+def train_and_fail(data, output, rank, iteration, action, flags=CHANCE):
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output
+    flags = f'{NETWORK} {flags}'.split()
+    return run_processes(2, '-c', TRAIN_AND_FAIL, rank, iteration, action, *inputs, *flags)
 
 
-@pytest.mark.parametrize('rank, number', [(0, signal.SIGTERM), (1, signal.SIGINT)])
-def test_a_signal_to_one_process_saves_what_all_resume_bit_for_bit(data, tmp_path, rank, number):
-    kill = f'os.kill(os.getpid(), {int(number)})'
-    process = train_and_fail(data, tmp_path / 'stopped', rank, 17, kill)
-    assert process.returncode == (130 if number == signal.SIGINT else 143)
-    assert process.stderr.count('saved') == 1
+def test_a_signal_to_one_process_saves_what_all_resume_bit_for_bit(data, tmp_path):
+    for rank, iteration, number, code, resume in (
+        (1, 17, signal.SIGINT, 130, ''),
+        (0, 25, signal.SIGTERM, 143, '--resume'),
+    ):
+        kill = f'os.kill(os.getpid(), {int(number)})'
+        flags = f'{CHANCE} {resume}'
+        process = train_and_fail(data, tmp_path / 'stopped', rank, iteration, kill, flags)
+        assert process.returncode == code, process.stderr
+        assert process.stderr.count('saved') == 1
     for name, more in ('stopped', '--resume'), ('uninterrupted', ''):
         process = train_together(2, data, tmp_path / name, CHANCE, more)
         assert process.returncode == 0, process.stderr
@@ -103,14 +104,13 @@ def test_a_signal_to_one_process_saves_what_all_resume_bit_for_bit(data, tmp_pat
     assert_same_training(tmp_path / 'stopped', tmp_path / 'uninterrupted', names)
 
 
-@pytest.mark.parametrize('rank', [0, 1])
 @pytest.mark.parametrize(
-    'action, exit_code, message',
+    'rank, action, exit_code, message',
     [
-        ('raise InputError("x: is wrong")', 2, 'error: x: is wrong\n'),
-        ('raise RuntimeError("a bug")', 1, 'RuntimeError: a bug\n'),
-        ('raise MemoryError("all gone")', 2, 'error: not enough memory'),
-        ('os.kill(os.getpid(), signal.SIGKILL)', 137, 'signal 9'),
+        (0, 'raise InputError("x: is wrong")', 2, 'error: x: is wrong\n'),
+        (1, 'raise MemoryError("all gone")', 2, 'error: not enough memory'),
+        (1, 'raise RuntimeError("a bug")', 1, 'RuntimeError: a bug\n'),
+        (0, 'os.kill(os.getpid(), signal.SIGKILL)', 137, 'signal 9'),
     ],
 )
 def test_a_process_that_fails_ends_all(data, tmp_path, rank, action, exit_code, message):
@@ -119,21 +119,22 @@ def test_a_process_that_fails_ends_all(data, tmp_path, rank, action, exit_code, 
     assert message in process.stderr
 
 
-@pytest.mark.parametrize('n', [1, 4])
-def test_training_resumes_with_another_number_of_processes(data, tmp_path, n):
+def test_training_resumes_with_another_number_of_processes(data, tmp_path):
     flags = '--dropout 0 --epoch 3'
     stop = 'os.kill(os.getpid(), signal.SIGTERM)'
-    process = train_and_fail(data, tmp_path / 'stopped', 0, 17, stop, flags=flags, batch_size=6)
+    process = train_and_fail(data, tmp_path / 'two', 0, 17, stop, f'{flags} --batch-size 6')
     assert process.returncode == 143
-    process = train_together(
-        n, data, tmp_path / 'stopped', flags, f'--batch-size {12 // n} --resume'
-    )
+    shutil.copytree(tmp_path / 'two', tmp_path / 'four')
+    process = train_together(4, data, tmp_path / 'four', flags, '--batch-size 3 --resume')
     assert process.returncode == 0, process.stderr
-    train(data, tmp_path / 'one', flags, '--batch-size 12', small=SIZES)
-    assert_nearly_the_same_training(tmp_path / 'stopped', tmp_path / 'one', 'epoch_003.h5')
-    process = train_together(n, data, tmp_path / 'stopped', flags, '--batch-size 5', '--resume')
+    for name, more in ('two', '--resume'), ('one', ''):
+        process = train(data, tmp_path / name, flags, '--batch-size 12', more, small=SIZES)
+        assert process.returncode == 0, process.stderr
+    for name in 'two', 'four':
+        assert_nearly_the_same_training(tmp_path / name, tmp_path / 'one', 'epoch_003.h5')
+    process = train_together(2, data, tmp_path / 'four', flags, '--batch-size 5 --resume')
     assert process.returncode == 2
-    assert f'error: --batch-size {5 * n} in all processes' in process.stderr
+    assert 'error: --batch-size 10 in all processes' in process.stderr
 
 
 def test_a_signal_while_processes_exchange_signals_is_not_lost(data, tmp_path):
@@ -141,7 +142,7 @@ def test_a_signal_while_processes_exchange_signals_is_not_lost(data, tmp_path):
     code = TRAIN_AND_FAIL.replace(
         'train.run_main(train.main)',
         """
-from lib.training.interruption import Interruption
+from lib.training.stopping import Interruption
 agree = Interruption.agree_to_stop
 iteration = 0
 def agree_late(self):
@@ -188,9 +189,8 @@ assert processes.compute_on_main(os.getpid) == processes.all_gather(os.getpid())
 """
 
 
-@pytest.mark.parametrize('n', [1, 2, 3])
-def test_processes_share_items(n):
-    process = run_processes(n, '-c', SHARE)
+def test_processes_share_items():
+    process = run_processes(3, '-c', SHARE)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ''
 
@@ -262,13 +262,12 @@ def test_evaluating_together_gives_what_one_process_gives(data, trained, tmp_pat
         assert first == second
 
 
-@pytest.mark.parametrize('n', [2, 3])
-def test_captioning_together_gives_what_one_process_gives(images, tmp_path, n):
+def test_captioning_together_gives_what_one_process_gives(images, tmp_path):
     small_model(feature_size=12).save(tmp_path / 'model.h5')
     inputs = images, '-m', tmp_path / 'model.h5', '-i', images / 'vgg19.caffemodel'
     command = 'generate_caption.py', *inputs, '--max-length', 9, '--json'
     one = run_script(*command, tmp_path / 'one.json')
-    together = run_processes(n, *command, tmp_path / 'all.json', '--communicator', 'naive')
+    together = run_processes(3, *command, tmp_path / 'all.json', '--communicator', 'naive')
     assert together.returncode == one.returncode == 1
     assert one.stderr.startswith('unreadable: ')
     assert one.stderr in together.stderr
@@ -302,7 +301,7 @@ extract_features.run_main(extract_features.main)
 """
 
 
-@pytest.mark.parametrize('killed', [None, 0, 1])
+@pytest.mark.parametrize('killed', [None, 1])
 def test_extracting_together_gives_what_one_process_gives(images, tmp_path, killed):
     command = (
         *('-i', images / 'vgg19.caffemodel', '--dataset', images / 'dataset.json'),
