@@ -9,10 +9,9 @@ import os
 import warnings
 
 from lib.captioner import Captioner
-from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser
+from lib.captions.readers import SPLITS
+from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
 from lib.cli.run import run_main
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options

@@ -8,8 +8,7 @@ import sys
 import tqdm
 
 from lib.captioner import Captioner
-from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser
+from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
 from lib.cli.run import escape_control_characters, print_unreadable, run_main
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed

@@ -3,8 +3,7 @@
 from PIL import Image
 
 from lib.captioner import Captioner
-from lib.cli.flags import add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag, number
 from lib.cli.run import run_main
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed

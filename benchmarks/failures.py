@@ -12,8 +12,8 @@ from itertools import chain, product
 import numpy
 
 from benchmarks.word_classes import WORD_CLASSES, Comparison, compare, compare_people
-from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import SPLITS
 from lib.captions.tokenizer import tokenize
 from lib.cli.parser import ArgumentParser
 from lib.cli.run import print_line, run_main

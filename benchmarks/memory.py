@@ -24,8 +24,8 @@ import h5py
 import numpy
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens
-from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import SPLITS
 from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
 from lib.cli.parser import ArgumentParser, number
 from lib.cli.run import run_main

@@ -16,8 +16,7 @@ from lib.captions.packing import make_converter
 
 from benchmarks import plain_torch
 from lib.captions.dataset import CaptionDataset
-from lib.cli.flags import add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag, number
 from lib.cli.run import run_main
 from lib.device import select_device
 from lib.evaluation.metrics import CaptionScorer, has_java

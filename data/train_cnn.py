@@ -19,8 +19,7 @@ from chainer.links.caffe import CaffeFunction
 from chainer.links.caffe.caffe_function import caffe_pb
 
 from data.draw_scenes import COLORS, IMAGE_SIZE, RADII, SHAPES
-from lib.cli.flags import add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_seed_flag, number
 from lib.cli.run import run_main
 from lib.features.images import prepare_image, read_image
 from lib.files.output import open_output

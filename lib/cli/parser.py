@@ -1,4 +1,4 @@
-"""The argument parser of all scripts."""
+"""The argument parser of all scripts, and the flags that they share."""
 
 import argparse
 import shlex
@@ -6,6 +6,7 @@ import sys
 
 from lib.errors import InputError
 from lib.files.input import check_input
+from lib.processes import COMMUNICATORS
 
 # What numbers may be at most, where nothing else limits them.
 MAX_INT = 2**31 - 1
@@ -113,3 +114,33 @@ def number(kind, low=None, high=None, above=None, below=None):
         return value
 
     return parse
+
+
+def add_device_flags(parser):
+    parser.add_argument(
+        '-g', '--gpu', type=int, default=-1, metavar='N', help='CUDA device number; -1 is the CPU'
+    )
+    parser.add_argument(
+        '--tf32',
+        action='store_true',
+        help='faster, less precise products on Ampere and later GPUs (TensorFloat-32)',
+    )
+
+
+def add_communicator_flag(parser):
+    parser.add_argument(
+        '--communicator',
+        choices=COMMUNICATORS,
+        help='connect the processes that mpiexec has started: naive for CPUs, flat or pure_nccl '
+        'for GPUs; see docs/scaling.md',
+    )
+
+
+def add_seed_flag(parser, used_for):
+    parser.add_argument(
+        '--seed',
+        type=number(int, low=0, high=2**32 - 1),
+        default=0,
+        metavar='N',
+        help=f'random seed for {used_for}',
+    )

@@ -3,7 +3,7 @@
 import json
 import os
 
-from lib.captions.captioned_image import check_text
+from lib.captions.readers import check_text
 from lib.errors import InputError
 from lib.files.input import check_input
 from lib.files.output import write_json

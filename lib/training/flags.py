@@ -4,8 +4,13 @@ import argparse
 import os
 import warnings
 
-from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import (
+    ArgumentParser,
+    add_communicator_flag,
+    add_device_flags,
+    add_seed_flag,
+    number,
+)
 from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags

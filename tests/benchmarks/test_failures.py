@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.word_classes import WORD_CLASSES, Comparison, compare, compare_people
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.captions.tokenizer import tokenize
 from lib.evaluation.results_file import write_results
 from tests.helpers.assertions import assert_input_error

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from lib.captions import readers
-from lib.captions.captioned_image import CaptionedImage
-from lib.captions.readers import read_dataset
+from lib.captions.readers import CaptionedImage, read_dataset
 from lib.errors import InputError
 from tests.helpers.samples import dataset, write_json
 from tests.helpers.scripts import ROOT

@@ -2,8 +2,7 @@ import argparse
 
 import pytest
 
-from lib.cli.flags import add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag, number
 from lib.errors import InputError
 
 
