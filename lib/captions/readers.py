@@ -14,7 +14,7 @@ import tqdm
 
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
-from lib.files.input import check_input
+from lib.files.input import read_utf8
 
 SPLITS = ('train', 'val', 'test', 'restval')
 
@@ -181,14 +181,7 @@ def _read_images(path):
 
 def _read_content(path):
     """Returns the content of a JSON file, or the text of any other."""
-    try:
-        check_input(path)
-        with open(path, encoding='utf-8-sig') as file:
-            text = file.read()
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not a text file in UTF-8') from error
+    text = read_utf8(path)
     if not path.lower().endswith('.json') and text.lstrip()[:1] != '{':
         return text
     try:

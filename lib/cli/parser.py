@@ -5,7 +5,7 @@ import shlex
 import sys
 
 from lib.errors import InputError
-from lib.files.input import check_input
+from lib.files.input import read_utf8
 from lib.processes import COMMUNICATORS
 
 # What numbers may be at most, where nothing else limits them.
@@ -45,14 +45,12 @@ def _read_recipe(arg):
     if not arg.startswith('@'):
         return [arg]
     path = arg[1:]
-    check_input(path)
+    text = read_utf8(path)
     try:
-        with open(path, encoding='utf-8-sig') as file:
-            text = file.read()
         if '\0' in text:
             raise ValueError('it contains a null character')
         return shlex.split(text, comments=True)
-    except ValueError as error:  # UnicodeDecodeError is one
+    except ValueError as error:
         raise InputError(f'{path}: not a file of flags ({error})') from error
 
 

@@ -9,13 +9,12 @@ import itertools
 import math
 import os
 import re
-import zipfile
 from typing import NamedTuple
 
 import h5py
 import numpy
 import scipy
-from numpy.lib import format as npy
+from numpy.lib.format import MAGIC_PREFIX
 
 from lib.device import check_memory
 from lib.errors import InputError
@@ -35,8 +34,6 @@ MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
 MATLAB_NAMES = {'filenames': 'uint8', 'filenames_offsets': 'int64'}
 # What else is read of an HDF5 file.
 KEYS = 'filenames', 'filenames_offsets', 'ids'
-# The readers of the header of a NumPy array, by the version of the format.
-NUMPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # What HDF5 adds to features and names, at most.
 HDF5_OVERHEAD = 1 << 16
 
@@ -114,44 +111,30 @@ def read_npy(path):
 
 def read_npz(path):
     """Reads ``features`` or ``feats`` (N, D), with ``filenames`` or ``ids`` (N,) or without."""
-    with zipfile.ZipFile(path) as file:
-        names = [name.removesuffix('.npy') for name in file.namelist()]
-        matrix = next((name for name in ('features', 'feats') if name in names), None)
-        if matrix is None:
-            raise _missing(path, 'array "features"', names)
-        filenames = ids = None
-        if 'filenames' in names:
-            filenames = _texts(path, _read_vector(path, file, 'filenames'))
-        if 'ids' in names:
-            ids = _read_vector(path, file, 'ids')
+    with numpy.load(path, allow_pickle=False) as file:
+        name = next((name for name in ('features', 'feats') if name in file), None)
+        if name is None:
+            raise _missing(path, 'array "features"', file)
+        _check_memory(path, file.zip.getinfo(f'{name}.npy').file_size)
+        features = _read_array(path, file, name)
+        check_matrix(path, name, features.shape, features.dtype.name)
+        names = ids = None
+        if 'filenames' in file:
+            names = _texts(path, _read_array(path, file, 'filenames'))
+        if 'ids' in file:
+            ids = _read_array(path, file, 'ids')
             _check_ids(path, ids)
-        rows = _read_npz_matrix(path, file, matrix)
-    return FeatureFile(rows, filenames, ids, ExternalSource.of(path))
+    rows = _convert_in_place(path, numpy.ascontiguousarray(features))
+    return FeatureFile(rows, names, ids, ExternalSource.of(path))
 
 
-def _read_npz_matrix(path, file, name):
-    with file.open(f'{name}.npy') as stream:
-        version = npy.read_magic(stream)
-        shape, is_fortran, dtype = NUMPY_HEADERS[version](stream)
-        check_matrix(path, name, shape, dtype.name)
-        rows = _allocate(path, shape)
-        in_file_order = rows.T if is_fortran else rows
-        for block in _blocks(in_file_order):
-            content = stream.read(block.size * dtype.itemsize)
-            with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used
-                block[...] = numpy.frombuffer(content, dtype).reshape(block.shape)
-    return rows
-
-
-def _read_vector(path, file, name):
-    with file.open(f'{name}.npy') as stream:
-        try:
-            return npy.read_array(stream, allow_pickle=False)
-        except ValueError as error:
-            raise InputError(
-                f'{path}: {name} cannot be read ({error}); save numpy.array(...) of strings or '
-                'numbers'
-            ) from error
+def _read_array(path, file, name):
+    try:
+        return file[name]
+    except ValueError as error:
+        raise InputError(
+            f'{path}: {name} cannot be read ({error}); save numpy.array(...) of strings or numbers'
+        ) from error
 
 
 def _texts(path, array):
@@ -242,7 +225,7 @@ def read_matlab(path):
     shape, type_name = contained['feats']
     type_name = MATLAB_FLOATS.get(type_name, type_name)
     check_matrix(path, 'feats', shape, type_name)
-    _check_memory(path, math.prod(shape) * max(numpy.dtype(type_name).itemsize, 4))
+    _check_memory(path, math.prod(shape) * numpy.dtype(type_name).itemsize)
     # Other variables of these names are somebody else's.
     type_of = {name: kind for name, (_, kind) in contained.items()}
     has_names = all(type_of.get(name) == kind for name, kind in MATLAB_NAMES.items())
@@ -251,7 +234,7 @@ def read_matlab(path):
     feats = variables.pop('feats')
     check_matrix(path, 'feats', feats.shape, feats.dtype.name)  # only now complex numbers are seen
     # MATLAB stores column after column, so the transpose needs no copy.
-    rows = _convert_in_place(numpy.ascontiguousarray(feats.T))
+    rows = _convert_in_place(path, numpy.ascontiguousarray(feats.T))
     names = source = None
     if has_names:
         names = read_texts({name: variables[name].ravel() for name in MATLAB_NAMES}, 'filenames')
@@ -262,7 +245,7 @@ def read_matlab(path):
 
 # The readers of the formats, by the first bytes of their files.
 READERS = {
-    npy.MAGIC_PREFIX: read_npy,
+    MAGIC_PREFIX: read_npy,
     b'PK': read_npz,
     b'\x89HDF': read_hdf5,
     b'MATLAB 7.3': read_hdf5,
@@ -330,10 +313,12 @@ def _read_blocks(path, matrix, n_rows_together=1):
     return rows
 
 
-def _convert_in_place(array):
+def _convert_in_place(path, array):
     """Converts a C-contiguous array to float32, in its own memory if its values are wider."""
     if array.dtype.itemsize < 4:
-        return array.astype('float32')
+        rows = _allocate(path, array.shape)
+        rows[...] = array
+        return rows
     flat = array.reshape(-1)
     converted = flat.view('float32')[: flat.size]
     if array.dtype != 'float32':
