@@ -145,7 +145,8 @@ class CaptionDataset:
         Returns:
             array: (n,), int32, ascending.
         """
-        captions, n_tokens = self.captions_of('train'), len(self.vocabulary)
+        captions = self.captions_of('train')
+        n_tokens = len(self.vocabulary)
         caption_of_token = numpy.repeat(numpy.arange(len(self.image)), self.lengths)
         in_train = numpy.isin(caption_of_token, captions)
         keys = caption_of_token[in_train] * n_tokens + self.tokens[in_train]

@@ -11,7 +11,8 @@ from lib.device import check_memory
 from lib.errors import InputError
 
 # Principal components of the features, and how many of them are part of the space themselves.
-N_COMPONENTS, N_OWN_COMPONENTS = 768, 128
+N_COMPONENTS = 768
+N_OWN_COMPONENTS = 128
 # Dimensions of the embedding of captions that is predicted from the components.
 N_TOPICS = 300
 # Images whose captions have an n-gram, at least, for it to count; fewer if none has as many.

@@ -13,7 +13,8 @@ OUTSIDE = 5
 # Resamples at a time, which bounds memory.
 BLOCK = 100
 # As in pycocoevalcap, whose scores are computed with them.
-TINY, SMALL = 1e-15, 1e-9
+TINY = 1e-15
+SMALL = 1e-9
 
 
 class Difference(NamedTuple):

@@ -127,7 +127,8 @@ def check_self_contained(path, group, names=None):
     Raises:
         InputError: If an entry is a link or a reference, or its data are in another file.
     """
-    groups, seen = [(group, names)], set()
+    groups = [(group, names)]
+    seen = set()
     while groups:
         group, names = groups.pop()
         for name in group if names is None else names:

@@ -9,7 +9,9 @@ from pathlib import Path
 from lib.errors import InputError
 from lib.files.output import check_not_overwritten, check_outputs
 
-BEST, LOG, SNAPSHOT = 'best.h5', 'log', 'snapshot.h5'
+BEST = 'best.h5'
+LOG = 'log'
+SNAPSHOT = 'snapshot.h5'
 LOCK = '.lock'
 
 

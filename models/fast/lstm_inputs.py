@@ -126,7 +126,8 @@ class LSTMInputs(chainer.FunctionNode):
 
     def _backward_gpu(self, grad_x):
         """As :meth:`_backward_cpu`."""
-        xp, embed_size = chainer.backend.get_array_module(grad_x), grad_x.shape[1]
+        xp = chainer.backend.get_array_module(grad_x)
+        embed_size = grad_x.shape[1]
         grad_images, grad_b, grad_W_e = (
             xp.empty(shape, grad_x.dtype)
             for shape in (
