@@ -28,7 +28,6 @@ from lib.features.table import FeatureTable
 from lib.files.input import join_below
 from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes
-from lib.training.run_record import captions_fingerprint
 
 
 def parse_args():
@@ -181,7 +180,7 @@ def check_models(args, ensemble, dataset):
         )
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
-        if captions_fingerprint(model.run) not in (None, fingerprint):
+        if model.captions_fingerprint() not in (None, fingerprint):
             note = f'{model.path}: was trained on other captions than {args.captions}'
             warnings.warn(f'{note}, perhaps those of these images', InputWarning, stacklevel=1)
 

@@ -21,14 +21,13 @@ from lib.errors import InputError
 from lib.features.table import FeatureTable
 from lib.files.fingerprint import fingerprint
 from lib.processes import connect_processes
-from lib.trained_model import TrainedModel
+from lib.trained_model import TrainedModel, record_run
 from lib.training import flags, reports
 from lib.training.best_epoch import SaveModel, ScoreCaptions
 from lib.training.epoch_log import EpochLog, TokenMeanEvaluator
 from lib.training.optimizers import check_training_memory
 from lib.training.output_folder import SNAPSHOT, check_folder, lock_folder
 from lib.training.reward import CiderReward, RewardLoss
-from lib.training.run_record import record_run
 from lib.training.schedules import ScheduledSampling
 from lib.training.snapshot import (
     RandomState,
