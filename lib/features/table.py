@@ -72,7 +72,7 @@ class FeatureTable:
         else:
             tables = [cls._of_files([file], dataset, images) for file in files]
             path = ' and '.join(table.path for table in tables)
-            table = cls(_CombinedRows(tables, combine, path), ExternalSource.of(*paths), path)
+            table = cls(CombinedRows(tables, combine, path), ExternalSource.of(*paths), path)
         table.check_images(dataset.imgid[images])
         return table
 
@@ -89,7 +89,7 @@ class FeatureTable:
             if file.source != first.source:
                 raise InputError(f'{file.path}: was not extracted in the same way as {first.path}')
         order = find_rows(files, dataset, images)
-        rows = first.rows if order is None and not others else _FileRows(files, order)
+        rows = first.rows if order is None and not others else FileRows(files, order)
         source = first.source
         if isinstance(source, ExternalSource):
             source = ExternalSource.of(*(file.path for file in files))
@@ -197,7 +197,7 @@ class FeatureTable:
             yield slice(start, min(start + size, n_rows))
 
 
-class _FileRows:
+class FileRows:
     """The rows of files that follow one another, or are in an order of their own.
 
     Args:
@@ -226,7 +226,7 @@ class _FileRows:
         return features
 
 
-class _CombinedRows:
+class CombinedRows:
     """One vector of each image, from the tables of several files.
 
     Args:
