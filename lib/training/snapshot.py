@@ -97,13 +97,16 @@ class SeedIterations(training.Extension):
         rank (int): Number of the process.
     """
 
-    trigger = 1, 'iteration'
     # After all that happens in an iteration.
     priority = training.PRIORITY_READER - 300
 
     def __init__(self, seed, rank):
         self._seed = seed
         self._rank = rank
+
+    def trigger(self, trainer):
+        """Returns True: every iteration. Chainer's trigger would expect a state in the snapshot."""
+        return True
 
     def initialize(self, trainer):
         self(trainer)
