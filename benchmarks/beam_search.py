@@ -17,7 +17,7 @@ from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device
-from lib.features.formats import read_features
+from lib.features.table import FeatureTable
 from lib.trained_model import TrainedModel
 from tests.helpers.plain_beam_search import plain_beam_search
 
@@ -71,8 +71,8 @@ def main():
     device = select_device(args.gpu, args.tf32)
     dataset = CaptionDataset.load(args.captions)
     network = TrainedModel.load(args.model).network
-    features = read_features(args.features).rows[dataset.imgid[dataset.images_of('val')]]
-    features = features[: args.images]
+    images = dataset.images_of('val')[: args.images]
+    features = FeatureTable.open([args.features], dataset, images)[dataset.imgid[images]]
     batches = numpy.array_split(features, -(-len(features) // args.batch_size))
     search_with_torch = has_torch(device) and prepare_torch(network, batches, device)
     network.to_device(device)

@@ -121,15 +121,15 @@ def measure(args):
     communicator = processes.communicator if processes.size > 1 else None
     optimizer = make_optimizer(network, 'adam', 0.001, communicator=communicator)
     waiting, exchanging = measure_exchange(communicator, args.measure)
-    optimizer.update(network, *batches[0])
+    optimizer.update(network, batches[0])
     processes.wait_for_all()
     waiting.clear()
     exchanging.clear()
     start = time.perf_counter()
     for batch in batches:
-        optimizer.update(network, *batch)
+        optimizer.update(network, batch)
     seconds = max(processes.all_gather(time.perf_counter() - start))
-    n_tokens = sum(processes.all_gather(sum(len(targets) for _, _, targets, _ in batches)))
+    n_tokens = sum(processes.all_gather(sum(len(batch.targets) for batch in batches)))
     n_bytes = sum(param.array.nbytes for param in network.params())
     wait = statistics.mean(processes.all_gather(sum(waiting))) / seconds
     print(json.dumps([n_tokens / seconds, wait, sum(exchanging) / seconds, n_bytes]))

@@ -10,13 +10,14 @@ import re
 
 import chainer
 import numpy
-from lib.captions.packing import make_converter
 
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens, seconds_of
+from lib.captions.batch import make_converter
 from lib.captions.dataset import CaptionDataset
 from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.device import select_device
+from lib.features.table import FeatureTable
 from lib.training.adam import Adam
 from models.show_and_tell import ShowAndTell
 
@@ -48,7 +49,8 @@ def main():
     workload = Workload(args.batch_size)
     dataset = make_dataset(args.captions, workload.vocabulary_size)
     rng = numpy.random.default_rng(0)
-    features = device.send(rng.random((N_IMAGES, FEATURE_SIZE), 'float32'))
+    features = FeatureTable(rng.random((N_IMAGES, FEATURE_SIZE), 'float32'))
+    features.to_device(device)
     converter = make_converter(dataset, features)
     model = ShowAndTell(FEATURE_SIZE, workload.vocabulary_size, workload.size, workload.size)
     model.to_device(device)
@@ -58,8 +60,8 @@ def main():
 
     def run_epoch():
         for _ in range(-(-args.captions // args.batch_size)):
-            indices = iterating.time(iterator.next)
-            optimizer.update(model, *packing.time(converter, indices, device))
+            captions = iterating.time(iterator.next)
+            optimizer.update(model, *packing.time(converter, captions, device))
 
     print(f'{"epoch":>5}{"seconds":>10}{"iterator":>10}{"packing":>10}{"memory":>12}')
     for epoch in range(1, args.epoch + 1):

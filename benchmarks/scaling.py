@@ -76,9 +76,9 @@ def measure_training(workload, n_steps, device):
     """Returns seconds and tokens of a training step, and its share of the bound."""
     rng = numpy.random.RandomState(0)
     batches = [workload.batch(rng) for _ in range(n_steps)]
-    n_tokens = sum(len(batch[1]) for batch in batches)
+    n_tokens = sum(len(batch.targets) for batch in batches)
     ours = Ours(workload, device)
-    prepared = [ours.prepare(*batch) for batch in batches]
+    prepared = [ours.prepare(batch) for batch in batches]
     ours.train(prepared[:1])
     bound = workload.flops(n_tokens, n_steps * workload.batch_size) / measure_sgemm(device)
     seconds = numpy.median([seconds_of(device, ours.train, prepared)[0] for _ in range(3)])

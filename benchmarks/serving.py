@@ -63,7 +63,7 @@ def seconds_of_script(paths, flags):
             file.write('\n'.join(images))
             file.flush()
             start = time.perf_counter()
-            process = run_script('generate_caption.py', *flags, '-l', file.name)
+            process = run_script('generate_caption.py', *flags, '-l', file.name, forked=False)
             seconds.append(time.perf_counter() - start)
         if process.returncode:
             sys.exit(process.stderr)

@@ -52,12 +52,13 @@ def main():
     workload = Workload(args.batch_size)
     rng = numpy.random.RandomState(0)
     batches = [workload.batch(rng) for _ in range(args.steps)]
-    n_tokens, n_captions = sum(len(batch[1]) for batch in batches), args.batch_size * args.steps
+    n_tokens = sum(len(batch.targets) for batch in batches)
+    n_captions = args.batch_size * args.steps
     programs = {'ours': Ours(workload, device), 'Chainer loop': ChainerLoop(workload, device)}
     if has_torch(device):
         programs['PyTorch'] = Torch(workload, device)
     prepared = {
-        name: [program.prepare(*batch) for batch in batches] for name, program in programs.items()
+        name: [program.prepare(batch) for batch in batches] for name, program in programs.items()
     }
     for name, program in programs.items():
         program.train(prepared[name])  # the first steps allocate, compile and plan
@@ -95,20 +96,21 @@ class Ours:
         self._model.to_device(device)
         self._optimizer = Adam().setup(self._model)
 
-    def prepare(self, *batch):
+    def prepare(self, batch):
         """Sends a batch to the device."""
-        return tuple(self._device.send(part) for part in batch[:3]), batch[3]
+        features, inputs, targets = self._device.send((batch.features, batch.inputs, batch.targets))
+        return batch._replace(features=features, inputs=inputs, targets=targets)
 
     def train(self, batches):
-        for arrays, captions_per_step in batches:
-            self._optimizer.update(self._model, *arrays, captions_per_step)
+        for batch in batches:
+            self._optimizer.update(self._model, batch)
 
     def print_parts(self, batches):
         """Prints the shares of forward pass, backward pass and update in a step."""
         times = numpy.zeros((len(batches), 3))
-        for row, (arrays, captions_per_step) in zip(times, batches):
+        for row, batch in zip(times, batches):
             moments = [self._moment()]
-            loss = self._model(*arrays, captions_per_step)
+            loss = self._model(batch)
             moments.append(self._moment())
             self._model.cleargrads()
             loss.backward()
@@ -132,9 +134,9 @@ class ChainerLoop:
         self._model.to_device(device)
         self._optimizer = chainer.optimizers.Adam().setup(self._model)
 
-    def prepare(self, features, inputs, targets, captions_per_step):
-        padded = pad(inputs, captions_per_step), pad(targets, captions_per_step)
-        return tuple(self._device.send(part) for part in (features, *padded))
+    def prepare(self, batch):
+        padded = (pad(packed, batch.captions_per_step) for packed in (batch.inputs, batch.targets))
+        return self._device.send((batch.features, *padded))
 
     def train(self, batches):
         for arrays in batches:
@@ -160,15 +162,15 @@ class Torch:
         )
         self._optimizer = torch.optim.Adam(self._model.parameters())
 
-    def prepare(self, features, inputs, targets, captions_per_step):
+    def prepare(self, batch):
         import torch
 
         tensors = (
-            torch.from_numpy(features),
-            torch.from_numpy(inputs).long(),
-            torch.from_numpy(targets).long(),
+            torch.from_numpy(batch.features),
+            torch.from_numpy(batch.inputs).long(),
+            torch.from_numpy(batch.targets).long(),
         )
-        return *(tensor.to(self._device) for tensor in tensors), captions_per_step
+        return *(tensor.to(self._device) for tensor in tensors), batch.captions_per_step
 
     def train(self, batches):
         for batch in batches:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy
 
+from lib.captions.batch import Batch
+
 FEATURE_SIZE = 4096
 COCO_CAPTIONS = 566435  # in its training splits, train and restval
 # How many of Flickr8k's training captions have 0, 1, 2, ... words.
@@ -23,7 +25,7 @@ class Workload(NamedTuple):
     size: int = 512
 
     def batch(self, rng, lengths=None):
-        """Returns random features, inputs, targets and batch sizes for the model's loss.
+        """Returns a :class:`Batch` of random captions and features.
 
         The lengths of the captions are random, too, unless they are given.
         """
@@ -34,7 +36,7 @@ class Workload(NamedTuple):
             random_tokens(rng, sum(captions_per_step), self.vocabulary_size) for _ in range(2)
         )
         features = rng.rand(self.batch_size, FEATURE_SIZE).astype('float32')
-        return features, inputs, targets, captions_per_step
+        return Batch(features, inputs, targets, captions_per_step, len(targets))
 
     def flops(self, n_tokens, n_captions):
         """Counts the floating-point operations of the matrix products of training.

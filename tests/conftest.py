@@ -16,6 +16,7 @@ from tests.helpers.training import train
 # changed by tests, so that all examples may share one.
 settings.register_profile(
     'stable',
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
