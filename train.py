@@ -25,10 +25,10 @@ from lib.trained_model import TrainedModel, record_run
 from lib.training import flags, reports
 from lib.training.best_epoch import SaveModel, ScoreCaptions
 from lib.training.epoch_log import EpochLog, TokenMeanEvaluator
-from lib.training.optimizers import check_training_memory
+from lib.training.optimizers import OPTIMIZERS, check_training_memory, make_optimizer
 from lib.training.output_folder import SNAPSHOT, check_folder, lock_folder
 from lib.training.reward import CiderReward, RewardLoss
-from lib.training.schedules import ScheduledSampling
+from lib.training.schedules import LearningRate, LearningRateSchedule, ScheduledSampling
 from lib.training.snapshot import (
     RandomState,
     SeedIterations,
@@ -146,9 +146,13 @@ def make_trainer(args, dataset, features, model, interruption, processes):
     if args.reward:
         reward = CiderReward(dataset)
         loss = RewardLoss(network, reward, args.reward_weight, args.reward_samples)
+    communicator = processes.communicator if processes.size > 1 else None
+    optimizer = make_optimizer(
+        network, args.optimizer, args.lr, args.weight_decay, args.gradient_clip, communicator
+    )
     updater = training.updaters.StandardUpdater(
         iterator,
-        flags.optimizer_from_flags(args, network, processes),
+        optimizer,
         make_converter(dataset, features, args.loss_reduction, processes),
         network.device,
         loss,
@@ -159,7 +163,15 @@ def make_trainer(args, dataset, features, model, interruption, processes):
         TokenMeanEvaluator(network, dataset, features, args.batch_size, processes),
         name='validation',
     )
-    trainer.extend(flags.learning_rate_from_flags(args))
+    schedule = LearningRateSchedule(
+        args.lr,
+        args.lr_schedule,
+        args.lr_decay,
+        args.lr_decay_every,
+        args.warmup_iterations,
+        args.epoch,
+    )
+    trainer.extend(LearningRate(schedule, OPTIMIZERS[args.optimizer].rate_name))
     if args.scheduled_sampling:
         trainer.extend(ScheduledSampling(network, args.scheduled_sampling, args.epoch))
     trainer.extend(StopIfDiverged())

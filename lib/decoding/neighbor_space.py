@@ -43,11 +43,6 @@ class NeighborSpace:
     components: numpy.ndarray
     topics: numpy.ndarray
 
-    @property
-    def size(self):
-        """Size of the vectors."""
-        return min(N_OWN_COMPONENTS, self.topics.shape[0]) + self.topics.shape[1]
-
     @classmethod
     @numpy.errstate(over='ignore', invalid='ignore')  # found out below
     def fit(cls, features, imgids, topics) -> 'NeighborSpace':
@@ -90,8 +85,8 @@ class NeighborSpace:
             features (array): (B, D), real numbers, NumPy or CuPy.
 
         Returns:
-            array: (B, :attr:`size`), float32, of length 1, on the same device. Vectors are 0
-            where all features are means, and NaN where numbers are too large.
+            array: (B, d), float32, of length 1, on the same device. Vectors are 0 where all
+            features are means, and NaN where numbers are too large.
         """
         whitened = self._whiten(features)
         xp = chainer.backend.get_array_module(whitened)

@@ -4,7 +4,6 @@ To read another format, add a function that returns a :class:`FeatureFile`, and 
 such files to :data:`READERS`.
 """
 
-import contextlib
 import itertools
 import math
 import os
@@ -67,7 +66,7 @@ def read_features(path: str) -> FeatureFile:
     Raises:
         InputError: If it cannot be read, or contains no (N, D) array of real numbers.
     """
-    with errors_of(path):
+    try:
         check_input(path)
         with open(path, 'rb') as opened:
             start = opened.read(16)
@@ -75,21 +74,6 @@ def read_features(path: str) -> FeatureFile:
         if not readers:
             raise InputError(f'{path}: not a file of features in .npy, .npz, HDF5 or MATLAB 5')
         file = readers[0](path)
-    for what, keys in (('filenames', file.names), ('ids', file.ids)):
-        if keys is not None and len(keys) != len(file.rows):
-            raise InputError(
-                f'{path}: has {len(keys)} {what}, but features of {len(file.rows)} images'
-            )
-    if file.names is not None and file.ids is not None:
-        raise InputError(f'{path}: has both filenames and ids; one of them must go')
-    return file._replace(path=str(path))
-
-
-@contextlib.contextmanager
-def errors_of(path):
-    """Turns all errors in the block into an InputError that names the file."""
-    try:
-        yield
     except InputError:
         raise
     except OSError as error:
@@ -98,6 +82,14 @@ def errors_of(path):
     except Exception as error:
         # scipy, zlib, h5py and NumPy raise many kinds of exceptions on damaged files.
         raise InputError(f'{path}: not a file of features, or damaged ({error})') from error
+    for what, keys in (('filenames', file.names), ('ids', file.ids)):
+        if keys is not None and len(keys) != len(file.rows):
+            raise InputError(
+                f'{path}: has {len(keys)} {what}, but features of {len(file.rows)} images'
+            )
+    if file.names is not None and file.ids is not None:
+        raise InputError(f'{path}: has both filenames and ids; one of them must go')
+    return file._replace(path=str(path))
 
 
 def read_npy(path):

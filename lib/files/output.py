@@ -75,14 +75,14 @@ def check_outputs(outputs, inputs=()):
                 raise InputError(f'{path}: is the path of two outputs; change one of them')
             targets.add(target)
             _check_can_be_created(target)
-    check_not_overwritten(inputs, outputs)
+    check_not_overwritten(outputs, inputs)
 
 
-def check_not_overwritten(inputs, outputs):
+def check_not_overwritten(outputs, inputs):
     """Checks that no file is read and then replaced.
 
     Args:
-        inputs, outputs (iterable of str): The files that are read and written; they need not exist.
+        outputs, inputs (iterable of str): The files that are written and read; they need not exist.
 
     Raises:
         InputError: If an output, or its temporary file, is the same file as an input, by whatever

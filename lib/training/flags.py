@@ -15,9 +15,8 @@ from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
-from lib.training.optimizers import OPTIMIZERS, make_optimizer
+from lib.training.optimizers import OPTIMIZERS
 from lib.training.output_folder import SNAPSHOT
-from lib.training.schedules import LearningRate, LearningRateSchedule
 from models import NETWORKS
 
 # Flags that must stay the same when training is resumed.
@@ -288,31 +287,6 @@ def complete_flags(args):
             raise InputError('needs --reward', option=name)
         if args.reward is not None and not is_given:
             setattr(args, name, default)
-
-
-def optimizer_from_flags(args, network, processes):
-    """Returns the optimizer that the flags select, set up for a network."""
-    return make_optimizer(
-        network,
-        args.optimizer,
-        args.lr,
-        args.weight_decay,
-        args.gradient_clip,
-        processes.communicator if processes.size > 1 else None,
-    )
-
-
-def learning_rate_from_flags(args):
-    """Returns the extension that sets the learning rate."""
-    schedule = LearningRateSchedule(
-        rate=args.lr,
-        kind=args.lr_schedule,
-        decay=args.lr_decay,
-        decay_every=args.lr_decay_every,
-        warmup_iterations=args.warmup_iterations,
-        last_epoch=args.epoch,
-    )
-    return LearningRate(schedule, OPTIMIZERS[args.optimizer].rate_name)
 
 
 def fixed_settings(args, network, dataset, fingerprints, processes):

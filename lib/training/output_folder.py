@@ -48,7 +48,7 @@ def check_folder(folder: str, inputs):
         OSError: If files cannot be created in the folder.
     """
     results = results_in(folder)
-    check_not_overwritten(inputs, [*results, os.path.join(folder, LOCK)])
+    check_not_overwritten([*results, os.path.join(folder, LOCK)], inputs)
     for path in results:
         if not os.path.isfile(path):
             raise InputError(f'{path}: is not a regular file; choose another output')

@@ -105,7 +105,7 @@ def test_types_that_numpy_lacks_are_read(tmp_path):
 
 
 def test_too_little_memory_is_an_error_of_formats_that_are_not_mapped(tmp_path, monkeypatch):
-    def check_memory(n_bytes, what, option=None):
+    def check_memory(n_bytes, what):
         if n_bytes > 90:
             raise InputError(f'{what} would take {n_bytes} bytes')
 
