@@ -1,6 +1,7 @@
 """The web application, for any WSGI server."""
 
 import io
+import mimetypes
 import os
 import threading
 from dataclasses import dataclass
@@ -25,15 +26,10 @@ PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
 # Seconds after which a client may try again.
 RETRY_AFTER = 2
 # Images that the page offers to try: in formats that all browsers show, and small.
-SAMPLE_TYPES = {
-    '.jpg': 'image/jpeg',
-    '.jpeg': 'image/jpeg',
-    '.png': 'image/png',
-    '.gif': 'image/gif',
-    '.webp': 'image/webp',
-}
+SAMPLE_SUFFIXES = '.jpg', '.jpeg', '.png', '.gif', '.webp'
 MAX_SAMPLES = 8
 MAX_SAMPLE_BYTES = 2_000_000
+mimetypes.add_type('image/webp', '.webp')  # which Python knows from 3.13 on
 # Characters of a file's name that are repeated in the answer.
 MAX_NAME = 255
 # A page from here, with its own styles, scripts and images, and nothing else.
@@ -164,8 +160,7 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     def sample(number):
         if number >= len(samples):
             flask.abort(404)
-        path = os.path.abspath(samples[number])
-        return flask.send_file(path, SAMPLE_TYPES[_suffix_of(path)])
+        return flask.send_file(os.path.abspath(samples[number]))
 
     @app.get('/health')
     def health():
@@ -212,15 +207,11 @@ def find_samples(folder: str) -> list[str]:
     samples = [
         path
         for path in find_images([folder])
-        if _suffix_of(path) in SAMPLE_TYPES and os.path.getsize(path) <= MAX_SAMPLE_BYTES
+        if path.lower().endswith(SAMPLE_SUFFIXES) and os.path.getsize(path) <= MAX_SAMPLE_BYTES
     ]
     if not samples:
         raise InputError(f'{folder}: has no images of up to 2 MB that browsers show', 'samples')
     return samples[:MAX_SAMPLES]
-
-
-def _suffix_of(path):
-    return os.path.splitext(path)[1].lower()
 
 
 def short_name(path):
