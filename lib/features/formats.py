@@ -22,7 +22,7 @@ from lib.files.hdf5 import check_self_contained, read_texts, write_texts
 from lib.files.input import check_input
 from lib.files.output import errors_naming, open_output
 
-# Values converted at a time: few enough to need little memory, many enough to make Python's
+# Values read at a time: few enough to need little memory, many enough to make Python's
 # overhead negligible.
 BLOCK = 1 << 22
 # A variable in a MATLAB 5 file is smaller than 2 GB.
@@ -116,7 +116,7 @@ def read_npz(path):
         if 'ids' in file:
             ids = _read_array(path, file, 'ids')
             _check_ids(path, ids)
-    rows = _convert_in_place(path, numpy.ascontiguousarray(features))
+    rows = _to_float32(path, features)
     return FeatureFile(rows, names, ids, ExternalSource.of(path))
 
 
@@ -225,8 +225,7 @@ def read_matlab(path):
     variables = scipy.io.loadmat(path, variable_names=wanted)
     feats = variables.pop('feats')
     check_matrix(path, 'feats', feats.shape, feats.dtype.name)  # only now complex numbers are seen
-    # MATLAB stores column after column, so the transpose needs no copy.
-    rows = _convert_in_place(path, numpy.ascontiguousarray(feats.T))
+    rows = _to_float32(path, feats.T)  # MATLAB stores column after column
     names = source = None
     if has_names:
         names = read_texts({name: variables[name].ravel() for name in MATLAB_NAMES}, 'filenames')
@@ -286,41 +285,26 @@ def _check_memory(path, n_bytes):
     check_memory(n_bytes, f'{path}, which is not mapped like .npy,')
 
 
-def _blocks(array, n_rows_together=1):
-    """Yields an array (N, D) in blocks of whole rows, some of which should stay together."""
-    n_rows = max(1, BLOCK // array.shape[1])
-    n_rows = -(-n_rows // n_rows_together) * n_rows_together
-    for start in range(0, len(array), n_rows):
-        yield array[start : start + n_rows]
-
-
 def _read_blocks(path, matrix, n_rows_together=1):
-    """Returns a matrix (N, D) in a file as float32 in memory, row after row."""
+    """Returns a matrix (N, D) in a file as float32 in memory, row after row.
+
+    It is read in blocks of rows, some of which should stay together.
+    """
     rows = _allocate(path, matrix.shape)
-    start = 0
-    with numpy.errstate(over='ignore'):
-        for block in _blocks(rows, n_rows_together):
-            block[...] = matrix[start : start + len(block)]
-            start += len(block)
+    n_rows = max(1, BLOCK // matrix.shape[1])
+    n_rows = -(-n_rows // n_rows_together) * n_rows_together
+    with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used
+        for start in range(0, len(rows), n_rows):
+            rows[start : start + n_rows] = matrix[start : start + n_rows]
     return rows
 
 
-def _convert_in_place(path, array):
-    """Converts a C-contiguous array to float32, in its own memory if its values are wider."""
-    if array.dtype.itemsize < 4:
-        rows = _allocate(path, array.shape)
-        rows[...] = array
-        return rows
-    flat = array.reshape(-1)
-    converted = flat.view('float32')[: flat.size]
+def _to_float32(path, array):
+    """Returns an array (N, D) in memory as float32, row after row."""
     if array.dtype != 'float32':
-        # Value n is written at or before the place it is read from, so none is overwritten
-        # before it is read.
-        for start in range(0, flat.size, BLOCK):
-            with numpy.errstate(over='ignore'):
-                block = flat[start : start + BLOCK].astype('float32')
-            converted[start : start + BLOCK] = block
-    return converted.reshape(array.shape)
+        _check_memory(path, _size(array.shape))
+    with numpy.errstate(over='ignore'):
+        return numpy.ascontiguousarray(array, 'float32')
 
 
 def save_features(path: str, rows, source: FeatureSource | None = None, names=None):
