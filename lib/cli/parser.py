@@ -10,7 +10,7 @@ from lib.processes import COMMUNICATORS
 
 # What numbers may be at most, where nothing else limits them.
 MAX_INT = 2**31 - 1
-MAX_FLOAT = 1e6
+MAX_FLOAT = 1_000_000
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -92,7 +92,7 @@ def number(kind, low=None, high=None, above=None, below=None):
         0.5
     """
     if high is None and below is None:
-        high = MAX_INT if kind is int else int(MAX_FLOAT)
+        high = MAX_INT if kind is int else MAX_FLOAT
     expected = 'an integer' if kind is int else 'a number'
     expected += f' above {above}' if low is None else f' of at least {low}'
     expected += f' and below {below}' if high is None else f' and at most {high}'

@@ -31,9 +31,3 @@ def test_an_empty_list_is_named(tmp_path):
 def test_lists_may_begin_with_a_byte_order_mark_and_hold_any_line(tmp_path):
     (tmp_path / 'list.txt').write_text('\ufeffa.jpg\r\nb\0c.jpg\n' + 'x' * 5000, encoding='utf-8')
     assert find_images([], [str(tmp_path / 'list.txt')]) == ['a.jpg', 'b\0c.jpg', 'x' * 5000]
-
-
-def test_a_list_that_is_not_utf_8_is_rejected(tmp_path):
-    (tmp_path / 'list').write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(InputError, match='UTF-8'):
-        find_images([], [str(tmp_path / 'list')])
