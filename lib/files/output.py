@@ -110,29 +110,9 @@ def errors_naming(path):
 
 def write_json(path, content):
     """Writes indented JSON; bytes of file names that are not UTF-8 become JSON escapes."""
-    with open_output(path) as file:
-        file.write(_encode_json(content))
-
-
-@contextlib.contextmanager
-def write_json_list(path):
-    """Yields a function that adds an item to a list, which is written as by :func:`write_json`.
-
-    Each item is written at once, so that a list of any length needs no memory.
-    """
-    with open_output(path) as file:
-
-        def add(item):
-            file.write(b',\n ' if file.tell() else b'[\n ')
-            file.write(_encode_json(item).replace(b'\n', b'\n '))
-
-        yield add
-        file.write(b'\n]' if file.tell() else b'[]')
-
-
-def _encode_json(content):
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    return text.encode(errors='backslashreplace')
+    with open_output(path) as file:
+        file.write(text.encode(errors='backslashreplace'))
 
 
 def _check_kind(path):
