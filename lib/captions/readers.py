@@ -132,12 +132,12 @@ def _read_content(path):
         raise InputError(f'{path}: {error.strerror}') from error
     except UnicodeDecodeError as error:
         raise InputError(f'{path}: not a text file in UTF-8') from error
-    if not path.lower().endswith('.json') and text.lstrip()[:1] != '{':
-        return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # or an integer of thousands of digits
-        raise InputError(f'{path}: not JSON, or cut short ({error})') from error
+        if path.lower().endswith('.json'):
+            raise InputError(f'{path}: not JSON, or cut short ({error})') from error
+        return text
 
 
 def read_karpathy(content):
