@@ -72,6 +72,7 @@ def train(args, device, processes):
     }
     model.run = record_run(vars(args), fingerprints, device, processes)
     model.network.to_device(device)
+    model.network.try_out()
     features.to_device(device)
     with Interruption(processes) as interruption:
         trainer = make_trainer(args, dataset, features, model, interruption, processes)

@@ -130,7 +130,7 @@ def draw_scene(rng, shapes):
             min(255, max(0, value + rng.randint(-15, 15))) for value in COLORS[shape.color]
         )
         draw.polygon([(scale * x, scale * y) for x, y in outline(rng, shape)], fill=color)
-    image = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+    image = image.reduce(scale)
     noise = Image.effect_noise((IMAGE_SIZE, IMAGE_SIZE), 24).filter(ImageFilter.GaussianBlur(0.6))
     return Image.blend(image, noise.convert('RGB'), 0.08)
 

@@ -27,13 +27,7 @@ from lib.files.output import open_output
 GRID = 3
 # Name, output channels, kernel size, stride. Batch normalization and a ReLU follow each of
 # them, and 2 x 2 max pooling all but the last.
-CONVOLUTIONS = (
-    ('conv1', 16, 5, 2),
-    ('conv2', 32, 3, 1),
-    ('conv3', 48, 3, 1),
-    ('conv4', 64, 3, 1),
-    ('conv5', 32, 3, 1),
-)
+CONVOLUTIONS = (('conv1', 24, 7, 4), ('conv2', 48, 3, 1), ('conv3', 64, 3, 1), ('conv4', 48, 3, 1))
 LEARNING_RATE = 3e-3
 # What is predicted for each cell; class 0 of each attribute stands for an empty cell.
 ATTRIBUTES = {'color': list(COLORS), 'kind': list(SHAPES), 'size': list(RADII)}
@@ -53,14 +47,10 @@ def parse_args():
         help='values subtracted from blue, green and red',
     )
     parser.add_argument(
-        '--epoch', type=number(int, low=1), default=3, metavar='N', help='number of epochs'
+        '--epoch', type=number(int, low=1), default=1, metavar='N', help='number of epochs'
     )
     parser.add_argument(
-        '--batch-size',
-        type=number(int, low=1),
-        default=32,
-        metavar='N',
-        help='scenes per iteration',
+        '--batch-size', type=number(int, low=1), default=8, metavar='N', help='scenes per iteration'
     )
     add_seed_flag(parser, 'weights and the order of scenes')
     return parser.parse_args()
@@ -109,8 +99,8 @@ def define_network():
             bottom = f'pool_{name}'
             layer = net.layer.add(name=bottom, type='Pooling', bottom=[name], top=[bottom])
             layer.pooling_param.kernel_size = layer.pooling_param.stride = 2
-    add_convolution(net, 'conv6', bottom, channels, sum(N_CLASSES), kernel=1, stride=1)
-    layer = net.layer.add(name='slice', type='Slice', bottom=['conv6'], top=ATTRIBUTES)
+    add_convolution(net, 'classes', bottom, channels, sum(N_CLASSES), kernel=1, stride=1)
+    layer = net.layer.add(name='slice', type='Slice', bottom=['classes'], top=ATTRIBUTES)
     layer.slice_param.slice_point.extend(numpy.cumsum(N_CLASSES)[:-1].tolist())
     for attribute in ATTRIBUTES:
         net.layer.add(

@@ -47,7 +47,7 @@ def assert_nearly_the_same_training(folder, expected_folder, model):
     'n, flags',
     [
         (2, f'--optimizer sgd {ALL_OPTIONS}'),
-        (4, '--optimizer adam --loss-reduction sentence --layers 2'),
+        (3, '--optimizer adam --loss-reduction sentence --layers 2'),
     ],
 )
 def test_processes_train_like_one_with_their_whole_batch(data, tmp_path, n, flags):
@@ -124,15 +124,15 @@ def test_training_resumes_with_another_number_of_processes(data, tmp_path):
     stop = 'os.kill(os.getpid(), signal.SIGTERM)'
     process = train_and_fail(data, tmp_path / 'two', 0, 17, stop, f'{flags} --batch-size 6')
     assert process.returncode == 143
-    shutil.copytree(tmp_path / 'two', tmp_path / 'four')
-    process = train_together(4, data, tmp_path / 'four', flags, '--batch-size 3 --resume')
+    shutil.copytree(tmp_path / 'two', tmp_path / 'three')
+    process = train_together(3, data, tmp_path / 'three', flags, '--batch-size 4 --resume')
     assert process.returncode == 0, process.stderr
     for name, more in ('two', '--resume'), ('one', ''):
         process = train(data, tmp_path / name, flags, '--batch-size 12', more, small=SIZES)
         assert process.returncode == 0, process.stderr
-    for name in 'two', 'four':
+    for name in 'two', 'three':
         assert_nearly_the_same_training(tmp_path / name, tmp_path / 'one', 'epoch_003.h5')
-    process = train_together(2, data, tmp_path / 'four', flags, '--batch-size 5 --resume')
+    process = train_together(2, data, tmp_path / 'three', flags, '--batch-size 5 --resume')
     assert process.returncode == 2
     assert 'error: --batch-size 10 in all processes' in process.stderr
 

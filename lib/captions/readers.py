@@ -182,12 +182,12 @@ def _read_images(path):
 def _read_content(path):
     """Returns the content of a JSON file, or the text of any other."""
     text = read_utf8(path)
-    if not path.lower().endswith('.json') and text.lstrip()[:1] != '{':
-        return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # or an integer of thousands of digits
-        raise InputError(f'{path}: not JSON, or cut short ({error})') from error
+        if path.lower().endswith('.json'):
+            raise InputError(f'{path}: not JSON, or cut short ({error})') from error
+        return text
 
 
 def read_karpathy(content):

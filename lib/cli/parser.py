@@ -126,7 +126,7 @@ def add_device_flags(parser):
 
 
 def add_communicator_flag(parser):
-    parser.add_argument(
+    parser.add_argument_group('several processes').add_argument(
         '--communicator',
         choices=COMMUNICATORS,
         help='connect the processes that mpiexec has started: naive for CPUs, flat or pure_nccl '

@@ -82,6 +82,9 @@ def _check_complete(rows, files, dataset, images):
     names, counts = numpy.unique(dataset.filename, return_counts=True)
     if numpy.isin(missing, names[counts > 1]).any():
         message += '; several images of the data set have the same name, so give their ids'
+    named = [name for file in files for name in file.names or () if name]
+    if named:
+        message += f'; the names in the file begin with {", ".join(named[:N_NAMED])}'
     raise InputError(message)
 
 

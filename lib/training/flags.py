@@ -68,9 +68,9 @@ def add_network_flags(parser):
         'given, show_and_tell or that of --model',
     )
     for name, to_number, default, description in (
-        ('hidden', number(int, low=1), 512, 'size of the LSTM'),
+        ('hidden', number(int, low=1), 512, 'size of the recurrent layers'),
         ('embed', number(int, low=1), 512, 'size of the embedding'),
-        ('layers', number(int, low=1, high=100), 1, 'number of stacked LSTMs'),
+        ('layers', number(int, low=1, high=100), 1, 'number of recurrent layers'),
     ):
         group.add_argument(
             f'--{name}',

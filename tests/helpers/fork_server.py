@@ -16,6 +16,7 @@ import runpy
 import signal
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy
@@ -62,10 +63,13 @@ def run(command, prelude, cwd, environment, seconds, memory):
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        # Neither what the server would do at its end, nor what it would do next.
+        try:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
 
 def run_as_main(script, *arguments):
@@ -88,7 +92,10 @@ def serve():
     nothing = open(os.devnull)  # noqa: SIM115
     for line in sys.stdin:
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            pid = os.fork()
+            with warnings.catch_warnings():
+                # From Python 3.12 on, of threads, such as OpenBLAS's, which fork as they should.
+                warnings.simplefilter('ignore', DeprecationWarning)
+                pid = os.fork()
             if not pid:
                 for number, file in enumerate([nothing, stdout, stderr]):
                     os.dup2(file.fileno(), number)

@@ -32,9 +32,9 @@ def start_processes(n, *arguments):
     script = os.path.join(ROOT, script) if script.endswith('.py') else script
     # Open MPI refuses to run as root, and more processes than there are cores.
     allow = {'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'}
-    # Processes that wait leave the cores to the others, and to other tests.
-    share_cores = {'OMPI_MCA_mpi_yield_when_idle': '1'}
-    share_cores |= {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
+    # Looking for networks takes a second, and processes that wait would take a core each.
+    one_machine = {'OMPI_MCA_btl': 'self,sm', 'OMPI_MCA_mpi_yield_when_idle': '1'}
+    one_thread = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
     return subprocess.Popen(
         [MPIEXEC, '--oversubscribe', '-n', str(n), sys.executable, script, *arguments],
         stdout=subprocess.PIPE,
@@ -42,7 +42,7 @@ def start_processes(n, *arguments):
         text=True,
         errors='replace',
         cwd=ROOT,
-        env=os.environ | allow | share_cores,
+        env=os.environ | allow | one_machine | one_thread,
     )
 
 
