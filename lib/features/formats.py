@@ -339,7 +339,8 @@ def _write_hdf5(path, output, rows, source, keys):
     # room for everything.
     n_bytes = rows.nbytes + sum(array.nbytes for array in keys.values()) + HDF5_OVERHEAD
     with errors_naming(path):
-        os.posix_fallocate(output.fileno(), 0, n_bytes)
+        if hasattr(os, 'posix_fallocate'):  # macOS lacks it
+            os.posix_fallocate(output.fileno(), 0, n_bytes)
         output.truncate(0)
     with h5py.File(output, 'w') as file:
         for name, array in keys.items():
