@@ -1,18 +1,18 @@
 """Captions a split of a data set and prints BLEU, METEOR, ROUGE-L and CIDEr.
 
-Each row has one beam width M. After the scores follow the number of distinct captions, the
-share of new ones, which are not in the training set, their mean number of words, and the shares
-of captions with a bad ending, as no training caption has, and with a repetition.
+Each row has one beam width M, if the search has a beam. After the scores follow the number of
+distinct captions, the share of new ones, which are not in the training set, their mean number of
+words, and the shares of captions with a bad ending, as no training caption has, and with a
+repetition.
 """
 
 import os
 import warnings
 
 from lib.captioner import Captioner
-from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser
+from lib.captions.readers import SPLITS
+from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
 from lib.cli.run import run_main
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
@@ -29,7 +29,6 @@ from lib.features.table import FeatureTable
 from lib.files.input import join_below
 from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes
-from lib.training.run_record import captions_fingerprint
 
 
 def parse_args():
@@ -123,12 +122,13 @@ def main():
     captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
 
-    print_loss(args.split, evaluator.loss())
     image_ids = dataset.ids_of(images)
+    other_captions = read_results(args.compare, image_ids) if args.compare else None
+    print_loss(args.split, evaluator.loss())
     if processes.is_main and args.average_weights:
         ensemble.models[0].save(args.average_weights)
     if processes.is_main and args.compare:
-        other_scores = evaluator.score(read_results(args.compare, image_ids))
+        other_scores = evaluator.score(other_captions)
     rows = []
     for options, json_path in zip(decodings, json_paths):
         set_seed(args.seed, processes.rank)
@@ -138,8 +138,9 @@ def main():
         texts = [best.text for best, *_ in captions]
         scores = evaluator.score(texts)
         intervals = scores.intervals()
-        print_scores(options.beam_width, scores.values, intervals, with_header=not rows)
-        rows.append({'beam_width': options.beam_width, **scores.values, 'intervals': intervals})
+        beam_width = options.beam_width if options.has_beam else None
+        print_scores(beam_width, scores.values, intervals, with_header=not rows)
+        rows.append({'beam_width': beam_width, **scores.values, 'intervals': intervals})
         if args.compare:
             differences = scores.compare(other_scores)
             print_differences(args.compare, differences)
@@ -182,7 +183,7 @@ def check_models(args, ensemble, dataset):
         )
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
-        if captions_fingerprint(model.run) not in (None, fingerprint):
+        if model.captions_fingerprint() not in (None, fingerprint):
             note = f'{model.path}: was trained on other captions than {args.captions}'
             warnings.warn(f'{note}, perhaps those of these images', InputWarning, stacklevel=1)
 

@@ -7,8 +7,7 @@ import numpy
 import tqdm
 
 from lib.captions.readers import parse_split, read_dataset
-from lib.cli.flags import add_communicator_flag, add_device_flags
-from lib.cli.parser import ArgumentParser
+from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags
 from lib.cli.run import print_line, print_unreadable, run_main
 from lib.device import select_device
 from lib.errors import InputError

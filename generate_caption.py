@@ -1,6 +1,5 @@
 """Captions images with a trained model and the CNN that its features come from."""
 
-import contextlib
 import itertools
 import os
 import sys
@@ -8,8 +7,7 @@ import sys
 import tqdm
 
 from lib.captioner import Captioner
-from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser
+from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
 from lib.cli.run import escape_control_characters, print_unreadable, run_main
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
@@ -17,7 +15,7 @@ from lib.errors import InputError
 from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import find_images
-from lib.files.output import check_outputs, write_json_list
+from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes
 
 
@@ -107,25 +105,24 @@ def write_captions(results, n_images, json_path, html_path):
     Returns:
         int: The number of captioned images.
     """
-    n_captioned = 0
-    cards = []
-    json_output = write_json_list(json_path) if json_path else contextlib.nullcontext()
-    progress = tqdm.tqdm(total=n_images, unit='image', disable=None, leave=False)
-    with json_output as add_to_json, progress:
+    captioned = []
+    with tqdm.tqdm(total=n_images, unit='image', disable=None, leave=False) as progress:
         for path, captions in results:
             lines = [f'# {path}', *(caption.text for caption in captions)]
             tqdm.tqdm.write('\n'.join(map(escape_control_characters, lines)))
             sys.stdout.flush()
-            if json_path:
-                add_to_json({'image': path, 'captions': [c.to_json() for c in captions]})
-            if html_path:
-                cards.append(Card(os.path.basename(path), path, captions))
-            n_captioned += 1
+            captioned.append((path, captions))
             progress.update()
-        # Before the JSON is complete, so that neither file is replaced if the page fails.
-        if html_path:
-            write_gallery(html_path, f'{n_captioned} images and their captions', cards)
-    return n_captioned
+    if html_path:
+        cards = [Card(os.path.basename(path), path, captions) for path, captions in captioned]
+        write_gallery(html_path, f'{len(cards)} images and their captions', cards)
+    if json_path:
+        content = [
+            {'image': path, 'captions': [caption.to_json() for caption in captions]}
+            for path, captions in captioned
+        ]
+        write_json(json_path, content)
+    return len(captioned)
 
 
 if __name__ == '__main__':

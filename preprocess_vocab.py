@@ -2,13 +2,11 @@
 
 import random
 
-from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
-from lib.captions.readers import parse_split, read_dataset
+from lib.captions.readers import SPLITS, parse_split, read_dataset
 from lib.captions.tokenizer import SEPARATORS
 from lib.captions.vocabulary import SPECIAL_TOKENS
-from lib.cli.flags import add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_seed_flag, number
 from lib.cli.run import print_line, run_main
 from lib.errors import InputError
 from lib.files.output import check_outputs

@@ -3,14 +3,12 @@
 from PIL import Image
 
 from lib.captioner import Captioner
-from lib.cli.flags import add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag, number
 from lib.cli.run import run_main
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed
 from lib.features.flags import add_extraction_flags, extraction_options
-from lib.serving.app import Limits, make_app
-from lib.serving.samples import load_samples
+from lib.serving.app import Limits, find_samples, make_app
 from lib.serving.server import names_of_host, serve
 from lib.serving.worker import CaptionWorker
 
@@ -67,7 +65,7 @@ def parse_args():
 def main():
     args = parse_args()
     hosts = names_of_host(args.host)
-    samples = load_samples(args.samples) if args.samples else []
+    samples = find_samples(args.samples) if args.samples else []
     captioner = Captioner.load(
         args.model, args.cnn, args.gpu, args.tf32, args.index, **extraction_options(args)
     )

@@ -21,15 +21,14 @@ from lib.errors import InputError
 from lib.features.table import FeatureTable
 from lib.files.fingerprint import fingerprint
 from lib.processes import connect_processes
-from lib.trained_model import TrainedModel
+from lib.trained_model import TrainedModel, record_run
 from lib.training import flags, reports
 from lib.training.best_epoch import SaveModel, ScoreCaptions
 from lib.training.epoch_log import EpochLog, TokenMeanEvaluator
-from lib.training.optimizers import check_training_memory
+from lib.training.optimizers import OPTIMIZERS, check_training_memory, make_optimizer
 from lib.training.output_folder import SNAPSHOT, check_folder, lock_folder
 from lib.training.reward import CiderReward, RewardLoss
-from lib.training.run_record import record_run
-from lib.training.schedules import ScheduledSampling
+from lib.training.schedules import LearningRate, LearningRateSchedule, ScheduledSampling
 from lib.training.snapshot import (
     RandomState,
     SeedIterations,
@@ -73,6 +72,7 @@ def train(args, device, processes):
     }
     model.run = record_run(vars(args), fingerprints, device, processes)
     model.network.to_device(device)
+    model.network.try_out()
     features.to_device(device)
     with Interruption(processes) as interruption:
         trainer = make_trainer(args, dataset, features, model, interruption, processes)
@@ -147,9 +147,13 @@ def make_trainer(args, dataset, features, model, interruption, processes):
     if args.reward:
         reward = CiderReward(dataset)
         loss = RewardLoss(network, reward, args.reward_weight, args.reward_samples)
+    communicator = processes.communicator if processes.size > 1 else None
+    optimizer = make_optimizer(
+        network, args.optimizer, args.lr, args.weight_decay, args.gradient_clip, communicator
+    )
     updater = training.updaters.StandardUpdater(
         iterator,
-        flags.optimizer_from_flags(args, network, processes),
+        optimizer,
         make_converter(dataset, features, args.loss_reduction, processes),
         network.device,
         loss,
@@ -160,7 +164,15 @@ def make_trainer(args, dataset, features, model, interruption, processes):
         TokenMeanEvaluator(network, dataset, features, args.batch_size, processes),
         name='validation',
     )
-    trainer.extend(flags.learning_rate_from_flags(args))
+    schedule = LearningRateSchedule(
+        args.lr,
+        args.lr_schedule,
+        args.lr_decay,
+        args.lr_decay_every,
+        args.warmup_iterations,
+        args.epoch,
+    )
+    trainer.extend(LearningRate(schedule, OPTIMIZERS[args.optimizer].rate_name))
     if args.scheduled_sampling:
         trainer.extend(ScheduledSampling(network, args.scheduled_sampling, args.epoch))
     trainer.extend(StopIfDiverged())

@@ -13,8 +13,7 @@ import numpy
 
 from benchmarks.workload import has_torch, measure_sgemm, seconds_of
 from lib.captions.dataset import CaptionDataset
-from lib.cli.flags import add_device_flags
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device

@@ -16,8 +16,7 @@ import chainer
 import numpy
 
 from benchmarks.workload import has_torch, measure_sgemm, seconds_of
-from lib.cli.flags import add_device_flags
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.device import select_device
 from lib.features.extractor import FeatureExtractor

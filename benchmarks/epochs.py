@@ -14,8 +14,7 @@ import numpy
 from benchmarks.workload import FEATURE_SIZE, Workload, caption_lengths, random_tokens, seconds_of
 from lib.captions.batch import make_converter
 from lib.captions.dataset import CaptionDataset
-from lib.cli.flags import add_device_flags
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.device import select_device
 from lib.features.table import FeatureTable

@@ -12,8 +12,7 @@ import numpy
 from benchmarks.beam_search import CountingNetwork
 from benchmarks.training_step import Ours
 from benchmarks.workload import FEATURE_SIZE, Workload, measure_sgemm, seconds_of
-from lib.cli.flags import add_device_flags
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.decoding.beam_search import beam_search
 from lib.device import select_device

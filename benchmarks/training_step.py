@@ -20,8 +20,7 @@ from benchmarks.workload import (
     measure_sgemm,
     seconds_of,
 )
-from lib.cli.flags import add_device_flags
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.device import select_device
 from lib.training.adam import Adam

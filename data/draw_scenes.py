@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from lib.cli.flags import add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_seed_flag, number
 from lib.cli.run import run_main
 from lib.files.output import write_json
 

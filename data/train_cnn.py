@@ -19,8 +19,7 @@ from chainer.links.caffe import CaffeFunction
 from chainer.links.caffe.caffe_function import caffe_pb
 
 from data.draw_scenes import COLORS, IMAGE_SIZE, RADII, SHAPES
-from lib.cli.flags import add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_seed_flag, number
 from lib.cli.run import run_main
 from lib.features.images import prepare_image, read_image
 from lib.files.output import open_output
@@ -28,12 +27,7 @@ from lib.files.output import open_output
 GRID = 3
 # Name, output channels, kernel size, stride. Batch normalization and a ReLU follow each of
 # them, and 2 x 2 max pooling all but the last.
-CONVOLUTIONS = (
-    ('conv1', 24, 7, 4),
-    ('conv2', 48, 3, 1),
-    ('conv3', 64, 3, 1),
-    ('conv4', 48, 3, 1),
-)
+CONVOLUTIONS = (('conv1', 24, 7, 4), ('conv2', 48, 3, 1), ('conv3', 64, 3, 1), ('conv4', 48, 3, 1))
 LEARNING_RATE = 3e-3
 # What is predicted for each cell; class 0 of each attribute stands for an empty cell.
 ATTRIBUTES = {'color': list(COLORS), 'kind': list(SHAPES), 'size': list(RADII)}
@@ -56,11 +50,7 @@ def parse_args():
         '--epoch', type=number(int, low=1), default=1, metavar='N', help='number of epochs'
     )
     parser.add_argument(
-        '--batch-size',
-        type=number(int, low=1),
-        default=8,
-        metavar='N',
-        help='scenes per iteration',
+        '--batch-size', type=number(int, low=1), default=8, metavar='N', help='scenes per iteration'
     )
     add_seed_flag(parser, 'weights and the order of scenes')
     return parser.parse_args()

@@ -57,8 +57,8 @@ def _replace_environment_check():
 def _postponed_imports():
     """Lets Chainer's modules import some packages when they use them, not when they are imported.
 
-    They get a module whose attributes are the package's. Nobody else does: after the block, or when
-    such a module is used in it, as by CuPy, importing such a package imports it.
+    They get a module whose attributes are the package's. After the block, or once such a module is
+    used in it, as by CuPy, importing the package imports it as usual.
     """
     for name in POSTPONED:
         if name not in sys.modules:

@@ -67,13 +67,12 @@ def available_memory() -> int | None:
     return match and 1024 * int(match[1])
 
 
-def check_memory(n_bytes: int, what: str, option: str | None = None):
+def check_memory(n_bytes: int, what: str):
     """Checks that something fits into the host's memory; if not, the kernel would kill the program.
 
     Args:
         n_bytes (int): The memory that it needs.
         what (str): What needs it, for the error message.
-        option (str): See :class:`lib.errors.InputError`.
 
     Raises:
         InputError: If it does not fit.
@@ -82,6 +81,5 @@ def check_memory(n_bytes: int, what: str, option: str | None = None):
     if available is not None and n_bytes > available:
         raise InputError(
             f'{what} would take {n_bytes / 2**30:,.1f} GiB of memory, but only '
-            f'{available / 2**30:,.1f} GiB are available',
-            option,
+            f'{available / 2**30:,.1f} GiB are available'
         )

@@ -1,6 +1,7 @@
 """Processes that work on one task together, connected by ChainerMN over MPI."""
 
 import importlib.util
+import itertools
 import os
 import sys
 import time
@@ -108,25 +109,12 @@ class Processes:
         Returns:
             dict: From names to the weighted means over all processes.
         """
-        return weighted_means(self.all_gather(observation))
-
-
-def weighted_means(observations):
-    """Returns the means of some observations.
-
-    Args:
-        observations (list of dict): From names to pairs of a float and its weight.
-
-    Returns:
-        dict: From names to means, floats.
-    """
-    if len(observations) == 1:  # not multiplied and divided by the weight, which rounds
-        return {name: value for name, (value, _) in observations[0].items()}
-    pairs_of = defaultdict(list)
-    for observation in observations:
-        for name, pair in observation.items():
+        if self.size == 1:  # not multiplied and divided by the weight, which rounds
+            return {name: value for name, (value, _) in observation.items()}
+        pairs_of = defaultdict(list)
+        for name, pair in itertools.chain(*(each.items() for each in self.all_gather(observation))):
             pairs_of[name].append(pair)
-    return {name: weighted_mean(*zip(*pairs)) for name, pairs in pairs_of.items()}
+        return {name: weighted_mean(*zip(*pairs)) for name, pairs in pairs_of.items()}
 
 
 def weighted_mean(values, weights) -> float:

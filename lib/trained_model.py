@@ -1,12 +1,17 @@
-"""A trained model as one HDF5 file that contains all that is needed to use it."""
+"""A trained model as one HDF5 file: all that is needed to use it, and how it was trained."""
 
 import json
+import platform
+import sys
 from dataclasses import dataclass
 
 import chainer
+import h5py
 import numpy
+from chainer.backends import cuda
 from chainer.serializers import HDF5Deserializer, HDF5Serializer
 
+from lib import VERSION
 from lib.captions.vocabulary import Vocabulary
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
@@ -28,7 +33,7 @@ class TrainedModel:
         bad_endings (array): The tokens with which training captions do not end, see
             :meth:`lib.captions.dataset.CaptionDataset.bad_endings`, (n,), int32.
         path (str): The file it was read from, for error messages.
-        run (dict): How it was trained, see :func:`lib.training.run_record.record_run`; of a mean
+        run (dict): How it was trained, see :func:`record_run`; of a mean
             of models, how each of them was; None if unknown.
     """
 
@@ -63,6 +68,13 @@ class TrainedModel:
         arrays = [param.array for _, param in sorted(network.namedparams())]
         arrays += network.feature_mean, network.feature_scale
         return fingerprint(*map(chainer.get_device('@numpy').send, arrays))
+
+    def captions_fingerprint(self) -> str | None:
+        """Returns the fingerprint of the captions that the model was trained on, None if unknown.
+
+        See :meth:`lib.captions.dataset.CaptionDataset.fingerprint`.
+        """
+        return (self.run or {}).get('data', {}).get('captions')
 
     def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""
@@ -107,3 +119,36 @@ class TrainedModel:
                 str(path),
                 json.loads(read_text(file, 'run')),
             )
+
+
+def record_run(flags: dict, data: dict, device, processes) -> dict:
+    """Describes a training run, in JSON values.
+
+    Args:
+        flags (dict): The value of every flag, the seed among them.
+        data (dict): A fingerprint of each kind of data that was read.
+        device (chainer.backend.Device): Where the network is trained.
+        processes (lib.processes.Processes): Those that train it.
+    """
+    return {
+        'command': sys.argv,
+        'flags': flags,
+        'data': data,
+        'device': _name_of(device),
+        'processes': processes.size,
+        'versions': {
+            'show-and-tell-chainer': VERSION,
+            'python': platform.python_version(),
+            **{package.__name__: package.__version__ for package in _packages(device)},
+        },
+    }
+
+
+def _packages(device):
+    return [chainer, numpy, h5py, *([cuda.cupy] if device.xp is not numpy else [])]
+
+
+def _name_of(device):
+    if device.xp is numpy:
+        return f'CPU {platform.machine()}'
+    return cuda.cupy.cuda.runtime.getDeviceProperties(device.device.id)['name'].decode()

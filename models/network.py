@@ -92,6 +92,25 @@ class Network(chainer.Chain):
         """
         raise NotImplementedError
 
+    def try_out(self):
+        """Checks on two images that :meth:`start` and :meth:`step` return what they should.
+
+        Raises:
+            TypeError: If they do not.
+        """
+        features = self.xp.zeros((2, self.feature_size), self.feature_mean.dtype)
+        with chainer.using_config('train', False), chainer.no_backprop_mode():
+            state = self.start(features)
+            log_probs, next_state = self.step(self.xp.zeros(2, 'int32'), state)
+        for values in state, next_state:
+            if not isinstance(values, tuple) or any(len(value) != 2 for value in values):
+                raise TypeError('a state must be a tuple of arrays with a row for each image')
+        totals = self.xp.exp(chainer.as_array(log_probs)).sum(axis=1)
+        if log_probs.shape != (2, self._hyperparameters['vocabulary_size']) or (
+            abs(totals - 1).max() > 1e-3
+        ):
+            raise TypeError('step() must return log-probabilities of all tokens')
+
     def forward(self, batch):
         """Computes and reports the loss of a batch of captions.
 

@@ -4,8 +4,8 @@ import json
 import numpy
 import pytest
 
-from lib.captions.captioned_image import SPLITS
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import SPLITS
 from lib.captions.vocabulary import UNK
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, write_json

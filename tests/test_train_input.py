@@ -153,8 +153,7 @@ runpy.run_path('train.py', run_name='__main__')
 
 
 @pytest.mark.parametrize(
-    'n_bytes, name',
-    [(1000, 'log'), (20_000, 'epoch_001.h5'), (150_000, 'snapshot.h5')],
+    'n_bytes, name', [(1000, 'log'), (20_000, 'epoch_001.h5'), (150_000, 'snapshot.h5')]
 )
 def test_a_full_disk_is_one_error_line(data, tmp_path, n_bytes, name):
     output = tmp_path / 'result'

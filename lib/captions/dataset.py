@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy
 import tqdm
 
-from lib.captions.captioned_image import SPLITS
+from lib.captions.readers import SPLITS
 from lib.captions.vocabulary import UNK, Vocabulary
 from lib.files.fingerprint import fingerprint
 from lib.files.hdf5 import read_hdf5, read_texts, write_hdf5, write_texts
@@ -50,7 +50,7 @@ class CaptionDataset:
         """Builds the vocabulary from the training splits and encodes every caption.
 
         Args:
-            images (list of lib.captions.captioned_image.CaptionedImage): The data set.
+            images (list of lib.captions.readers.CaptionedImage): The data set.
             min_count (int): Tokens seen less often in the training splits become ``<UNK>``.
             train_splits (sequence of str): Splits that are merged into ``train``.
             tokenizer (str): How the captions were split into tokens.
@@ -145,7 +145,8 @@ class CaptionDataset:
         Returns:
             array: (n,), int32, ascending.
         """
-        captions, n_tokens = self.captions_of('train'), len(self.vocabulary)
+        captions = self.captions_of('train')
+        n_tokens = len(self.vocabulary)
         caption_of_token = numpy.repeat(numpy.arange(len(self.image)), self.lengths)
         in_train = numpy.isin(caption_of_token, captions)
         keys = caption_of_token[in_train] * n_tokens + self.tokens[in_train]

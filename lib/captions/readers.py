@@ -8,13 +8,37 @@ import json
 import os
 import re
 from collections import Counter
+from typing import NamedTuple
 
 import tqdm
 
-from lib.captions.captioned_image import SPLITS, CaptionedImage, check_image
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
-from lib.files.input import check_input
+from lib.files.input import read_utf8
+
+SPLITS = ('train', 'val', 'test', 'restval')
+
+
+class CaptionedImage(NamedTuple):
+    """An image and the captions that people wrote for it.
+
+    Attributes:
+        imgid (int): Row of its features in memory, column in Karpathy's file; None if the data set
+            does not number its images.
+        cocoid (int): COCO's id of the image, -1 elsewhere.
+        filename (str): Path below the folder of images.
+        split (str): One of ``SPLITS``; None if the file does not say.
+        tokens (list of list of str): The tokens of each caption; None if the captions have not been
+            split.
+        raw (list of str): The same captions as they were written.
+    """
+
+    imgid: int | None = None
+    cocoid: int = -1
+    filename: str = ''
+    split: str | None = None
+    tokens: list[list[str]] | None = None
+    raw: list[str] = ()
 
 
 def read_dataset(
@@ -74,6 +98,39 @@ def read_dataset(
     return images
 
 
+def check_image(image):
+    """Checks an image that was read from a data set, which anybody may have written.
+
+    Raises:
+        ValueError: If ``captions.h5`` cannot store it, or it has no file name.
+    """
+    check_text(image.filename)
+    if not os.path.basename(image.filename):
+        raise ValueError('has no file name')
+    if image.split not in SPLITS:
+        raise ValueError(f'unknown split "{image.split}"; must be one of {", ".join(SPLITS)}')
+    for name, low, high in ('imgid', 0, 2**31 - 1), ('cocoid', -1, 2**63 - 1):
+        value = getattr(image, name)
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f'{name} {value!r} is not an integer from {low} to {high}')
+    for tokens, text in zip(image.tokens, image.raw, strict=True):
+        check_text(text)
+        if not isinstance(tokens, list) or not all(tokens):
+            raise ValueError(f'the tokens {tokens!r} are not a list of words')
+        check_text(' '.join(tokens))
+
+
+def check_text(text):
+    """Checks that a value is text: JSON may contain lone surrogates and null characters.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    is_valid = isinstance(text, str) and '\0' not in text
+    if not is_valid or (not text.isascii() and text != text.encode(errors='ignore').decode()):
+        raise ValueError(f'{text!r} is not valid text')
+
+
 def parse_split(file: str) -> tuple[str | None, str]:
     """Returns the split, None if there is none, and the path in ``SPLIT=FILE``."""
     split, separator, path = file.partition('=')
@@ -124,20 +181,13 @@ def _read_images(path):
 
 def _read_content(path):
     """Returns the content of a JSON file, or the text of any other."""
-    try:
-        check_input(path)
-        with open(path, encoding='utf-8-sig') as file:
-            text = file.read()
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not a text file in UTF-8') from error
-    if not path.lower().endswith('.json') and text.lstrip()[:1] != '{':
-        return text
+    text = read_utf8(path)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # or an integer of thousands of digits
-        raise InputError(f'{path}: not JSON, or cut short ({error})') from error
+        if path.lower().endswith('.json'):
+            raise InputError(f'{path}: not JSON, or cut short ({error})') from error
+        return text
 
 
 def read_karpathy(content):

@@ -1,15 +1,16 @@
-"""The argument parser of all scripts."""
+"""The argument parser of all scripts, and the flags that they share."""
 
 import argparse
 import shlex
 import sys
 
 from lib.errors import InputError
-from lib.files.input import check_input
+from lib.files.input import read_utf8
+from lib.processes import COMMUNICATORS
 
 # What numbers may be at most, where nothing else limits them.
 MAX_INT = 2**31 - 1
-MAX_FLOAT = 1e6
+MAX_FLOAT = 1_000_000
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -44,14 +45,12 @@ def _read_recipe(arg):
     if not arg.startswith('@'):
         return [arg]
     path = arg[1:]
-    check_input(path)
+    text = read_utf8(path)
     try:
-        with open(path, encoding='utf-8-sig') as file:
-            text = file.read()
         if '\0' in text:
             raise ValueError('it contains a null character')
         return shlex.split(text, comments=True)
-    except ValueError as error:  # UnicodeDecodeError is one
+    except ValueError as error:
         raise InputError(f'{path}: not a file of flags ({error})') from error
 
 
@@ -93,7 +92,7 @@ def number(kind, low=None, high=None, above=None, below=None):
         0.5
     """
     if high is None and below is None:
-        high = MAX_INT if kind is int else int(MAX_FLOAT)
+        high = MAX_INT if kind is int else MAX_FLOAT
     expected = 'an integer' if kind is int else 'a number'
     expected += f' above {above}' if low is None else f' of at least {low}'
     expected += f' and below {below}' if high is None else f' and at most {high}'
@@ -113,3 +112,33 @@ def number(kind, low=None, high=None, above=None, below=None):
         return value
 
     return parse
+
+
+def add_device_flags(parser):
+    parser.add_argument(
+        '-g', '--gpu', type=int, default=-1, metavar='N', help='CUDA device number; -1 is the CPU'
+    )
+    parser.add_argument(
+        '--tf32',
+        action='store_true',
+        help='faster, less precise products on Ampere and later GPUs (TensorFloat-32)',
+    )
+
+
+def add_communicator_flag(parser):
+    parser.add_argument_group('several processes').add_argument(
+        '--communicator',
+        choices=COMMUNICATORS,
+        help='connect the processes that mpiexec has started: naive for CPUs, flat or pure_nccl '
+        'for GPUs; see docs/scaling.md',
+    )
+
+
+def add_seed_flag(parser, used_for):
+    parser.add_argument(
+        '--seed',
+        type=number(int, low=0, high=2**32 - 1),
+        default=0,
+        metavar='N',
+        help=f'random seed for {used_for}',
+    )

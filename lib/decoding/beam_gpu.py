@@ -4,7 +4,7 @@ import numpy
 from chainer.backends import cuda
 
 from lib.captions.vocabulary import EOS
-from lib.decoding.slots import Slots
+from lib.decoding.beam_cpu import Slots
 from models.fast.kernels import load_kernel
 
 SOURCE = 'lib/decoding/beam_gpu.cu'

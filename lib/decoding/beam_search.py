@@ -5,8 +5,8 @@ import numpy
 
 from lib.captions.vocabulary import BOS
 from lib.decoding import beam_cpu, beam_gpu
+from lib.decoding.beam_cpu import Slots
 from lib.decoding.caption import Caption, until_eos
-from lib.decoding.slots import Slots
 from lib.decoding.state import select, start, step
 
 
@@ -60,7 +60,7 @@ class Beam:
         top (int): Drop captions that rank below this many finished ones; by default none.
 
     Attributes:
-        slots (lib.decoding.slots.Slots): The captions.
+        slots (lib.decoding.beam_cpu.Slots): The captions.
     """
 
     def __init__(self, model, features, width, max_length, length_normalization=0, top=None):

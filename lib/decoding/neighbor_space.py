@@ -11,7 +11,8 @@ from lib.device import check_memory
 from lib.errors import InputError
 
 # Principal components of the features, and how many of them are part of the space themselves.
-N_COMPONENTS, N_OWN_COMPONENTS = 768, 128
+N_COMPONENTS = 768
+N_OWN_COMPONENTS = 128
 # Dimensions of the embedding of captions that is predicted from the components.
 N_TOPICS = 300
 # Images whose captions have an n-gram, at least, for it to count; fewer if none has as many.
@@ -41,11 +42,6 @@ class NeighborSpace:
     inverse_std: numpy.ndarray
     components: numpy.ndarray
     topics: numpy.ndarray
-
-    @property
-    def size(self):
-        """Size of the vectors."""
-        return min(N_OWN_COMPONENTS, self.topics.shape[0]) + self.topics.shape[1]
 
     @classmethod
     @numpy.errstate(over='ignore', invalid='ignore')  # found out below
@@ -89,8 +85,8 @@ class NeighborSpace:
             features (array): (B, D), real numbers, NumPy or CuPy.
 
         Returns:
-            array: (B, :attr:`size`), float32, of length 1, on the same device. Vectors are 0
-            where all features are means, and NaN where numbers are too large.
+            array: (B, d), float32, of length 1, on the same device. Vectors are 0 where all
+            features are means, and NaN where numbers are too large.
         """
         whitened = self._whiten(features)
         xp = chainer.backend.get_array_module(whitened)

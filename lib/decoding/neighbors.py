@@ -21,7 +21,8 @@ SHARPNESS = 10
 SIMILARITIES_AT_ONCE = 1 << 24
 # Images by which features are compared with those that an index was made of, and how far apart
 # their vectors may be; unrelated ones are 1.4 apart.
-IMAGES_TO_COMPARE, MAX_DISTANCE = 100, 0.3
+IMAGES_TO_COMPARE = 100
+MAX_DISTANCE = 0.3
 
 
 class References(NamedTuple):

@@ -128,6 +128,8 @@ class DecodingOptions:
         """
         options = {name: value for name, value in given.items() if value is not None}
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name in options.keys() - fields.keys():
+            raise InputError(f'is unknown; the options are {", ".join(fields)}', name)
         for name, field in fields.items():
             if name in options:
                 _check(field, options[name])

@@ -36,7 +36,8 @@ def sample(
     tokens = xp.full((len(images), max_length), EOS, 'int32')
     log_probs = xp.zeros(len(images))
     # The unfinished captions, and the row of the network's state that each of them has:
-    unfinished, rows = xp.arange(len(images)), images
+    unfinished = xp.arange(len(images))
+    rows = images
     # Per row of the state: a caption that has it, and the last token of all that do.
     captions = xp.arange(0, len(images), top)
     last_tokens = xp.full(len(features), BOS, 'int32')

@@ -61,7 +61,8 @@ class CaptionScorer:
 
     def __init__(self, references: list[list[str]], with_java: bool, tokenizer: str = 'words'):
         check_pycocoevalcap('scoring captions')
-        self._with_java, self._tokenizer = with_java, tokenizer
+        self._with_java = with_java
+        self._tokenizer = tokenizer
         self._references = self._tokenize(references)
         if not any(map(any, self._references.values())):
             raise InputError('the reference captions have no words, so nothing can be scored')

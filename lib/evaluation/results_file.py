@@ -3,9 +3,9 @@
 import json
 import os
 
-from lib.captions.captioned_image import check_text
+from lib.captions.readers import check_text
 from lib.errors import InputError
-from lib.files.input import check_input
+from lib.files.input import read_utf8
 from lib.files.output import write_json
 
 
@@ -62,17 +62,12 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
     """
     captions = {}
     try:
-        check_input(path)
-        with open(path, encoding='utf-8') as file:
-            results = json.load(file)
-        for result in results:
+        for result in json.loads(read_utf8(path)):
             image_id = result['image_id']
             if image_id in captions:
                 raise InputError(f'{path}: has several captions of image_id {image_id}')
             captions[image_id] = result['caption']
             check_text(result['caption'])
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}') from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not in COCO's results format ({error})") from error
     missing = [image_id for image_id in image_ids if image_id not in captions]

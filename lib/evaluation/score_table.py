@@ -24,11 +24,11 @@ def print_loss(split: str, loss: float | None):
         print(f'{split}: loss {loss:.4f} nats per token, perplexity {perplexity:.2f}')
 
 
-def print_scores(beam_width: int, scores, intervals, with_header: bool):
+def print_scores(beam_width: int | None, scores, intervals, with_header: bool):
     """Prints a row of scores and, below it, half their intervals.
 
     Args:
-        beam_width (int): The first column.
+        beam_width (int): The first column; None if the search has no beam.
         scores (dict): The other columns, from their names.
         intervals (dict): From the names of some of them to their lowest and highest values.
         with_header (bool): Whether to print the names above.
@@ -90,6 +90,8 @@ def _print_row(cells):
 
 
 def _format(name, score, sign=''):
+    if score is None:
+        return '-'
     if name in FORMATS:
         return format(score, sign + FORMATS[name])
     return format(100 * score, f'{sign}.1f')

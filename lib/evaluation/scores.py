@@ -1,6 +1,7 @@
 """Scores of captions, and how far they may be from those of other images (the bootstrap)."""
 
 import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy
@@ -13,7 +14,8 @@ OUTSIDE = 5
 # Resamples at a time, which bounds memory.
 BLOCK = 100
 # As in pycocoevalcap, whose scores are computed with them.
-TINY, SMALL = 1e-15, 1e-9
+TINY = 1e-15
+SMALL = 1e-9
 
 
 class Difference(NamedTuple):
@@ -31,24 +33,21 @@ class Difference(NamedTuple):
     p: float
 
 
+@dataclass
 class Scores:
     """Scores of a caption of each image, and what they were computed from.
 
-    Args:
+    Attributes:
         values (dict): The scores, from their names; those without intervals may be among them.
         bleu (array): Of each image the number of tokens of the caption and of the reference whose
             length is closest, of its n-grams for n from 1 to 4, and of those that are in a
             reference, (N, 10), float64.
         means (dict): Scores that are, about, the mean over the images: from names to (N,), float64.
-
-    Attributes:
-        values, bleu, means: As given.
     """
 
-    def __init__(self, values, bleu, means):
-        self.values = values
-        self.bleu = bleu
-        self.means = means
+    values: dict
+    bleu: numpy.ndarray
+    means: dict
 
     def weighted(self, counts) -> dict[str, numpy.ndarray]:
         """Computes scores where some images count more often than others.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lib.errors import InputError
 
-# Pixels; no CNN that is worth having takes larger images.
+# Pixels; larger than the input of any CNN in use.
 MAX_IMAGE_SIZE = 2048
 RESIZE_MODES = 'warp', 'crop'
 POOLING_MODES = 'none', 'average', 'max'

@@ -4,18 +4,16 @@ To read another format, add a function that returns a :class:`FeatureFile`, and 
 such files to :data:`READERS`.
 """
 
-import contextlib
 import itertools
 import math
 import os
 import re
-import zipfile
 from typing import NamedTuple
 
 import h5py
 import numpy
 import scipy
-from numpy.lib import format as npy
+from numpy.lib.format import MAGIC_PREFIX
 
 from lib.device import check_memory
 from lib.errors import InputError
@@ -24,7 +22,7 @@ from lib.files.hdf5 import check_self_contained, read_texts, write_texts
 from lib.files.input import check_input
 from lib.files.output import errors_naming, open_output
 
-# Values converted at a time: few enough to need little memory, many enough to make Python's
+# Values read at a time: few enough to need little memory, many enough to make Python's
 # overhead negligible.
 BLOCK = 1 << 22
 # A variable in a MATLAB 5 file is smaller than 2 GB.
@@ -35,8 +33,6 @@ MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
 MATLAB_NAMES = {'filenames': 'uint8', 'filenames_offsets': 'int64'}
 # What else is read of an HDF5 file.
 KEYS = 'filenames', 'filenames_offsets', 'ids'
-# The readers of the header of a NumPy array, by the version of the format.
-NUMPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # What HDF5 adds to features and names, at most.
 HDF5_OVERHEAD = 1 << 16
 
@@ -70,7 +66,7 @@ def read_features(path: str) -> FeatureFile:
     Raises:
         InputError: If it cannot be read, or contains no (N, D) array of real numbers.
     """
-    with errors_of(path):
+    try:
         check_input(path)
         with open(path, 'rb') as opened:
             start = opened.read(16)
@@ -78,21 +74,6 @@ def read_features(path: str) -> FeatureFile:
         if not readers:
             raise InputError(f'{path}: not a file of features in .npy, .npz, HDF5 or MATLAB 5')
         file = readers[0](path)
-    for what, keys in (('filenames', file.names), ('ids', file.ids)):
-        if keys is not None and len(keys) != len(file.rows):
-            raise InputError(
-                f'{path}: has {len(keys)} {what}, but features of {len(file.rows)} images'
-            )
-    if file.names is not None and file.ids is not None:
-        raise InputError(f'{path}: has both filenames and ids; one of them must go')
-    return file._replace(path=str(path))
-
-
-@contextlib.contextmanager
-def errors_of(path):
-    """Turns all errors in the block into an InputError that names the file."""
-    try:
-        yield
     except InputError:
         raise
     except OSError as error:
@@ -101,6 +82,14 @@ def errors_of(path):
     except Exception as error:
         # scipy, zlib, h5py and NumPy raise many kinds of exceptions on damaged files.
         raise InputError(f'{path}: not a file of features, or damaged ({error})') from error
+    for what, keys in (('filenames', file.names), ('ids', file.ids)):
+        if keys is not None and len(keys) != len(file.rows):
+            raise InputError(
+                f'{path}: has {len(keys)} {what}, but features of {len(file.rows)} images'
+            )
+    if file.names is not None and file.ids is not None:
+        raise InputError(f'{path}: has both filenames and ids; one of them must go')
+    return file._replace(path=str(path))
 
 
 def read_npy(path):
@@ -114,44 +103,30 @@ def read_npy(path):
 
 def read_npz(path):
     """Reads ``features`` or ``feats`` (N, D), with ``filenames`` or ``ids`` (N,) or without."""
-    with zipfile.ZipFile(path) as file:
-        names = [name.removesuffix('.npy') for name in file.namelist()]
-        matrix = next((name for name in ('features', 'feats') if name in names), None)
-        if matrix is None:
-            raise _missing(path, 'array "features"', names)
-        filenames = ids = None
-        if 'filenames' in names:
-            filenames = _texts(path, _read_vector(path, file, 'filenames'))
-        if 'ids' in names:
-            ids = _read_vector(path, file, 'ids')
+    with numpy.load(path, allow_pickle=False) as file:
+        name = next((name for name in ('features', 'feats') if name in file), None)
+        if name is None:
+            raise _missing(path, 'array "features"', file)
+        _check_memory(path, file.zip.getinfo(f'{name}.npy').file_size)
+        features = _read_array(path, file, name)
+        check_matrix(path, name, features.shape, features.dtype.name)
+        names = ids = None
+        if 'filenames' in file:
+            names = _texts(path, _read_array(path, file, 'filenames'))
+        if 'ids' in file:
+            ids = _read_array(path, file, 'ids')
             _check_ids(path, ids)
-        rows = _read_npz_matrix(path, file, matrix)
-    return FeatureFile(rows, filenames, ids, ExternalSource.of(path))
+    rows = _to_float32(path, features)
+    return FeatureFile(rows, names, ids, ExternalSource.of(path))
 
 
-def _read_npz_matrix(path, file, name):
-    with file.open(f'{name}.npy') as stream:
-        version = npy.read_magic(stream)
-        shape, is_fortran, dtype = NUMPY_HEADERS[version](stream)
-        check_matrix(path, name, shape, dtype.name)
-        rows = _allocate(path, shape)
-        in_file_order = rows.T if is_fortran else rows
-        for block in _blocks(in_file_order):
-            content = stream.read(block.size * dtype.itemsize)
-            with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used
-                block[...] = numpy.frombuffer(content, dtype).reshape(block.shape)
-    return rows
-
-
-def _read_vector(path, file, name):
-    with file.open(f'{name}.npy') as stream:
-        try:
-            return npy.read_array(stream, allow_pickle=False)
-        except ValueError as error:
-            raise InputError(
-                f'{path}: {name} cannot be read ({error}); save numpy.array(...) of strings or '
-                'numbers'
-            ) from error
+def _read_array(path, file, name):
+    try:
+        return file[name]
+    except ValueError as error:
+        raise InputError(
+            f'{path}: {name} cannot be read ({error}); save numpy.array(...) of strings or numbers'
+        ) from error
 
 
 def _texts(path, array):
@@ -242,7 +217,7 @@ def read_matlab(path):
     shape, type_name = contained['feats']
     type_name = MATLAB_FLOATS.get(type_name, type_name)
     check_matrix(path, 'feats', shape, type_name)
-    _check_memory(path, math.prod(shape) * max(numpy.dtype(type_name).itemsize, 4))
+    _check_memory(path, math.prod(shape) * numpy.dtype(type_name).itemsize)
     # Other variables of these names are somebody else's.
     type_of = {name: kind for name, (_, kind) in contained.items()}
     has_names = all(type_of.get(name) == kind for name, kind in MATLAB_NAMES.items())
@@ -250,8 +225,7 @@ def read_matlab(path):
     variables = scipy.io.loadmat(path, variable_names=wanted)
     feats = variables.pop('feats')
     check_matrix(path, 'feats', feats.shape, feats.dtype.name)  # only now complex numbers are seen
-    # MATLAB stores column after column, so the transpose needs no copy.
-    rows = _convert_in_place(numpy.ascontiguousarray(feats.T))
+    rows = _to_float32(path, feats.T)  # MATLAB stores column after column
     names = source = None
     if has_names:
         names = read_texts({name: variables[name].ravel() for name in MATLAB_NAMES}, 'filenames')
@@ -262,7 +236,7 @@ def read_matlab(path):
 
 # The readers of the formats, by the first bytes of their files.
 READERS = {
-    npy.MAGIC_PREFIX: read_npy,
+    MAGIC_PREFIX: read_npy,
     b'PK': read_npz,
     b'\x89HDF': read_hdf5,
     b'MATLAB 7.3': read_hdf5,
@@ -311,39 +285,26 @@ def _check_memory(path, n_bytes):
     check_memory(n_bytes, f'{path}, which is not mapped like .npy,')
 
 
-def _blocks(array, n_rows_together=1):
-    """Yields an array (N, D) in blocks of whole rows, some of which should stay together."""
-    n_rows = max(1, BLOCK // array.shape[1])
-    n_rows = -(-n_rows // n_rows_together) * n_rows_together
-    for start in range(0, len(array), n_rows):
-        yield array[start : start + n_rows]
-
-
 def _read_blocks(path, matrix, n_rows_together=1):
-    """Returns a matrix (N, D) in a file as float32 in memory, row after row."""
+    """Returns a matrix (N, D) in a file as float32 in memory, row after row.
+
+    It is read in blocks of rows, some of which should stay together.
+    """
     rows = _allocate(path, matrix.shape)
-    start = 0
-    with numpy.errstate(over='ignore'):
-        for block in _blocks(rows, n_rows_together):
-            block[...] = matrix[start : start + len(block)]
-            start += len(block)
+    n_rows = max(1, BLOCK // matrix.shape[1])
+    n_rows = -(-n_rows // n_rows_together) * n_rows_together
+    with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used
+        for start in range(0, len(rows), n_rows):
+            rows[start : start + n_rows] = matrix[start : start + n_rows]
     return rows
 
 
-def _convert_in_place(array):
-    """Converts a C-contiguous array to float32, in its own memory if its values are wider."""
-    if array.dtype.itemsize < 4:
-        return array.astype('float32')
-    flat = array.reshape(-1)
-    converted = flat.view('float32')[: flat.size]
+def _to_float32(path, array):
+    """Returns an array (N, D) in memory as float32, row after row."""
     if array.dtype != 'float32':
-        # Value n is written at or before the place it is read from, so none is overwritten
-        # before it is read.
-        for start in range(0, flat.size, BLOCK):
-            with numpy.errstate(over='ignore'):
-                block = flat[start : start + BLOCK].astype('float32')
-            converted[start : start + BLOCK] = block
-    return converted.reshape(array.shape)
+        _check_memory(path, _size(array.shape))
+    with numpy.errstate(over='ignore'):
+        return numpy.ascontiguousarray(array, 'float32')
 
 
 def save_features(path: str, rows, source: FeatureSource | None = None, names=None):
@@ -378,7 +339,8 @@ def _write_hdf5(path, output, rows, source, keys):
     # room for everything.
     n_bytes = rows.nbytes + sum(array.nbytes for array in keys.values()) + HDF5_OVERHEAD
     with errors_naming(path):
-        os.posix_fallocate(output.fileno(), 0, n_bytes)
+        if hasattr(os, 'posix_fallocate'):  # macOS lacks it
+            os.posix_fallocate(output.fileno(), 0, n_bytes)
         output.truncate(0)
     with h5py.File(output, 'w') as file:
         for name, array in keys.items():

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from lib.errors import InputError
-from lib.files.input import check_input
+from lib.files.input import read_utf8
 
 # The files of a folder that count as images.
 SUFFIXES = (
@@ -25,39 +25,21 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
         list of str: The paths of the images.
 
     Raises:
-        InputError: If a list or a folder cannot be read, or no image is found.
+        InputError: If a list cannot be read, or no image is found.
+        OSError: If a folder cannot be read.
     """
-    paths = [*paths, *(path for list_path in lists for path in _read_list(list_path))]
+    lines = (line.strip() for path in lists for line in read_utf8(path).split('\n'))
     images = []
-    for path in paths:
+    for path in (*paths, *filter(None, lines)):
         images += _images_in(path) if os.path.isdir(path) else [path]
     if not images:
-        raise InputError(
-            f'no images in {", ".join(paths or lists)}'
-            if paths or lists
-            else 'no images given: name files, folders or a list of them'
-        )
+        raise InputError(f'no images in {", ".join((*paths, *lists))}')
     return images
 
 
-def _read_list(path):
-    try:
-        check_input(path)
-        with open(path, encoding='utf-8-sig') as file:
-            return [line.strip() for line in file if line.strip()]
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}', option='list') from error
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not a text file in UTF-8', option='list') from error
-
-
 def _images_in(folder):
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise InputError(f'{folder}: {error.strerror}') from error
     return [
         os.path.join(folder, name)
-        for name in names
+        for name in sorted(os.listdir(folder))
         if name.lower().endswith(SUFFIXES) and not name.startswith('.')
     ]

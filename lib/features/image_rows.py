@@ -82,6 +82,9 @@ def _check_complete(rows, files, dataset, images):
     names, counts = numpy.unique(dataset.filename, return_counts=True)
     if numpy.isin(missing, names[counts > 1]).any():
         message += '; several images of the data set have the same name, so give their ids'
+    named = [name for file in files for name in file.names or () if name]
+    if named:
+        message += f'; the names in the file begin with {", ".join(named[:N_NAMED])}'
     raise InputError(message)
 
 
@@ -95,21 +98,20 @@ def _find_imgids(file, dataset):
     imgid_of_id = dict(zip(dataset.ids_of(numpy.arange(len(imgids))), imgids))
     if file.names is None:
         return _look_up(keys, imgid_of_id)
-    # What finds most images, and of equals the first, which is the strictest.
-    found = [
+    # The way that finds most images, and of equals the first, which is the strictest.
+    candidates = [
         _look_up(theirs, _unambiguous(ours, imgids))
         for theirs, ours in zip(_ways_to_compare(file.names), _ways_to_compare(dataset.filename))
     ]
-    found.append(_look_up(map(_to_id, file.names), imgid_of_id))
-    best = numpy.argmax([(of_rows >= 0).sum() for of_rows in found])
-    is_without_folder = best in (2, 3)
-    if is_without_folder:
+    candidates.append(_look_up(map(_to_id, file.names), imgid_of_id))
+    best = numpy.argmax([(imgids_of_rows >= 0).sum() for imgids_of_rows in candidates])
+    if best in (2, 3):
         warnings.warn(
             f'{file.path}: images are found by the names of their files without folders',
             InputWarning,
             stacklevel=2,
         )
-    return found[best]
+    return candidates[best]
 
 
 def _ways_to_compare(names):
@@ -140,7 +142,7 @@ def _unambiguous(names, imgids):
 
 def _look_up(keys, imgid_of):
     """Returns the ``imgid`` of each key, -1 where there is none or several keys have it."""
-    found = numpy.array([imgid_of.get(key, -1) for key in keys], int)
-    imgids, counts = numpy.unique(found, return_counts=True)
-    found[numpy.isin(found, imgids[counts > 1])] = -1
-    return found
+    imgids = numpy.array([imgid_of.get(key, -1) for key in keys], int)
+    distinct, counts = numpy.unique(imgids, return_counts=True)
+    imgids[numpy.isin(imgids, distinct[counts > 1])] = -1
+    return imgids

@@ -47,9 +47,11 @@ class PartialFeatures:
     """
 
     def __init__(self, path, n_images, settings, rank=0):
-        self._output, self._own_path = os.fspath(path), partial_path(path, rank)
+        self._output = os.fspath(path)
+        self._own_path = partial_path(path, rank)
         self._first_line = f'{FORMAT} {json.dumps(settings)}\n'.encode()
-        self.done, self.size = numpy.zeros(n_images, bool), None
+        self.done = numpy.zeros(n_images, bool)
+        self.size = None
         for images, _ in self._records():
             self.done[images] = True
 

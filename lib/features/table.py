@@ -207,7 +207,8 @@ class FileRows:
     """
 
     def __init__(self, files, order=None):
-        self._files, self._order = [file.rows for file in files], order
+        self._files = [file.rows for file in files]
+        self._order = order
         # The first row of each file, and the end of the last one.
         self._bounds = numpy.cumsum([0, *map(len, self._files)])
         n_rows = int(self._bounds[-1]) if order is None else len(order)
@@ -236,7 +237,8 @@ class CombinedRows:
     """
 
     def __init__(self, tables, combine, path):
-        self._tables, self._is_average = tables, combine == 'average'
+        self._tables = tables
+        self._is_average = combine == 'average'
         sizes = [table.shape[1] for table in tables]
         if self._is_average and len({*sizes}) > 1:
             raise InputError(

@@ -1,8 +1,8 @@
 """Our HDF5 formats: written whole or not at all, with a checksum that finds any damage.
 
 The file begins with a line that names its format, and a line with the SHA-256 of all that follows;
-HDF5 leaves room for them (its *user block*). So damage is found before HDF5's library, which may
-crash or never return from it, sees the file.
+HDF5 leaves room for them (its *user block*). HDF5's library may crash or hang on a damaged file, so
+the checksum is compared before it opens one.
 """
 
 import contextlib
@@ -127,7 +127,8 @@ def check_self_contained(path, group, names=None):
     Raises:
         InputError: If an entry is a link or a reference, or its data are in another file.
     """
-    groups, seen = [(group, names)], set()
+    groups = [(group, names)]
+    seen = set()
     while groups:
         group, names = groups.pop()
         for name in group if names is None else names:

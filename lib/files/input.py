@@ -20,6 +20,22 @@ def check_input(path):
         raise OSError(errno.EINVAL, 'not a regular file', path)
 
 
+def read_utf8(path) -> str:
+    """Reads a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: If it cannot be read, or is not one.
+    """
+    try:
+        check_input(path)
+        with open(path, encoding='utf-8-sig') as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise InputError(f'{path}: not a text file in UTF-8') from error
+
+
 def join_below(folder, name):
     """Joins a folder and a file name that comes from a data set.
 

@@ -75,14 +75,14 @@ def check_outputs(outputs, inputs=()):
                 raise InputError(f'{path}: is the path of two outputs; change one of them')
             targets.add(target)
             _check_can_be_created(target)
-    check_not_overwritten(inputs, outputs)
+    check_not_overwritten(outputs, inputs)
 
 
-def check_not_overwritten(inputs, outputs):
+def check_not_overwritten(outputs, inputs):
     """Checks that no file is read and then replaced.
 
     Args:
-        inputs, outputs (iterable of str): The files that are read and written; they need not exist.
+        outputs, inputs (iterable of str): The files that are written and read; they need not exist.
 
     Raises:
         InputError: If an output, or its temporary file, is the same file as an input, by whatever
@@ -110,29 +110,9 @@ def errors_naming(path):
 
 def write_json(path, content):
     """Writes indented JSON; bytes of file names that are not UTF-8 become JSON escapes."""
-    with open_output(path) as file:
-        file.write(_encode_json(content))
-
-
-@contextlib.contextmanager
-def write_json_list(path):
-    """Yields a function that adds an item to a list, which is written as by :func:`write_json`.
-
-    Each item is written at once, so that a list of any length needs no memory.
-    """
-    with open_output(path) as file:
-
-        def add(item):
-            file.write(b',\n ' if file.tell() else b'[\n ')
-            file.write(_encode_json(item).replace(b'\n', b'\n '))
-
-        yield add
-        file.write(b'\n]' if file.tell() else b'[]')
-
-
-def _encode_json(content):
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    return text.encode(errors='backslashreplace')
+    with open_output(path) as file:
+        file.write(text.encode(errors='backslashreplace'))
 
 
 def _check_kind(path):

@@ -1,6 +1,7 @@
 """The web application, for any WSGI server."""
 
 import io
+import mimetypes
 import os
 import threading
 from dataclasses import dataclass
@@ -17,12 +18,18 @@ from werkzeug.exceptions import (
 
 from lib import VERSION
 from lib.errors import InputError
+from lib.features.image_paths import find_images
 from lib.features.images import TooLargeImageError, UnreadableImageError
 from lib.serving.parameters import MAXIMA, parse_parameters
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
 # Seconds after which a client may try again.
 RETRY_AFTER = 2
+# Images that the page offers to try: in formats that all browsers show, and small.
+SAMPLE_SUFFIXES = '.jpg', '.jpeg', '.png', '.gif', '.webp'
+MAX_SAMPLES = 8
+MAX_SAMPLE_BYTES = 2_000_000
+mimetypes.add_type('image/webp', '.webp')  # which Python knows from 3.13 on
 # Characters of a file's name that are repeated in the answer.
 MAX_NAME = 255
 # A page from here, with its own styles, scripts and images, and nothing else.
@@ -113,7 +120,7 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     Args:
         worker (lib.serving.worker.CaptionWorker): What captions images.
         limits (Limits): What clients may ask for.
-        samples (sequence of lib.serving.samples.Sample): Images to offer on the page.
+        samples (sequence of str): From :func:`find_samples`.
         trusted_hosts (set of str): The names under which it is reached; by default any.
 
     Returns:
@@ -153,7 +160,7 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     def sample(number):
         if number >= len(samples):
             flask.abort(404)
-        return flask.Response(samples[number].content, mimetype=samples[number].mimetype)
+        return flask.send_file(os.path.abspath(samples[number]))
 
     @app.get('/health')
     def health():
@@ -191,6 +198,22 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     return app
 
 
+def find_samples(folder: str) -> list[str]:
+    """Returns the paths of the first images of a folder that the page can offer to try.
+
+    Raises:
+        InputError: If there are none.
+    """
+    samples = [
+        path
+        for path in find_images([folder])
+        if path.lower().endswith(SAMPLE_SUFFIXES) and os.path.getsize(path) <= MAX_SAMPLE_BYTES
+    ]
+    if not samples:
+        raise InputError(f'{folder}: has no images of up to 2 MB that browsers show', 'samples')
+    return samples[:MAX_SAMPLES]
+
+
 def short_name(path):
     """Returns the name of a file and of the folder that it is in."""
     return '/'.join(os.path.abspath(path).split(os.sep)[-2:])
@@ -206,7 +229,8 @@ def parse_url(url):
 
 def check_origin(request):
     """Refuses what the page of another site sends."""
-    site, origin = request.headers.get('Sec-Fetch-Site'), request.headers.get('Origin')
+    site = request.headers.get('Sec-Fetch-Site')
+    origin = request.headers.get('Origin')
     is_own = site in ('same-origin', 'none')
     if site is None:  # an old browser, an address without https, or no browser
         is_own = origin is None or parse_url(origin).netloc == request.host

@@ -97,7 +97,7 @@ class TokenMeanEvaluator(extensions.Evaluator):
 class WeightedMeans:
     """Means of the values that are observed in an epoch, instead of Chainer's ``DictSummary``.
 
-    Values stay where they are until there are ``MAX_VALUES`` of them, which then takes a wait.
+    Values stay on a GPU until there are ``MAX_VALUES`` of them; only then the host waits for it.
 
     Args:
         processes (lib.processes.Processes): Each has observations of its own; the means are those

@@ -4,15 +4,19 @@ import argparse
 import os
 import warnings
 
-from lib.cli.flags import add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import (
+    ArgumentParser,
+    add_communicator_flag,
+    add_device_flags,
+    add_seed_flag,
+    number,
+)
 from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
-from lib.training.optimizers import OPTIMIZERS, make_optimizer
+from lib.training.optimizers import OPTIMIZERS
 from lib.training.output_folder import SNAPSHOT
-from lib.training.schedules import LearningRate, LearningRateSchedule
 from models import NETWORKS
 
 # Flags that must stay the same when training is resumed.
@@ -64,9 +68,9 @@ def add_network_flags(parser):
         'given, show_and_tell or that of --model',
     )
     for name, to_number, default, description in (
-        ('hidden', number(int, low=1), 512, 'size of the LSTM'),
+        ('hidden', number(int, low=1), 512, 'size of the recurrent layers'),
         ('embed', number(int, low=1), 512, 'size of the embedding'),
-        ('layers', number(int, low=1, high=100), 1, 'number of stacked LSTMs'),
+        ('layers', number(int, low=1, high=100), 1, 'number of recurrent layers'),
     ):
         group.add_argument(
             f'--{name}',
@@ -228,8 +232,6 @@ def parse_args(description):
     add_optimization_flags(parser)
     add_selection_flags(parser)
     args = parser.parse_args()
-    if args.standardize is None:
-        args.standardize = args.model is None
     complete_flags(args)
     if args.select_by == 'CIDEr':
         check_pycocoevalcap('CIDEr', option='select_by')
@@ -257,18 +259,23 @@ def check_snapshot(args):
 
 def check_sizes(args, network):
     """Checks that sizes that are given are those of the model to start from."""
-    for name, value in ('hidden', args.hidden), ('embed', args.embed), ('layers', args.layers):
-        size = network.hyperparameters.get(HYPERPARAMETERS[name])
+    for name, hyperparameter in HYPERPARAMETERS.items():
+        value = getattr(args, name)
+        size = network.hyperparameters.get(hyperparameter)
         if value not in (None, size):
-            raise InputError(f'--{name} {value}: differs from {args.model}, which has {size}')
+            raise InputError(f'{value}: differs from {args.model}, which has {size}', option=name)
 
 
 def complete_flags(args):
-    """Sets what is not given of the flags that belong to ``--reward`` or ``--lr-schedule step``.
+    """Sets the flags that are not given and whose defaults depend on others.
 
     Raises:
-        InputError: If one is given without that.
+        InputError: If a flag is given that has no effect without another one.
     """
+    if args.lr is None:
+        args.lr = OPTIMIZERS[args.optimizer].default_rate
+    if args.standardize is None:
+        args.standardize = args.model is None
     for name in 'lr_decay', 'lr_decay_every':
         if getattr(args, name) is None:
             setattr(args, name, 1)
@@ -282,35 +289,6 @@ def complete_flags(args):
             setattr(args, name, default)
 
 
-def optimizer_from_flags(args, network, processes):
-    """Returns the optimizer that the flags select, set up for a network."""
-    return make_optimizer(
-        network,
-        args.optimizer,
-        _learning_rate(args),
-        args.weight_decay,
-        args.gradient_clip,
-        processes.communicator if processes.size > 1 else None,
-    )
-
-
-def learning_rate_from_flags(args):
-    """Returns the extension that sets the learning rate."""
-    schedule = LearningRateSchedule(
-        rate=_learning_rate(args),
-        kind=args.lr_schedule,
-        decay=args.lr_decay,
-        decay_every=args.lr_decay_every,
-        warmup_iterations=args.warmup_iterations,
-        last_epoch=args.epoch,
-    )
-    return LearningRate(schedule, OPTIMIZERS[args.optimizer].rate_name)
-
-
-def _learning_rate(args):
-    return args.lr or OPTIMIZERS[args.optimizer].default_rate
-
-
 def fixed_settings(args, network, dataset, fingerprints, processes):
     """Returns what must stay the same when training is resumed, JSON values."""
     # What ends at the last epoch cannot be given another last epoch.
@@ -318,7 +296,6 @@ def fixed_settings(args, network, dataset, fingerprints, processes):
     return {
         **fingerprints,
         **{name: getattr(args, name) for name in FIXED_FLAGS},
-        'lr': _learning_rate(args),
         'batch_size': args.batch_size * processes.size,
         'last_epoch': args.epoch if ends_with_training else None,
         **network.hyperparameters,

@@ -9,7 +9,9 @@ from pathlib import Path
 from lib.errors import InputError
 from lib.files.output import check_not_overwritten, check_outputs
 
-BEST, LOG, SNAPSHOT = 'best.h5', 'log', 'snapshot.h5'
+BEST = 'best.h5'
+LOG = 'log'
+SNAPSHOT = 'snapshot.h5'
 LOCK = '.lock'
 
 
@@ -46,7 +48,7 @@ def check_folder(folder: str, inputs):
         OSError: If files cannot be created in the folder.
     """
     results = results_in(folder)
-    check_not_overwritten(inputs, [*results, os.path.join(folder, LOCK)])
+    check_not_overwritten([*results, os.path.join(folder, LOCK)], inputs)
     for path in results:
         if not os.path.isfile(path):
             raise InputError(f'{path}: is not a regular file; choose another output')

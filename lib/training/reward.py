@@ -27,7 +27,8 @@ class CiderReward:
     """
 
     def __init__(self, dataset):
-        self._dataset, self._n_tokens = dataset, len(dataset.vocabulary)
+        self._dataset = dataset
+        self._n_tokens = len(dataset.vocabulary)
         self._captions_of = dataset.captions_of_images()
         self._n_images = len(dataset.images_of('train'))
         tokens = numpy.insert(dataset.tokens, dataset.offsets[1:], EOS)
@@ -56,7 +57,8 @@ class CiderReward:
         # All at once, although most pairs are of two images, since each call has a fixed cost.
         similarities = cider([*chain(*captions)], [*chain(*references)], self._rarity)
         n_references = numpy.array([len(of_image) for of_image in references])
-        starts, own = numpy.cumsum(n_references) - n_references, numpy.arange(len(images))
+        starts = numpy.cumsum(n_references) - n_references
+        own = numpy.arange(len(images))
         sums = numpy.add.reduceat(similarities, starts, axis=1)
         sums = sums.reshape(len(images), -1, len(images))[own, :, own]
         return CIDER_SCALE * sums / n_references[:, None]

@@ -17,8 +17,7 @@ from lib.training.stopping import check_finite
 
 # Settings that are fingerprints of what was read; the model is the one to start from, if any.
 FINGERPRINTS = 'captions', 'features', 'model'
-# Settings that are options of another name. The last epoch is a setting if the learning rate or
-# scheduled sampling depends on it.
+# Settings that are options of another name.
 OPTION_OF_SETTING = {
     'hidden_size': 'hidden',
     'embed_size': 'embed',

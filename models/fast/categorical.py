@@ -3,8 +3,7 @@
 import numpy
 from chainer.backends import cuda
 
-from models.fast.kernels import launch_blocks, load_kernel
-from models.fast.random import random_key
+from models.fast.kernels import launch_blocks, load_kernel, random_key
 
 SOURCE = 'models/fast/categorical.cu'
 

@@ -7,7 +7,7 @@ with the same masks.
 import chainer
 import numpy
 
-from models.fast.random import random_key
+from models.fast.kernels import random_key
 
 # Two random bytes per value, so that the ratio is exact to 2 ** -17; Chainer draws eight.
 N_LEVELS = 1 << 16

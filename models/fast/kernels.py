@@ -57,6 +57,15 @@ def launch_blocks(kernel, n_blocks, *arguments):
         kernel((n_blocks, 1, 1), (BLOCK_SIZE, 1, 1), arguments)
 
 
+def random_key():
+    """Draws a key for ``random.cuh`` from ``numpy.random``.
+
+    Returns:
+        int: 63 bits, which fit into the ``long long`` that kernels get.
+    """
+    return int.from_bytes(numpy.random.bytes(8), 'little') >> 1
+
+
 def _read(path):
     """Returns a source file with the files it includes, as CuPy's cache does not know those."""
     with open(os.path.join(ROOT, path), encoding='utf-8') as file:

@@ -45,9 +45,10 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
 
     def __init__(self, targets, label_smoothing=0, divisor=None):
         super().__init__()
-        self.targets, self.label_smoothing = targets, float(label_smoothing)
+        self.targets = targets
+        self.label_smoothing = float(label_smoothing)
         self.divisor = float(divisor or len(targets))
-        self.exponentials = self.sums = None
+        self.exponentials = None
 
     def forward_cpu(self, inputs):
         h, W, b = inputs
@@ -74,9 +75,11 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
     def forward_gpu(self, inputs):
         h, W, b = inputs
         self.targets = cuda.cupy.ascontiguousarray(self.targets, 'int32')
-        empty, n_rows = cuda.cupy.empty, len(h)
+        n_rows = len(h)
         logits = product_of_rows(h, W)
-        sums, of_rows, results = (empty(shape, h.dtype) for shape in (n_rows, (3, n_rows), 3))
+        sums, of_rows, results = (
+            cuda.cupy.empty(shape, h.dtype) for shape in (n_rows, (3, n_rows), 3)
+        )
         launch_blocks(
             load_kernel(SOURCE, 'exponentiate', T=h.dtype),
             n_rows,
@@ -97,7 +100,8 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
     def _retain(self, exponentials, sums):
         self.retain_inputs((0, 1))
         if chainer.config.enable_backprop:
-            self.exponentials, self.sums = exponentials, sums
+            self.exponentials = exponentials
+            self.sums = sums
 
     def backward(self, indexes, grad_outputs):
         if chainer.config.enable_backprop:
@@ -105,7 +109,8 @@ class LinearSoftmaxCrossEntropy(chainer.FunctionNode):
         if self.exponentials is None:
             raise RuntimeError('the first backward pass has overwritten the buffer of this loss')
         h, W = (variable.array for variable in self.get_retained_inputs())
-        grad_logits, self.exponentials = self.exponentials, None
+        grad_logits = self.exponentials
+        self.exponentials = None
         on_cpu = isinstance(h, numpy.ndarray)
         grad_b = (self._backward_cpu if on_cpu else self._backward_gpu)(
             grad_logits, grad_outputs[0].array

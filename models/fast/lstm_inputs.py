@@ -44,12 +44,9 @@ class LSTMInputs(chainer.FunctionNode):
         self.dropout = dropout
         self.n_images = len(features)
 
-    def forward(self, inputs):
-        self.vocabulary_size = len(inputs[2])
-        return super().forward(inputs)
-
     def forward_cpu(self, inputs):
         W_i, b_i, W_e = inputs
+        self.vocabulary_size = len(W_e)
         self.standardized = (self.features - self.mean) * self.scale
         mask = dropout_mask(self.standardized.shape, W_i.dtype, self.dropout)
         if mask is not None:
@@ -66,6 +63,7 @@ class LSTMInputs(chainer.FunctionNode):
 
     def forward_gpu(self, inputs):
         W_i, b_i, W_e = inputs
+        self.vocabulary_size = len(W_e)
         xp = chainer.backend.get_array_module(W_i)
         dtype = W_i.dtype
         embed_size, feature_size = W_i.shape
@@ -126,7 +124,8 @@ class LSTMInputs(chainer.FunctionNode):
 
     def _backward_gpu(self, grad_x):
         """As :meth:`_backward_cpu`."""
-        xp, embed_size = chainer.backend.get_array_module(grad_x), grad_x.shape[1]
+        xp = chainer.backend.get_array_module(grad_x)
+        embed_size = grad_x.shape[1]
         grad_images, grad_b, grad_W_e = (
             xp.empty(shape, grad_x.dtype)
             for shape in (

@@ -82,9 +82,6 @@ def packed_lstm(x, W_x, W_h, b, captions_per_step, dropout=0, skip_first_step=Fa
 
     Returns:
         chainer.Variable: Packed hidden states, (R, H).
-
-    Raises:
-        ValueError: If ``captions_per_step`` increases or does not sum to the rows of ``x``.
     """
     function = PackedLSTMFunction(captions_per_step, dropout, skip_first_step)
     return function.apply((x, W_x, W_h, b))[0]
@@ -100,16 +97,12 @@ class PackedLSTMFunction(chainer.FunctionNode):
 
     def __init__(self, captions_per_step, dropout=0, skip_first_step=False):
         super().__init__()
-        self.dropout, self.skip_first_step = dropout, skip_first_step
-        self.captions_per_step = tuple(int(size) for size in captions_per_step)
-        if any(a < b for a, b in zip(self.captions_per_step, self.captions_per_step[1:])):
-            raise ValueError('captions_per_step increases: sort the sequences longest first')
+        self.captions_per_step = captions_per_step
+        self.dropout = dropout
+        self.skip_first_step = skip_first_step
 
     def forward(self, inputs):
         x, W_x, W_h, b = inputs
-        n_rows = sum(self.captions_per_step)
-        if len(x) != n_rows:
-            raise ValueError(f'x has {len(x)} rows, captions_per_step sum to {n_rows}')
         self.recurrence = _implementation(x).Recurrence(
             self.captions_per_step, self.dropout, self.skip_first_step
         )

@@ -19,7 +19,8 @@ class Recurrence:
     """
 
     def __init__(self, captions_per_step, dropout, skip_first_step):
-        self._captions_per_step, self._dropout = captions_per_step, dropout
+        self._captions_per_step = captions_per_step
+        self._dropout = dropout
         self._first_output = captions_per_step[0] if skip_first_step else 0
 
     def forward(self, gates, W_h, b):
@@ -42,7 +43,8 @@ class Recurrence:
                 gates[rows] += h[previous] @ W_h.T
             previous_c = zero if previous is None else c[previous]
             _activate(gates[rows], previous_c, c[rows], tanh_c[rows], h[rows])
-        self._activations, self._h = (gates, c, tanh_c, zero), h
+        self._activations = gates, c, tanh_c, zero
+        self._h = h
         self._mask = dropout_mask(shape, h.dtype, self._dropout)
         output = h if self._mask is None else h * self._mask
         return output[self._first_output :]
@@ -71,7 +73,8 @@ class Recurrence:
                 gates[rows], previous_c, tanh_c[rows], step_grad_h, step_grad_c, grad_gates[rows]
             )
             if previous is not None:
-                next_grad_h, next_grad_c = grad_gates[rows] @ W_h, step_grad_c
+                next_grad_h = grad_gates[rows] @ W_h
+                next_grad_c = step_grad_c
         return grad_gates
 
     @property
@@ -89,7 +92,8 @@ class Recurrence:
         for step, size in enumerate(self._captions_per_step):
             previous = slice(previous_start, previous_start + size) if step else None
             yield slice(start, start + size), previous
-            previous_start, start = start, start + size
+            previous_start = start
+            start += size
 
 
 def step(gates, W_h, c, h):

@@ -17,13 +17,16 @@ class Recurrence:
     """As :class:`models.fast.packed_lstm_cpu.Recurrence`."""
 
     def __init__(self, captions_per_step, dropout, skip_first_step):
-        self._captions_per_step, self._dropout = captions_per_step, dropout
+        self._captions_per_step = captions_per_step
+        self._dropout = dropout
         self._first_output = captions_per_step[0] if skip_first_step else 0
 
     def forward(self, gates, W_h, b):
         """As :meth:`models.fast.packed_lstm_cpu.Recurrence.forward`."""
-        n_rows, hidden_size = len(gates), W_h.shape[1]
-        n_first, row_bytes = self._captions_per_step[0], hidden_size * gates.itemsize
+        n_rows = len(gates)
+        n_first = self._captions_per_step[0]
+        hidden_size = W_h.shape[1]
+        row_bytes = hidden_size * gates.itemsize
         c, output, previous_h = (
             cuda.cupy.empty((n, hidden_size), gates.dtype)
             for n in (n_rows, n_rows - self._first_output, n_rows - n_first)
@@ -50,13 +53,15 @@ class Recurrence:
                 dropout,
                 start * hidden_size,
             )
-        self.previous_h, self._activations = previous_h, (gates, c, dropout)
+        self.previous_h = previous_h
+        self._activations = gates, c, dropout
         return output
 
     def backward(self, grad_output, W_h):
         """As :meth:`models.fast.packed_lstm_cpu.Recurrence.backward`."""
         gates, c, dropout = self._activations
-        hidden_size, row_bytes = W_h.shape[1], W_h.strides[0]
+        hidden_size = W_h.shape[1]
+        row_bytes = W_h.strides[0]
         grad_output = cuda.cupy.ascontiguousarray(grad_output)
         grad_gates = empty_rows(*gates.shape, gates.dtype)
         # The gradients of h and c that come from the following step.
@@ -97,7 +102,8 @@ class Recurrence:
         start = previous = 0
         for size, next_size in zip(self._captions_per_step, (*self._captions_per_step[1:], 0)):
             yield start, size, next_size, previous
-            previous, start = start, start + size
+            previous = start
+            start += size
 
 
 def step(gates, W_h, c, h):

@@ -110,9 +110,12 @@ def batched_product(a, b):
     """
     if isinstance(a, numpy.ndarray):
         return a @ b.swapaxes(1, 2)
-    cublas, float32 = cuda.cublas, cuda.cupy.cuda.runtime.CUDA_R_32F
-    (n_products, m, k), n = a.shape, b.shape[1]
-    out, factors = cuda.cupy.empty((n_products, m, n), 'float32'), numpy.array([0, 1], 'float32')
+    cublas = cuda.cublas
+    float32 = cuda.cupy.cuda.runtime.CUDA_R_32F
+    n_products, m, k = a.shape
+    n = b.shape[1]
+    out = cuda.cupy.empty((n_products, m, n), 'float32')
+    factors = numpy.array([0, 1], 'float32')
     cublas.gemmStridedBatchedEx(
         cuda.cupy.cuda.device.get_cublas_handle(),
         cublas.CUBLAS_OP_T,

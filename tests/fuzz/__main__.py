@@ -11,8 +11,7 @@ from collections import Counter
 
 import tqdm
 
-from lib.cli.flags import add_seed_flag
-from lib.cli.parser import ArgumentParser, number
+from lib.cli.parser import ArgumentParser, add_seed_flag, number
 from tests.fuzz.cases import RUNS, flags_of, make_folder, run_case
 from tests.fuzz.kills import kill_training
 

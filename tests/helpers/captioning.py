@@ -6,8 +6,8 @@ import chainer
 import numpy
 
 from lib.captioner import Captioner
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.decoding.neighbors import NeighborIndex
 from lib.features.extractor import FeatureExtractor
 from lib.features.feature_source import FeatureSource

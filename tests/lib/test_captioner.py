@@ -10,8 +10,8 @@ from PIL import Image
 from lib import captioner as captioner_module
 from lib.captioner import Captioner
 from lib.captions.batch import make_converter
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import make_constraints
 from lib.decoding.ensemble import Ensemble

@@ -4,8 +4,8 @@ import numpy
 import pytest
 
 from lib.captioner import Captioner
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.captions.vocabulary import SPECIAL_TOKENS, Vocabulary
 from lib.decoding.ensemble import Ensemble
 from lib.errors import InputError

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.captions.batch import flatten, make_converter, pack
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.processes import Processes
 
 to_cpu = chainer.get_device('@numpy').send

@@ -3,8 +3,8 @@ from collections import Counter
 import numpy
 import pytest
 
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import ARRAYS, TEXTS, CaptionDataset
+from lib.captions.readers import CaptionedImage
 
 DOG_TOKENS, DOG_TEXTS = [['a', 'dog', 'runs'], ['the', 'dog']], ['A dog runs.', 'The dog']
 IMAGES = [

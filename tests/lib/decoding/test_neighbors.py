@@ -245,8 +245,3 @@ def test_images_are_known_in_other_data_sets(index):
     renamed = [image._replace(filename=f'other/{image.filename}') for image in images]
     other = CaptionDataset.from_images(renamed, min_count=1, train_splits=['val'])
     index.check_no_overlap(other, other.images_of('train'))
-
-
-def test_space_has_the_size_it_says(index, data):
-    assert isinstance(index.space, NeighborSpace)
-    assert index.space(data[1]).shape == (60, index.space.size)

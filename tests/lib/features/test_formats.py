@@ -105,7 +105,7 @@ def test_types_that_numpy_lacks_are_read(tmp_path):
 
 
 def test_too_little_memory_is_an_error_of_formats_that_are_not_mapped(tmp_path, monkeypatch):
-    def check_memory(n_bytes, what, option=None):
+    def check_memory(n_bytes, what):
         if n_bytes > 90:
             raise InputError(f'{what} would take {n_bytes} bytes')
 
@@ -114,7 +114,7 @@ def test_too_little_memory_is_an_error_of_formats_that_are_not_mapped(tmp_path, 
         if name in MAPPED:
             read(tmp_path, write(FEATURES))
         else:
-            with pytest.raises(InputError, match='which is not mapped .* would take 96 bytes'):
+            with pytest.raises(InputError, match=r'which is not mapped .* would take \d+ bytes'):
                 read(tmp_path, write(FEATURES))
 
 
@@ -173,13 +173,12 @@ OBJECTS = numpy.array(['a.jpg', None, 'c', 'd', 'e', 'f'], object)
         (npy(OBJECTS), 'not a file of features, or damaged'),
         (npy(FEATURES[:0]), 'the array is 0 x 4'),
         (claim_huge(), 'not a file of features, or damaged'),
-        (claim_huge_in_zip(), 'would take .* of memory'),
+        (claim_huge_in_zip(), 'not a file of features, or damaged'),
         (claim_huge_in_hdf5(), 'would take .* of memory'),
         (npz(other=FEATURES), 'has no array "features", only: other'),
         (npz(), 'has no array "features", only: nothing'),
         (npz(features=FEATURES[0]), 'features is 4; expected N x D'),
-        (npz(features=OBJECTS), 'features is 6; expected N x D'),
-        (npz(features=OBJECTS[None]), 'features contains object'),
+        (npz(features=OBJECTS), 'features cannot be read .* of strings or numbers'),
         (npz(features=FEATURES, filenames=NAMES[1:]), 'has 5 filenames, but features of 6'),
         (npz(features=FEATURES, ids=numpy.arange(7)), 'has 7 ids, but features of 6'),
         (npz(features=FEATURES, filenames=OBJECTS), 'filenames cannot be read .* of strings'),

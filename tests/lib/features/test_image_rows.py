@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.errors import InputError, InputWarning
 from lib.features.feature_source import ExternalSource
 from lib.features.formats import save_features
@@ -164,7 +164,7 @@ def test_images_that_are_not_needed_may_be_missing(tmp_path, name):
         load(tmp_path / name)
     assert str(raised.value) == (
         f'{tmp_path / name}: no features of 5 of the 9 images needed: val/4_a.jpg, val/3_a.jpg, '
-        'val/2_a.jpg, ...'
+        'val/2_a.jpg, ...; the names in the file begin with val/8_a.jpg, val/7_a.jpg, val/6_a.jpg'
     )
 
 

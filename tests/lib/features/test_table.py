@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.errors import InputError, InputWarning
 from lib.features import table as table_module
 from lib.features.feature_source import ExternalSource, FeatureSource

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from lib.errors import InputError
-from lib.files.output import check_outputs, open_output, write_json, write_json_list
+from lib.files.output import check_outputs, open_output, write_json
 from tests.helpers.scripts import run_python
 
 
@@ -173,13 +173,3 @@ def test_write_json_keeps_any_text(tmp_path):
     text = (tmp_path / 'file.json').read_text(encoding='utf-8')
     assert 'a café 犬' in text
     assert json.loads(text) == content
-
-
-@pytest.mark.parametrize('n_items', [0, 1, 3])
-def test_write_json_list_writes_what_write_json_writes(tmp_path, n_items):
-    items = [{'image': 'two\nlines 犬', 'captions': [{'log_prob': -1.5}, {}, []]}] * n_items
-    write_json(tmp_path / 'expected.json', items)
-    with write_json_list(tmp_path / 'list.json') as add:
-        for item in items:
-            add(item)
-    assert (tmp_path / 'list.json').read_bytes() == (tmp_path / 'expected.json').read_bytes()

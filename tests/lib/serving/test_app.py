@@ -8,8 +8,7 @@ from PIL import Image
 
 from lib.captioner import Captioner
 from lib.errors import InputError
-from lib.serving.app import Limits, make_app
-from lib.serving.samples import load_samples
+from lib.serving.app import Limits, find_samples, make_app
 from lib.serving.worker import CaptionWorker
 from tests.helpers.samples import write_image
 
@@ -211,8 +210,8 @@ def test_samples_are_served_as_they_are(worker, tmp_path):
     for name in 'b.png', 'a.jpg':
         write_image(tmp_path / name)
     write_image(tmp_path / 'c.bmp')  # not in all browsers
-    (tmp_path / 'd.jpg').write_text('not an image')
-    client = make_app(worker, samples=load_samples(str(tmp_path))).test_client()
+    (tmp_path / 'd.jpg').write_bytes(bytes(2_000_001))
+    client = make_app(worker, samples=find_samples(str(tmp_path))).test_client()
     assert client.get('/health').json['samples'] == 2
     for number, (name, kind) in enumerate([('a.jpg', 'image/jpeg'), ('b.png', 'image/png')]):
         response = client.get(f'/samples/{number}')

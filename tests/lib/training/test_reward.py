@@ -7,8 +7,8 @@ from chainer.training.updaters import StandardUpdater
 from pycocoevalcap.cider.cider import Cider
 
 from lib.captions.batch import Batch, make_converter
-from lib.captions.captioned_image import CaptionedImage
 from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import CaptionedImage
 from lib.captions.vocabulary import BOS, EOS, UNK
 from lib.decoding.caption import Caption
 from lib.processes import Processes

@@ -122,14 +122,6 @@ def test_large_gates_saturate_without_overflow(device):
     assert numpy.isfinite(to_cpu(h)).all()
 
 
-def test_invalid_batch_sizes_raise(device):
-    arrays = device.send(random_arrays(5))
-    with pytest.raises(ValueError, match='increase'):
-        packed_lstm(*arrays, [2, 3])
-    with pytest.raises(ValueError, match='5 rows, captions_per_step sum to 6'):
-        packed_lstm(*arrays, [3, 3])
-
-
 def test_second_derivative_raises(device):
     x, *weights = (chainer.Variable(array) for array in device.send(random_arrays(3)))
     y = F.sum(packed_lstm(x, *weights, [2, 1]))
