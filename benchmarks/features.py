@@ -14,10 +14,10 @@ import tempfile
 import time
 
 import numpy
-from lib.cli.command_line import ArgumentParser, run_main
-from lib.cli.types import positive_float, positive_int
 
 from benchmarks.workload import FEATURE_SIZE
+from lib.cli.parser import ArgumentParser, number
+from lib.cli.run import run_main
 from lib.features.formats import read_features
 from lib.features.table import FileRows
 
@@ -30,14 +30,14 @@ def main():
         '--folder', metavar='FOLDER', help='where to write the files; by default a temporary folder'
     )
     parser.add_argument(
-        '--size', type=positive_float, default=2, metavar='GIB', help='size of each file'
+        '--size', type=number(float, above=0), default=2, metavar='GIB', help='size of each file'
     )
     parser.add_argument(
-        '--batches', type=positive_int, default=200, metavar='N', help='batches to read'
+        '--batches', type=number(int, low=1), default=200, metavar='N', help='batches to read'
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        paths = [os.path.join(folder, f'{number}.npy') for number in range(2)]
+        paths = [os.path.join(folder, f'{file}.npy') for file in range(2)]
         for path in paths:
             write_random(path, int(args.size * 2**30) // (4 * FEATURE_SIZE))
         n_rows = sum(len(read_features(path).rows) for path in paths)

@@ -86,6 +86,10 @@ def test_imports_point_from_scripts_to_lib_to_models():
         packages = {other.split('.')[0] for other in imported}
         of_lib = [other.split('.') for other in imported if other.startswith('lib.')]
         assert not packages & SCRIPTS, name
+        for other in imported:
+            if other.startswith(('lib.', 'models.')):
+                # A module, or something in it.
+                assert {other, other.rpartition('.')[0]} & {*LIB, *MODELS}, f'{name}: {other}'
         if name in LIB or name in MODELS:
             assert not packages & {'benchmarks', 'data', 'tests'}, name
         if name in MODELS:
