@@ -76,7 +76,7 @@ def train(args, device, processes):
     features.to_device(device)
     with Interruption(processes) as interruption:
         trainer = make_trainer(args, dataset, features, model, interruption, processes)
-        settings = flags.fixed_settings(args, model.network, dataset, fingerprints, processes)
+        settings = flags.fixed_settings(args, model, fingerprints, processes)
         trainer.extend(Snapshot(settings, args.snapshot_every, processes))
         if args.resume:
             load_snapshot(os.path.join(args.output, SNAPSHOT), trainer, settings)

@@ -44,6 +44,12 @@ class TrainedModel:
     path: str = 'the model'
     run: dict | None = None
 
+    @property
+    def network_name(self) -> str:
+        """The name of the network in :data:`models.NETWORKS`."""
+        (name,) = (name for name, kind in NETWORKS.items() if type(self.network) is kind)
+        return name
+
     def check_feature_size(self, size: int, origin: str, option: str | None = None):
         """Checks that features have the size that the network takes.
 
@@ -78,9 +84,8 @@ class TrainedModel:
 
     def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""
-        (name,) = (name for name, kind in NETWORKS.items() if type(self.network) is kind)
         with write_hdf5(path, 'model') as file:
-            write_text(file, 'network_name', name)
+            write_text(file, 'network_name', self.network_name)
             write_text(file, 'hyperparameters', json.dumps(self.network.hyperparameters))
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
             write_text(file, 'run', json.dumps(self.run))

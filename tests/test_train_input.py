@@ -110,6 +110,7 @@ def test_resuming_with_other_settings_is_rejected(data, trained, tmp_path):
     assert_input_error(resume('--hidden 17'), '--hidden 17', '16')
     assert_input_error(resume('--lr 0.02'), '--lr 0.02', '0.01')
     assert_input_error(resume('--optimizer sgd'), '--optimizer sgd', 'adam')
+    assert_input_error(resume('--network plain'), '--network plain', 'show_and_tell')
     assert_input_error(resume('--select-by CIDEr'), '--select-by CIDEr', 'loss')
     snapshot = tmp_path / 'result' / 'snapshot.h5'
     snapshot.write_bytes(snapshot.read_bytes()[:3000])

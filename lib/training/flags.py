@@ -289,7 +289,7 @@ def complete_flags(args):
             setattr(args, name, default)
 
 
-def fixed_settings(args, network, dataset, fingerprints, processes):
+def fixed_settings(args, model, fingerprints, processes):
     """Returns what must stay the same when training is resumed, JSON values."""
     # What ends at the last epoch cannot be given another last epoch.
     ends_with_training = args.lr_schedule == 'cosine' or args.scheduled_sampling
@@ -298,6 +298,6 @@ def fixed_settings(args, network, dataset, fingerprints, processes):
         **{name: getattr(args, name) for name in FIXED_FLAGS},
         'batch_size': args.batch_size * processes.size,
         'last_epoch': args.epoch if ends_with_training else None,
-        **network.hyperparameters,
-        'training_captions': len(dataset.captions_of('train')),
+        'network': model.network_name,
+        **model.network.hyperparameters,
     }
