@@ -48,8 +48,7 @@ def main():
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     lock = contextlib.nullcontext()
     if processes.is_main:
-        inputs = [args.captions, *args.features, *([args.model] if args.model else [])]
-        check_folder(args.output, inputs)
+        check_folder(args.output, filter(None, [args.captions, *args.features, args.model]))
         lock = lock_folder(args.output)
     with lock:
         return train(args, device, processes)
@@ -62,9 +61,6 @@ def train(args, device, processes):
     features = FeatureTable.open(args.features, dataset, images, args.combine)
     set_seed(args.seed)
     model = make_model(args, dataset, features, processes)
-    if device.xp is numpy:  # CuPy raises an error of its own, and nothing else is harmed
-        n_tokens = int(args.batch_size * (dataset.lengths[dataset.captions_of('train')].mean() + 1))
-        check_training_memory(model.network, args.optimizer, n_tokens, processes.local_size)
     fingerprints = {
         'captions': dataset.fingerprint(),
         'features': processes.compute_on_main(fingerprint, features),
@@ -105,14 +101,20 @@ def load_captions(args, processes):
 def make_model(args, dataset, features, processes):
     """Returns a new model, or the one to start from, with the settings of the flags."""
     if args.model is None:
-        network = NETWORKS[args.network or 'show_and_tell'](
-            feature_size=features.shape[1],
-            vocabulary_size=len(dataset.vocabulary),
-            embed_size=args.embed or 512,
-            hidden_size=args.hidden or 512,
-            n_layers=args.layers or 1,
-            dropout=args.dropout,
-        )
+        kind = NETWORKS[args.network or 'show_and_tell']
+        sizes = {
+            'feature_size': features.shape[1],
+            'vocabulary_size': len(dataset.vocabulary),
+            'embed_size': args.embed or 512,
+            'hidden_size': args.hidden or 512,
+            'n_layers': args.layers or 1,
+        }
+        if args.gpu < 0:  # CuPy raises an error of its own, and nothing else is harmed
+            n_tokens = dataset.lengths[dataset.captions_of('train')].mean() + 1
+            n_logits = int(args.batch_size * n_tokens * sizes['vocabulary_size'])
+            n_parameters = kind.estimate_count(**sizes)
+            check_training_memory(n_parameters, args.optimizer, n_logits, processes.local_size)
+        network = kind(**sizes, dropout=args.dropout)
         model = TrainedModel(network, dataset.vocabulary, features.source)
     else:
         model = TrainedModel.load(args.model, args.network)

@@ -57,6 +57,18 @@ class Network(chainer.Chain):
         self.add_persistent('feature_mean', self.xp.zeros(feature_size, chainer.get_dtype()))
         self.add_persistent('feature_scale', self.xp.ones(feature_size, chainer.get_dtype()))
 
+    @staticmethod
+    def estimate_count(feature_size, vocabulary_size, embed_size, hidden_size, n_layers=1) -> int:
+        """Returns about how many parameters a network of some size has, without building it.
+
+        They are those of LSTMs between an image projection and a softmax. A network that has many
+        more should override this.
+        """
+        projection = feature_size * embed_size
+        tokens = vocabulary_size * (embed_size + hidden_size)
+        layers = 4 * hidden_size * (embed_size + (2 * n_layers - 1) * hidden_size)
+        return projection + tokens + layers
+
     @property
     def hyperparameters(self) -> dict:
         """The arguments that make a network of the same shape, JSON values."""

@@ -197,5 +197,5 @@ def test_resuming_with_another_model_to_start_from_is_refused(data, trained, tmp
 
 
 def test_networks_that_cannot_fit_are_refused_with_what_they_need(data, tmp_path):
-    process = train(data, tmp_path / 'result', small='--hidden 30000')
-    assert_input_error(process, 'memory')
+    process = train(data, tmp_path / 'result', small='--hidden 1000000')
+    assert_input_error(process, 'training 4,0', 'GiB of memory, but only')

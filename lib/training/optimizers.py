@@ -35,24 +35,22 @@ OPTIMIZERS = {
 }
 
 
-def check_training_memory(network, optimizer: str, n_tokens: int, n_processes: int = 1):
+def check_training_memory(n_parameters: int, optimizer: str, n_logits: int, n_processes: int = 1):
     """Checks that training fits into the host's memory, as far as that can be foreseen.
 
     Args:
-        network (models.network.Network): The network.
+        n_parameters (int): See :meth:`models.network.Network.estimate_count`.
         optimizer (str): A key of ``OPTIMIZERS``.
-        n_tokens (int): Targets of a batch, for each of which there are logits.
-        n_processes (int): How many processes on this machine train it.
+        n_logits (int): Logits of a batch, by far its largest array.
+        n_processes (int): How many processes on this machine train.
 
     Raises:
         InputError: If it does not fit.
     """
-    # The values are there already; gradients and states are not.
-    n_values = (1 + OPTIMIZERS[optimizer].n_states) * network.count_params()
-    n_values += n_tokens * network.hyperparameters['vocabulary_size']
+    n_arrays = 2 + OPTIMIZERS[optimizer].n_states  # values, gradients, states
     check_memory(
-        n_processes * n_values * numpy.dtype('float32').itemsize,
-        f'training {network.count_params():,} parameters in batches of {n_tokens:,} tokens',
+        n_processes * (n_arrays * n_parameters + n_logits) * numpy.dtype('float32').itemsize,
+        f'training {n_parameters:,} parameters in batches with {n_logits:,} logits',
     )
 
 
