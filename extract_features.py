@@ -13,8 +13,8 @@ from lib.device import select_device
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
 from lib.features.flags import add_extraction_flags, extraction_options
-from lib.features.formats import check_fits, save_features
 from lib.features.partial_file import PartialFeatures, partial_path
+from lib.features.writer import check_fits, save_features
 from lib.files.fingerprint import fingerprint
 from lib.files.input import join_below
 from lib.files.output import check_outputs

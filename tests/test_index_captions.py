@@ -9,7 +9,8 @@ import pytest
 
 from lib.decoding.neighbors import NeighborIndex
 from lib.errors import InputError
-from lib.features.formats import read_features, save_features
+from lib.features.formats import read_features
+from lib.features.writer import save_features
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.scripts import run_script
 from tests.helpers.server import ServedFolder, serving

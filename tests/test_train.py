@@ -10,7 +10,7 @@ from lib.decoding.ensemble import Ensemble
 from lib.decoding.options import DecodingOptions
 from lib.evaluation.metrics import CaptionScorer
 from lib.features.feature_source import FeatureSource
-from lib.features.formats import save_features
+from lib.features.writer import save_features
 from lib.trained_model import TrainedModel
 from lib.training.optimizers import OPTIMIZERS
 from tests.helpers.assertions import assert_input_error

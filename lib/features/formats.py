@@ -1,4 +1,4 @@
-"""Files of image features: readers of all formats, and the writer of ``extract_features.py``.
+"""Readers of files of image features, in all formats.
 
 To read another format, add a function that returns a :class:`FeatureFile`, and the first bytes of
 such files to :data:`READERS`.
@@ -6,7 +6,6 @@ such files to :data:`READERS`.
 
 import itertools
 import math
-import os
 import re
 from typing import NamedTuple
 
@@ -18,23 +17,18 @@ from numpy.lib.format import MAGIC_PREFIX
 from lib.device import check_memory
 from lib.errors import InputError
 from lib.features.feature_source import ExternalSource, FeatureSource
-from lib.files.hdf5 import check_self_contained, read_texts, write_texts
+from lib.files.hdf5 import check_self_contained, read_texts
 from lib.files.input import check_input
-from lib.files.output import errors_naming, open_output
 
 # Values read at a time: few enough to need little memory, many enough to make Python's
 # overhead negligible.
 BLOCK = 1 << 22
-# A variable in a MATLAB 5 file is smaller than 2 GB.
-MATLAB_5_LIMIT = 2**31
 # MATLAB's names of types that NumPy calls otherwise.
 MATLAB_FLOATS = {'double': 'float64', 'single': 'float32'}
 # The names of images, as lib.files.hdf5.write_texts writes them, and their types in MATLAB.
 MATLAB_NAMES = {'filenames': 'uint8', 'filenames_offsets': 'int64'}
 # What else is read of an HDF5 file.
 KEYS = 'filenames', 'filenames_offsets', 'ids'
-# What HDF5 adds to features and names, at most.
-HDF5_OVERHEAD = 1 << 16
 
 
 class FeatureFile(NamedTuple):
@@ -277,7 +271,7 @@ def _missing(path, what, names):
 
 def _allocate(path, shape):
     """Returns an array of a shape, float32, that a file is read into."""
-    _check_memory(path, _size(shape))
+    _check_memory(path, 4 * math.prod(shape))
     return numpy.empty(shape, 'float32')
 
 
@@ -302,85 +296,6 @@ def _read_blocks(path, matrix, n_rows_together=1):
 def _to_float32(path, array):
     """Returns an array (N, D) in memory as float32, row after row."""
     if array.dtype != 'float32':
-        _check_memory(path, _size(array.shape))
+        _check_memory(path, 4 * array.size)
     with numpy.errstate(over='ignore'):
         return numpy.ascontiguousarray(array, 'float32')
-
-
-def save_features(path: str, rows, source: FeatureSource | None = None, names=None):
-    """Writes features as :func:`read_features` reads them.
-
-    Args:
-        path (str): File to write: HDF5, which is mapped when it is read, if it ends with ``.h5``;
-            otherwise MATLAB 5, which Karpathy's tools read.
-        rows (array): The features, (N, D), float32.
-        source (FeatureSource): How they were extracted, None if unknown.
-        names (list of str): The file name of each row's image, empty where there is none; None
-            leaves them out.
-
-    Raises:
-        InputError: If they are too large for the format.
-        OSError: If the file cannot be written.
-    """
-    _check_format(path, rows.shape)
-    keys = {}
-    if names is not None:
-        write_texts(keys, 'filenames', names)
-    source = FeatureSource.to_json(source)
-    with open_output(path) as output:
-        if _is_hdf5_name(path):
-            _write_hdf5(path, output, rows, source, keys)
-        else:
-            scipy.io.savemat(output, {'feats': rows.T, 'feature_source': source, **keys})
-
-
-def _write_hdf5(path, output, rows, source, keys):
-    # h5py does not survive a full disk, so it only writes what surrounds the rows, once there is
-    # room for everything.
-    n_bytes = rows.nbytes + sum(array.nbytes for array in keys.values()) + HDF5_OVERHEAD
-    with errors_naming(path):
-        if hasattr(os, 'posix_fallocate'):  # macOS lacks it
-            os.posix_fallocate(output.fileno(), 0, n_bytes)
-        output.truncate(0)
-    with h5py.File(output, 'w') as file:
-        for name, array in keys.items():
-            file[name] = array
-        file.attrs['feature_source'] = numpy.bytes_(source)
-        # A place in the file that h5py leaves as it is.
-        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        space = h5py.h5s.create_simple(rows.shape)
-        feats = h5py.h5d.create(file.id, b'feats', h5py.h5t.IEEE_F32LE, space, layout)
-        offset = feats.get_offset()
-    output.seek(offset)
-    output.write(numpy.ascontiguousarray(rows, '<f4'))
-
-
-def check_fits(path, shape):
-    """Checks that float32 features of a shape can be held in memory and saved.
-
-    Raises:
-        InputError: If they cannot.
-    """
-    _check_format(path, shape)
-    n_copies = 1 if _is_hdf5_name(path) else 2  # scipy makes one
-    check_memory(n_copies * _size(shape), f'{path}: features of {shape[0]:,} images')
-
-
-def _check_format(path, shape):
-    size = _size(shape)
-    if size >= MATLAB_5_LIMIT and not _is_hdf5_name(path):
-        raise InputError(
-            f'{path}: {size / 2**30:.1f} GiB of features exceed the 2 GiB of a MATLAB 5 '
-            'file; choose a name that ends with .h5'
-        )
-
-
-def _size(shape):
-    """Returns the bytes of a float32 array."""
-    return 4 * math.prod(map(int, shape))
-
-
-def _is_hdf5_name(path):
-    return os.fspath(path).lower().endswith(('.h5', '.hdf5'))

@@ -9,9 +9,10 @@ import pytest
 import scipy.io
 
 from lib.errors import InputError
-from lib.features import formats
+from lib.features import formats, writer
 from lib.features.feature_source import ExternalSource, FeatureSource
-from lib.features.formats import read_features, save_features
+from lib.features.formats import read_features
+from lib.features.writer import save_features
 from tests.helpers.scripts import run_python
 
 FEATURES = numpy.random.RandomState(0).randn(6, 4).astype('float32')
@@ -258,7 +259,7 @@ def test_karpathys_tools_read_what_is_saved(tmp_path):
 
 
 def test_features_too_large_for_matlab_5_are_not_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, 'MATLAB_5_LIMIT', 90)
+    monkeypatch.setattr(writer, 'MATLAB_5_LIMIT', 90)
     with pytest.raises(InputError, match='MATLAB 5'):
         save_features(tmp_path / 'feats.mat', FEATURES)
     assert list(tmp_path.iterdir()) == []
@@ -268,7 +269,8 @@ def test_features_too_large_for_matlab_5_are_not_saved(tmp_path, monkeypatch):
 SAVE_WITH_LIMIT = """
 import os, resource, sys
 import numpy
-from lib.features.formats import read_features, save_features
+from lib.features.formats import read_features
+from lib.features.writer import save_features
 path, features = sys.argv[1], numpy.ones((300, 50), 'float32')
 n_failures = 0
 for n_bytes in range(0, 200_000, 1537):

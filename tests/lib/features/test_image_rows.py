@@ -12,8 +12,8 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import CaptionedImage
 from lib.errors import InputError, InputWarning
 from lib.features.feature_source import ExternalSource
-from lib.features.formats import save_features
 from lib.features.table import FeatureTable
+from lib.features.writer import save_features
 from lib.files.hdf5 import write_texts
 
 SIZE, N_IMAGES = 6, 9

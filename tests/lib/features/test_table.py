@@ -8,8 +8,8 @@ from lib.captions.readers import CaptionedImage
 from lib.errors import InputError, InputWarning
 from lib.features import table as table_module
 from lib.features.feature_source import ExternalSource, FeatureSource
-from lib.features.formats import save_features
 from lib.features.table import FeatureTable
+from lib.features.writer import save_features
 from lib.files.fingerprint import fingerprint
 
 SIZE, N_IMAGES = 5, 12

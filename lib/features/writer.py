@@ -1,0 +1,98 @@
+"""The writer of ``extract_features.py``'s files, which :mod:`lib.features.formats` reads."""
+
+import math
+import os
+
+import h5py
+import numpy
+import scipy
+
+from lib.device import check_memory
+from lib.errors import InputError
+from lib.features.feature_source import FeatureSource
+from lib.files.hdf5 import write_texts
+from lib.files.output import errors_naming, open_output
+
+# A variable in a MATLAB 5 file is smaller than 2 GB.
+MATLAB_5_LIMIT = 2**31
+# What HDF5 adds to features and names, at most.
+HDF5_OVERHEAD = 1 << 16
+
+
+def save_features(path: str, rows, source: FeatureSource | None = None, names=None):
+    """Writes features as :func:`lib.features.formats.read_features` reads them.
+
+    Args:
+        path (str): File to write: HDF5, which is mapped when it is read, if it ends with ``.h5``;
+            otherwise MATLAB 5, which Karpathy's tools read.
+        rows (array): The features, (N, D), float32.
+        source (FeatureSource): How they were extracted, None if unknown.
+        names (list of str): The file name of each row's image, empty where there is none; None
+            leaves them out.
+
+    Raises:
+        InputError: If they are too large for the format.
+        OSError: If the file cannot be written.
+    """
+    _check_format(path, rows.shape)
+    keys = {}
+    if names is not None:
+        write_texts(keys, 'filenames', names)
+    source = FeatureSource.to_json(source)
+    with open_output(path) as output:
+        if _is_hdf5_name(path):
+            _write_hdf5(path, output, rows, source, keys)
+        else:
+            scipy.io.savemat(output, {'feats': rows.T, 'feature_source': source, **keys})
+
+
+def _write_hdf5(path, output, rows, source, keys):
+    # h5py does not survive a full disk, so it only writes what surrounds the rows, once there is
+    # room for everything.
+    n_bytes = rows.nbytes + sum(array.nbytes for array in keys.values()) + HDF5_OVERHEAD
+    with errors_naming(path):
+        if hasattr(os, 'posix_fallocate'):  # macOS lacks it
+            os.posix_fallocate(output.fileno(), 0, n_bytes)
+        output.truncate(0)
+    with h5py.File(output, 'w') as file:
+        for name, array in keys.items():
+            file[name] = array
+        file.attrs['feature_source'] = numpy.bytes_(source)
+        # A place in the file that h5py leaves as it is.
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple(rows.shape)
+        feats = h5py.h5d.create(file.id, b'feats', h5py.h5t.IEEE_F32LE, space, layout)
+        offset = feats.get_offset()
+    output.seek(offset)
+    output.write(numpy.ascontiguousarray(rows, '<f4'))
+
+
+def check_fits(path, shape):
+    """Checks that float32 features of a shape can be held in memory and saved.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    _check_format(path, shape)
+    n_copies = 1 if _is_hdf5_name(path) else 2  # scipy makes one
+    check_memory(n_copies * _size(shape), f'{path}: features of {shape[0]:,} images')
+
+
+def _check_format(path, shape):
+    size = _size(shape)
+    if size >= MATLAB_5_LIMIT and not _is_hdf5_name(path):
+        raise InputError(
+            f'{path}: {size / 2**30:.1f} GiB of features exceed the 2 GiB of a MATLAB 5 '
+            'file; choose a name that ends with .h5'
+        )
+
+
+def _size(shape):
+    """Returns the bytes of a float32 array."""
+    return 4 * math.prod(map(int, shape))
+
+
+def _is_hdf5_name(path):
+    return os.fspath(path).lower().endswith(('.h5', '.hdf5'))
