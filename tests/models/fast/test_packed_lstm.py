@@ -10,7 +10,7 @@ from tests.helpers.assertions import assert_gradients_are_numerical
 
 IN_SIZE, HIDDEN_SIZE = 3, 4
 to_cpu = chainer.get_device('@numpy').send
-batch_sizes_strategy = st.lists(st.integers(1, 5), min_size=1, max_size=6).map(
+captions_per_step_strategy = st.lists(st.integers(1, 5), min_size=1, max_size=6).map(
     lambda sizes: sorted(sizes, reverse=True)
 )
 
@@ -42,7 +42,7 @@ def plain_lstm(x, W_x, W_h, b, captions_per_step):
     return h_packed
 
 
-@given(captions_per_step=batch_sizes_strategy, seed=st.integers(0, 99))
+@given(captions_per_step=captions_per_step_strategy, seed=st.integers(0, 99))
 def test_matches_the_equations_of_the_paper(device, captions_per_step, seed):
     arrays = random_arrays(sum(captions_per_step), seed)
     h = packed_lstm(*device.send(arrays), captions_per_step).array
@@ -50,7 +50,7 @@ def test_matches_the_equations_of_the_paper(device, captions_per_step, seed):
 
 
 @settings(max_examples=20)
-@given(captions_per_step=batch_sizes_strategy)
+@given(captions_per_step=captions_per_step_strategy)
 def test_gradients_match_numerical_gradients(device, captions_per_step):
     assert_gradients_are_numerical(
         lambda *inputs: packed_lstm(*inputs, captions_per_step),
