@@ -48,6 +48,8 @@ class PlainShowAndTell(Network):
         output of the last one.
     """
 
+    lstm_class = LSTM  # a faster one may take its place
+
     def __init__(
         self,
         feature_size,
@@ -62,7 +64,10 @@ class PlainShowAndTell(Network):
             self.image_projection = L.Linear(feature_size, embed_size)  # W_i
             self.embedding = L.EmbedID(vocabulary_size, embed_size)  # W_e
             self.lstm = chainer.ChainList(
-                *(LSTM(hidden_size if k else embed_size, hidden_size) for k in range(n_layers))
+                *(
+                    self.lstm_class(hidden_size if layer else embed_size, hidden_size)
+                    for layer in range(n_layers)
+                )
             )
             self.output = L.Linear(hidden_size, vocabulary_size)  # W_o
 

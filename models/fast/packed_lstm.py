@@ -8,17 +8,14 @@ sequences have a step ``t``, so the rows of step ``t + 1`` continue the first
 
 import chainer
 import numpy
-from chainer import initializers
 
 from models.fast import packed_lstm_cpu, packed_lstm_gpu
 from models.fast.products import product_of_rows
+from models.plain import LSTM
 
 
-class PackedLSTM(chainer.Link):
-    """LSTM without peepholes (Eqs. 4-9 of Show and Tell), starting from a zero state.
-
-    The four blocks of ``hidden_size`` rows in the weights are the input, forget and
-    output gates and the cell input.
+class PackedLSTM(LSTM):
+    """The LSTM of :mod:`models.plain`, for whole sequences and, in decoding, step by step.
 
     Args:
         in_size (int): Size E of the input vectors.
@@ -27,17 +24,8 @@ class PackedLSTM(chainer.Link):
     Attributes:
         W_x (chainer.Parameter): Input weights, (4H, E).
         W_h (chainer.Parameter): Recurrent weights, (4H, H).
-        b (chainer.Parameter): Biases, (4H,), initialized to 1 for the forget gate, as in
-            Chainer's own LSTM, and to 0 for the others.
+        b (chainer.Parameter): Biases, (4H,).
     """
-
-    def __init__(self, in_size, hidden_size):
-        super().__init__()
-        with self.init_scope():
-            self.W_x = chainer.Parameter(initializers.LeCunNormal(), (4 * hidden_size, in_size))
-            self.W_h = chainer.Parameter(initializers.LeCunNormal(), (4 * hidden_size, hidden_size))
-            self.b = chainer.Parameter(0, (4 * hidden_size,))
-        self.b.array[hidden_size : 2 * hidden_size] = 1
 
     def forward(self, x, captions_per_step, dropout=0, skip_first_step=False):
         """Runs whole sequences. See :func:`packed_lstm`."""
