@@ -181,7 +181,7 @@ def test_options_change_the_captions(folder, open_page):
         texts = [caption['caption'] or '(empty)' for caption in expected]
         assert captions_of(page, '0.jpg') == texts
     searches = page.locator('#search option').all_text_contents()
-    # There is no index of similar images.
+    # Ranking by similar images is missing, since the server was started without an index.
     assert searches == [
         'Beam search', 'Minimum Bayes risk, samples', 'Diverse beam search', 'Sampling'
     ]  # fmt: skip

@@ -72,9 +72,9 @@ def _raise_exception(number, frame):
 
 
 class UnbreakableStream(io.FileIO):
-    """An output stream that discards what can no longer be written, so that the work goes on.
+    """An output stream that discards what can no longer be written instead of ending the script.
 
-    Its reader, such as head, may have exited, or its terminal been closed.
+    The program that reads it, such as head, may have exited, or the terminal may be closed.
 
     Attributes:
         error (OSError): Why something could not be written, if there may be a reader, as on a full

@@ -116,8 +116,8 @@ class DecodingOptions:
         """Returns options whose defaults depend on each other and on whether there is an index.
 
         With an index, captions of a beam are ranked by those of similar images, unless
-        ``mbr_neighbors`` is 0. By default ``top`` is no more than the beam width, and
-        ``beam_groups`` divides it.
+        ``mbr_neighbors`` is 0. The default of ``top`` is at most the beam width, and
+        that of ``beam_groups`` divides it.
 
         Args:
             has_index (bool): Whether there is an index of captions.

@@ -1,7 +1,7 @@
 """Our HDF5 formats: written whole or not at all, with a checksum that finds any damage.
 
 The file begins with a line that names its format, and a line with the SHA-256 of all that follows;
-HDF5 leaves room for them (its *user block*). HDF5's library may crash or hang on a damaged file, so
+HDF5 skips them as the file's *user block*. The HDF5 library may crash or hang on a damaged file, so
 the checksum is compared before it opens one.
 """
 

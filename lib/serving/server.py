@@ -29,7 +29,7 @@ def names_of_host(host: str) -> set[str] | None:
         host (str): The address that it listens at.
 
     Raises:
-        InputError: If there is no such address.
+        InputError: If the address cannot be resolved.
     """
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
