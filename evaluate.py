@@ -6,14 +6,15 @@ words, and the shares of captions with a bad ending, as no training caption has,
 repetition.
 """
 
-import os
 import warnings
+
+import numpy
 
 from lib.captioner import Captioner
 from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import SPLITS
 from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
-from lib.cli.run import run_main
+from lib.cli.run import print_line, run_main
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
@@ -23,10 +24,10 @@ from lib.evaluation.evaluator import Evaluator
 from lib.evaluation.html_gallery import make_cards, write_gallery
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.evaluation.results_file import add_to_name, read_results, results_paths, write_results
-from lib.evaluation.score_table import print_differences, print_loss, print_remarks, print_scores
+from lib.evaluation.score_table import print_differences, print_loss, print_scores
 from lib.features.flags import add_data_flags
+from lib.features.image_paths import locate_images
 from lib.features.table import FeatureTable
-from lib.files.input import join_below
 from lib.files.output import check_outputs, write_json
 from lib.processes import connect_processes
 
@@ -97,10 +98,8 @@ def main():
     dataset = CaptionDataset.load(args.captions)
     images = dataset.images_of(args.split)
     if not images.size:
-        raise InputError(f'{args.captions}: has no captions in the split "{args.split}"')
-    if processes.is_main:
-        check_files(args, json_paths, dataset.filename[images])
-
+        raise InputError(f'{args.captions}: has no images in the split "{args.split}"')
+    check_captions(args, dataset)
     if args.average_weights:
         ensemble = Ensemble([average_weights(args.model)])
         ensemble.models[0].network.to_device(device)
@@ -108,13 +107,19 @@ def main():
         ensemble = Ensemble.load(args.model, device)
     check_models(args, ensemble, dataset)
     features = FeatureTable.open(args.features, dataset, images, args.combine)
-    ensemble.check_feature_size(features.shape[1], features.path)
+    ensemble.models[0].check_features(features)
     features.to_device(device)
     index = None
     index_features = None
+    left_out = features.left_out
     if args.index_features:
         index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
         index_features.to_device(device)
+        left_out = numpy.union1d(left_out, index_features.left_out)
+    dataset = dataset.without(left_out)
+    images = dataset.images_of(args.split)
+    if processes.is_main:
+        paths = check_files(args, json_paths, dataset.filename[images])
     if args.index:
         index = NeighborIndex.load(args.index, device)
         index.check_no_overlap(dataset, images)
@@ -136,6 +141,8 @@ def main():
         if not processes.is_main:
             continue
         texts = [best.text for best, *_ in captions]
+        if json_path:  # already now, since scoring may fail
+            write_results(json_path, image_ids, texts)
         scores = evaluator.score(texts)
         intervals = scores.intervals()
         beam_width = options.beam_width if options.has_beam else None
@@ -148,30 +155,51 @@ def main():
         if json_path:
             write_results(json_path, image_ids, texts, scores.means.get('CIDEr'))
     if processes.is_main:
-        print_remarks(scores.values, dataset.vocabulary.tokenizer)
+        for remark in scores.remarks:
+            print_line(remark)
         if args.json:
             write_json(add_to_name(args.json, 'scores'), rows)
         if args.html:
             title = f'{len(images)} images of {args.split}, beam width {options.beam_width}'
             names = dataset.filename[images]
-            cards = make_cards(names, args.image_root, captions, evaluator.references, scores)
+            cards = make_cards(names, paths, captions, evaluator.references, scores)
             write_gallery(args.html, title, cards)
 
 
+def check_captions(args, dataset):
+    """Checks that there is something to do if nobody has captioned the images of the split."""
+    if dataset.captions_of(args.split).size:
+        return
+    if args.compare or not (args.json or args.html):
+        raise InputError(
+            f'{args.captions}: has no captions in the split "{args.split}" to compare with; '
+            '--json writes those of the model'
+        )
+
+
 def check_files(args, json_paths, names):
-    """Checks the files to write before the work, and notes images that the page cannot show."""
-    outputs = [args.average_weights, args.html, *json_paths]
+    """Checks the files to write before the work, and notes images that the page cannot show.
+
+    Returns:
+        list of str: The paths of the images that the page shows, None for the others.
+    """
+    outputs = [args.html, *json_paths]
     if args.json:
         outputs.append(add_to_name(args.json, 'scores'))
     inputs = [*args.model, args.captions, *args.features, args.index, *args.index_features]
-    paths = []
+    paths = [None] * len(names)
     if args.html and args.image_root:
-        paths = [join_below(args.image_root, name) for name in names]
-    check_outputs(filter(None, outputs), filter(None, [*inputs, args.compare, *paths]))
-    n_missing = sum(not os.path.exists(path) for path in paths)
-    if n_missing:
-        note = f'{n_missing} of {len(paths)} images are not in {args.image_root}'
-        warnings.warn(f'{note}; the page does not show them', InputWarning, stacklevel=1)
+        paths = locate_images(args.image_root, names)
+        n_missing = paths.count(None)
+        if n_missing:
+            note = f'{n_missing} of {len(paths)} images are not in {args.image_root}'
+            warnings.warn(f'{note}; the page does not show them', InputWarning, stacklevel=1)
+    inputs = [*filter(None, [*inputs, args.compare, *paths])]
+    outputs = [*filter(None, outputs)]
+    if args.average_weights:
+        check_outputs([args.average_weights], [*inputs, *outputs], 'model')
+    check_outputs(outputs, inputs)
+    return paths
 
 
 def check_models(args, ensemble, dataset):
@@ -183,7 +211,7 @@ def check_models(args, ensemble, dataset):
         )
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
-        if model.captions_fingerprint() not in (None, fingerprint):
+        if model.captions_fingerprints() - {fingerprint}:
             note = f'{model.path}: was trained on other captions than {args.captions}'
             warnings.warn(f'{note}, perhaps those of these images', InputWarning, stacklevel=1)
 

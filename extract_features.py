@@ -6,17 +6,17 @@ import sys
 import numpy
 import tqdm
 
-from lib.captions.readers import parse_split, read_dataset
+from lib.captions.annotations import parse_split, read_dataset
 from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags
 from lib.cli.run import print_line, print_unreadable, run_main
 from lib.device import select_device
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
 from lib.features.flags import add_extraction_flags, extraction_options
+from lib.features.image_paths import locate_images
 from lib.features.partial_file import PartialFeatures, partial_path
-from lib.features.writer import check_fits, save_features
+from lib.features.writer import check_fits, check_format, save_features
 from lib.files.fingerprint import fingerprint
-from lib.files.input import join_below
 from lib.files.output import check_outputs
 from lib.processes import connect_processes
 
@@ -44,8 +44,13 @@ def parse_args():
         '--output',
         required=True,
         metavar='FILE',
-        help='file to write: HDF5 if it ends with .h5, otherwise MATLAB 5. After an interruption '
-        'the same command continues where it stopped',
+        help='file to write, .h5 (HDF5), .mat (MATLAB 5) or .npy. After an interruption the same '
+        'command continues where it stopped',
+    )
+    parser.add_argument(
+        '--skip-unreadable',
+        action='store_true',
+        help='leave out images that are missing or cannot be read, instead of writing no file',
     )
     add_extraction_flags(
         parser,
@@ -59,49 +64,62 @@ def main():
     args = parse_args()
     # All images that have a number, so that the files of several extractions fit together.
     images = read_dataset(args.dataset, with_empty=True)
-    paths = [join_below(args.image_root, image.filename) for image in images]
+    paths = locate_images(
+        args.image_root, [image.filename for image in images], [image.listed_in for image in images]
+    )
     processes = connect_processes(args.communicator)
     if processes.is_main:
-        inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *paths]
+        inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *filter(None, paths)]
         partial_paths = [partial_path(args.output, rank) for rank in range(processes.size)]
         check_outputs([args.output, *partial_paths], inputs)
-    check_exist(args.image_root, paths)
+        check_format(args.output)
     imgids = numpy.array([image.imgid for image in images])
     n_rows = int(imgids.max()) + 1
     check_density(args.dataset, len(images), n_rows)
+    check_exist(args, images, paths)
+    # Those that are left out are named when they are read.
+    paths = [
+        path or os.path.join(args.image_root, image.filename) for path, image in zip(paths, images)
+    ]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     extractor = FeatureExtractor.load(args.cnn, device, **extraction_options(args))
 
-    cnn_stat = os.stat(args.cnn)
     settings = {
         **vars(extractor.source),
-        'cnn': [cnn_stat.st_size, cnn_stat.st_mtime],
+        'cnn': fingerprint(numpy.memmap(args.cnn, 'uint8', 'r')),
         'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
     }
     partial = PartialFeatures(args.output, len(paths), settings, processes.rank)
-    extract(args.output, extractor, partial, paths, n_rows, processes)
+    try:
+        extract(args.output, extractor, partial, paths, n_rows, processes)
+    except (KeyboardInterrupt, SystemExit):
+        report_interrupted(args.output, partial, len(paths))
+        raise
     # Afterwards all features are in the files.
-    n_extracted = int(numpy.any(processes.all_gather(partial.done), axis=0).sum())
-    if not n_extracted:
+    has_features = numpy.any(processes.all_gather(partial.done), axis=0)
+    if not has_features.any():
         raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-    if processes.is_main:
+    is_complete = args.skip_unreadable or has_features.all()
+    if processes.is_main and is_complete:
         features = partial.collect(imgids, n_rows)
         names = numpy.full(n_rows, '', object)
         names[imgids] = [image.filename for image in images]
         save_features(args.output, features, extractor.source, names)
-        report(args.output, features.shape[1], n_extracted, len(paths))
-        if n_extracted == len(paths):
-            partial.remove()
+        report(args.output, features.shape[1], has_features)
+        partial.remove()
+    elif processes.is_main:
+        report_incomplete(args.output, has_features)
     processes.wait_for_all()  # an exit code other than 0 ends all processes
-    return 0 if n_extracted == len(paths) else 1
+    return 0 if is_complete else 1
 
 
-def check_exist(image_root, paths):
-    missing = [path for path in paths if not os.path.exists(path)]
-    if missing:
+def check_exist(args, images, paths):
+    """Checks that there are images, all of them unless unreadable ones are left out."""
+    missing = [image.filename for image, path in zip(images, paths) if path is None]
+    if len(missing) == len(paths) or (missing and not args.skip_unreadable):
         raise InputError(
-            f'--image-root {image_root}: {len(missing)} of {len(paths)} images are missing, the '
-            f'first is {missing[0]}'
+            f'--image-root {args.image_root}: {len(missing)} of {len(paths)} images are missing, '
+            f'the first is {missing[0]}; --skip-unreadable leaves them out'
         )
 
 
@@ -133,12 +151,32 @@ def extract(output, extractor, partial, paths, n_rows, processes):
             progress.update(len(indices))
 
 
-def report(output, size, n_extracted, n_images):
-    print_line(f'wrote {output}: {size} features of each of {n_extracted} images')
-    if n_extracted < n_images:
+def report_interrupted(output, partial, n_images):
+    n_done = int(partial.done.sum())
+    if n_done:
+        print_line(
+            f'stopped: the features of {n_done} of {n_images} images are kept in '
+            f'{partial_path(output)}; the same command continues',
+            file=sys.stderr,
+        )
+
+
+def report_incomplete(output, has_features):
+    print_line(
+        f'{output} is not written, since {(~has_features).sum()} of {len(has_features)} images '
+        'cannot be read: replace them and repeat the command, which extracts only those, or '
+        'repeat it with --skip-unreadable to leave them out',
+        file=sys.stderr,
+    )
+
+
+def report(output, size, has_features):
+    n_left_out = int((~has_features).sum())
+    print_line(f'wrote {output}: {size} features of each of {has_features.sum()} images')
+    if n_left_out:
         print(
-            f'the features of {n_images - n_extracted} unreadable images are NaN, which train.py '
-            'rejects; replace the images and repeat the command to extract those only',
+            f'{n_left_out} images are left out; train.py, evaluate.py and index_captions.py leave '
+            'them out, too',
             file=sys.stderr,
         )
 

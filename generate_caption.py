@@ -22,7 +22,10 @@ from lib.processes import connect_processes
 def parse_args():
     parser = ArgumentParser(__doc__)
     parser.add_argument(
-        'images', nargs='*', metavar='IMAGE_OR_FOLDER', help='images, and folders of images'
+        'images',
+        nargs='*',
+        metavar='IMAGE_OR_FOLDER',
+        help='images, and folders, which are searched with all folders in them',
     )
     add_device_flags(parser)
     add_communicator_flag(parser)
@@ -32,7 +35,8 @@ def parse_args():
         action='append',
         default=[],
         metavar='FILE',
-        help='text file with an image or folder on each line; may be repeated',
+        help='text file with an image or folder on each line, - for standard input; may be '
+        'repeated',
     )
     add_models_flag(parser)
     parser.add_argument(

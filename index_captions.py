@@ -21,17 +21,18 @@ def parse_args():
 
 def main():
     args = parse_args()
-    check_outputs([args.output], [args.captions, *args.features])
+    check_outputs([args.output], [args.captions, *args.features], 'index')
     dataset = CaptionDataset.load(args.captions)
     images = dataset.images_of('train')
     if not images.size:
         raise InputError(f'{args.captions}: has no captions in the split "train"')
     features = FeatureTable.open(args.features, dataset, images, args.combine)
+    dataset = dataset.without(features.left_out)
     index = NeighborIndex.from_dataset(dataset, features)
     index.save(args.output)
     size = os.path.getsize(args.output) / 1e6
     print_line(
-        f'wrote {args.output}: {len(images):,} images, {len(index.offsets) - 1:,} captions, '
+        f'wrote {args.output}: {len(index.vectors):,} images, {len(index.offsets) - 1:,} captions, '
         f'{size:.1f} MB'
     )
     return 0

@@ -1,15 +1,20 @@
 """Converts a data set's captions to captions.h5: a vocabulary and encoded captions."""
 
 import random
+import warnings
 
+from lib.captions.annotations import parse_split, read_dataset
 from lib.captions.dataset import CaptionDataset
-from lib.captions.readers import SPLITS, parse_split, read_dataset
+from lib.captions.readers import SPLITS
 from lib.captions.tokenizer import SEPARATORS
 from lib.captions.vocabulary import SPECIAL_TOKENS
 from lib.cli.parser import ArgumentParser, add_seed_flag, number
 from lib.cli.run import print_line, run_main
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
 from lib.files.output import check_outputs
+
+# Share of the training tokens that may be <UNK> without a note.
+MAX_UNKNOWN = 0.05
 
 
 def parse_args():
@@ -18,9 +23,9 @@ def parse_args():
         'dataset',
         nargs='+',
         metavar='[SPLIT=]FILE',
-        help="Karpathy's dataset.json, COCO's annotations (captions_train2014.json), or text files "
-        'with a line of file, tab and caption for each caption; for the last two, name the split '
-        'in front (val=FILE) or in the file name',
+        help="Karpathy's dataset.json, COCO's annotations (captions_train2014.json), or lists of "
+        'images and captions, with tabs or commas between them; for the last two, name the split '
+        'in front (val=FILE) or in the file name, or add a list of the images of each split',
     )
     parser.add_argument(
         '-o', '--output', default='captions.h5', metavar='FILE', help='file to write'
@@ -59,12 +64,12 @@ def parse_args():
 
 def main():
     args = parse_args()
-    check_outputs([args.output], [parse_split(file)[1] for file in args.dataset])
+    check_outputs([args.output], [parse_split(file)[1] for file in args.dataset], 'captions')
     images = read_dataset(args.dataset, args.tokenizer)
     for split in args.train_splits:
-        if not any(image.split == split for image in images):
+        if not any(image.split == split and image.raw for image in images):
             raise InputError(
-                f'--train-splits: {", ".join(args.dataset)} has no images in the split "{split}"'
+                f'--train-splits: {", ".join(args.dataset)} has no captions in the split "{split}"'
             )
     if args.val_size:
         images = move_to_validation(args, images)
@@ -75,7 +80,7 @@ def main():
             'splits; lower --min-count'
         )
     dataset.save(args.output)
-    print_statistics(dataset)
+    print_statistics(dataset, args.min_count)
     print_line(f'wrote {args.output}')
 
 
@@ -91,13 +96,22 @@ def move_to_validation(args, images):
     ]
 
 
-def print_statistics(dataset):
+def print_statistics(dataset, min_count):
     print(f'{"split":<8}{"images":>10}{"captions":>12}{"tokens":>12}{"<UNK>":>9}{"longest":>9}')
-    for split, count in dataset.statistics().items():
+    statistics = dataset.statistics()
+    for split, count in statistics.items():
+        unknown = count['unknown'] / max(1, count['tokens'])
         print(
             f'{split:<8}{count["images"]:>10,}{count["captions"]:>12,}{count["tokens"]:>12,}'
-            f'{count["unknown"] / count["tokens"]:>9.2%}{count["longest"]:>9}'
+            f'{unknown:>9.2%}{count["longest"]:>9}'
         )
+    unknown = statistics['train']['unknown'] / statistics['train']['tokens']
+    if unknown > MAX_UNKNOWN:
+        note = (
+            f'{unknown:.0%} of the training tokens occur fewer than {min_count} times and become '
+            '<UNK>, which captions will contain; lower --min-count'
+        )
+        warnings.warn(note, InputWarning, stacklevel=1)
     print(f'vocabulary: {len(dataset.vocabulary):,} tokens, including {", ".join(SPECIAL_TOKENS)}')
 
 

@@ -8,6 +8,7 @@ import lib  # noqa: F401  first, since it patches Chainer
 # isort: split
 import contextlib
 import os
+import warnings
 
 import chainer
 import numpy
@@ -17,7 +18,7 @@ from lib.captions.batch import make_converter
 from lib.captions.dataset import CaptionDataset
 from lib.cli.run import run_main
 from lib.device import select_device, set_seed
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
 from lib.features.table import FeatureTable
 from lib.files.fingerprint import fingerprint
 from lib.processes import connect_processes
@@ -26,7 +27,7 @@ from lib.training import flags, reports
 from lib.training.best_epoch import SaveModel, ScoreCaptions
 from lib.training.epoch_log import EpochLog, TokenMeanEvaluator
 from lib.training.optimizers import OPTIMIZERS, check_training_memory, make_optimizer
-from lib.training.output_folder import SNAPSHOT, check_folder, lock_folder
+from lib.training.output_folder import SNAPSHOT, OutputFolder, check_folder
 from lib.training.reward import CiderReward, RewardLoss
 from lib.training.schedules import LearningRate, LearningRateSchedule, ScheduledSampling
 from lib.training.snapshot import (
@@ -46,23 +47,24 @@ def main():
     args = flags.parse_args(__doc__)
     processes = connect_processes(args.communicator)
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
-    lock = contextlib.nullcontext()
+    folder = OutputFolder(args.output)
     if processes.is_main:
         check_folder(args.output, filter(None, [args.captions, *args.features, args.model]))
-        lock = lock_folder(args.output)
-    with lock:
-        return train(args, device, processes)
+    with folder if processes.is_main else contextlib.nullcontext():
+        return train(args, folder, device, processes)
 
 
-def train(args, device, processes):
-    flags.check_snapshot(args)
-    dataset = load_captions(args, processes)
+def train(args, folder, device, processes):
+    flags.check_run(args)
+    dataset = CaptionDataset.load(args.captions)
+    fingerprints = {'captions': dataset.fingerprint()}
     images = numpy.arange(len(dataset.imgid))
     features = FeatureTable.open(args.features, dataset, images, args.combine)
+    dataset = dataset.without(features.left_out)
+    check_captions(args, dataset, processes)
     set_seed(args.seed)
     model = make_model(args, dataset, features, processes)
-    fingerprints = {
-        'captions': dataset.fingerprint(),
+    fingerprints |= {
         'features': processes.compute_on_main(fingerprint, features),
         'model': model.fingerprint() if args.model else None,
     }
@@ -71,7 +73,7 @@ def train(args, device, processes):
     model.network.try_out()
     features.to_device(device)
     with Interruption(processes) as interruption:
-        trainer = make_trainer(args, dataset, features, model, interruption, processes)
+        trainer = make_trainer(args, folder, dataset, features, model, interruption, processes)
         settings = flags.fixed_settings(args, model, fingerprints, processes)
         trainer.extend(Snapshot(settings, args.snapshot_every, processes))
         if args.resume:
@@ -88,14 +90,18 @@ def train(args, device, processes):
     return 0
 
 
-def load_captions(args, processes):
-    dataset = CaptionDataset.load(args.captions)
+def check_captions(args, dataset, processes):
     for split in 'train', 'val':
-        if not dataset.images_of(split).size:
-            raise InputError(f'{args.captions}: has no captions in the split "{split}"')
+        if not dataset.captions_of(split).size:
+            raise InputError(
+                f'{args.captions}: has no captions in the split "{split}"; preprocess_vocab.py '
+                '--val-size N moves N training images to the split val'
+            )
     if len(dataset.captions_of('train')) < processes.size:
         raise InputError(f'{args.captions}: has too few captions for {processes.size} processes')
-    return dataset
+    if args.select_by == 'CIDEr' and len(dataset.images_of('val')) < 2:
+        note = '--select-by CIDEr: CIDEr is 0 for a single validation image; the loss decides'
+        warnings.warn(note, InputWarning, stacklevel=1)
 
 
 def make_model(args, dataset, features, processes):
@@ -121,7 +127,7 @@ def make_model(args, dataset, features, processes):
         network = model.network
         if model.vocabulary != dataset.vocabulary:
             raise InputError(f'{args.model}: has another vocabulary than {args.captions}')
-        model.check_feature_size(features.shape[1], features.path)
+        model.check_features(features)
         flags.check_sizes(args, network)
         network.dropout = args.dropout
         model.feature_source = features.source or model.feature_source
@@ -135,7 +141,7 @@ def make_model(args, dataset, features, processes):
     return model
 
 
-def make_trainer(args, dataset, features, model, interruption, processes):
+def make_trainer(args, folder, dataset, features, model, interruption, processes):
     """Connects data, optimizer and network, and adds what happens during training."""
     network = model.network
     captions = dataset.captions_of('train')
@@ -161,7 +167,7 @@ def make_trainer(args, dataset, features, model, interruption, processes):
         loss,
     )
     stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by, interruption)
-    trainer = training.Trainer(updater, stop_trigger, args.output)
+    trainer = training.Trainer(updater, stop_trigger, folder)
     trainer.extend(
         TokenMeanEvaluator(network, dataset, features, args.batch_size, processes),
         name='validation',

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import os
+import warnings
 
 import chainer
 import numpy
@@ -15,7 +16,7 @@ from lib.decoding.ensemble import Ensemble
 from lib.decoding.neighbors import NeighborIndex
 from lib.decoding.options import DecodingOptions
 from lib.device import select_device
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
 from lib.features.feature_source import ExternalSource
 
 # Images to extract features of at once: few enough to return the first captions soon.
@@ -260,6 +261,9 @@ class Captioner:
                     f'{paths}: a caption has log-probability {caption.log_prob}: the weights or '
                     'the features are too large, or no caption meets the limits'
                 )
+        if all(len(best.tokens) == options.max_length for best, *_ in decoded):
+            note = f'all captions reach the maximum length of {options.max_length} tokens'
+            warnings.warn(note, InputWarning, stacklevel=2)
         to_text = self.ensemble.vocabulary.decode
         return [
             [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]

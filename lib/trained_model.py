@@ -14,7 +14,7 @@ from chainer.serializers import HDF5Deserializer, HDF5Serializer
 from lib import VERSION
 from lib.captions.vocabulary import Vocabulary
 from lib.errors import InputError
-from lib.features.feature_source import FeatureSource
+from lib.features.feature_source import FeatureSource, check_same_source
 from lib.files.fingerprint import fingerprint
 from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
 from models import NETWORKS
@@ -68,6 +68,21 @@ class TrainedModel:
                 option,
             )
 
+    def check_features(self, features):
+        """Checks that features are like those that the network was trained on.
+
+        Args:
+            features (lib.features.table.FeatureTable): The features.
+
+        Raises:
+            InputError: If they have another size, or are known to come from another network or
+                layer; other differences are noted.
+        """
+        self.check_feature_size(features.shape[1], features.path)
+        check_same_source(
+            features.path, features.source, self.feature_source, f'{self.path} was trained with'
+        )
+
     def fingerprint(self) -> str:
         """Returns a fingerprint of all that training changes or takes from the model."""
         network = self.network
@@ -75,12 +90,14 @@ class TrainedModel:
         arrays += network.feature_mean, network.feature_scale
         return fingerprint(*map(chainer.get_device('@numpy').send, arrays))
 
-    def captions_fingerprint(self) -> str | None:
-        """Returns the fingerprint of the captions that the model was trained on, None if unknown.
+    def captions_fingerprints(self) -> set[str]:
+        """Returns the fingerprints of the captions that the model was trained on, if known.
 
-        See :meth:`lib.captions.dataset.CaptionDataset.fingerprint`.
+        See :meth:`lib.captions.dataset.CaptionDataset.fingerprint`. A mean of models may have
+        several.
         """
-        return (self.run or {}).get('data', {}).get('captions')
+        runs = (self.run or {}).get('mean_of', [self.run])
+        return {run['data']['captions'] for run in runs if run is not None}
 
     def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""
@@ -105,7 +122,7 @@ class TrainedModel:
         Raises:
             InputError: If the file is not a model, or of another network.
         """
-        with read_hdf5(path, 'model', written_by='train.py') as file:
+        with read_hdf5(path, 'model', advice='train.py writes one') as file:
             name = network or read_text(file, 'network_name')
             if name not in NETWORKS:
                 raise InputError(f'{path}: its network "{name}" is not in models/__init__.py')

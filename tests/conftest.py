@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 import lib  # noqa: F401  patches Chainer, which tests import
 from lib.device import select_device
 from lib.errors import InputError
-from lib.evaluation.metrics import has_java
+from lib.evaluation.java import has_java
 from tests.helpers.samples import dataset, features_of, write_json, write_matlab
 from tests.helpers.scripts import run_script
 from tests.helpers.training import train

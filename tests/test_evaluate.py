@@ -5,6 +5,7 @@ from contextlib import redirect_stdout
 
 import numpy
 import pytest
+import scipy.io
 
 from lib.captions.vocabulary import SPECIAL_TOKENS
 from lib.trained_model import TrainedModel
@@ -203,7 +204,8 @@ def test_scores_captions_split_into_characters(tmp_path):
     lists = [tmp_path / f'{split}.tsv' for split in ('train', 'val')]
     for path in lists:
         path.write_text(lines, encoding='utf-8')
-    write_matlab(tmp_path / 'feats.mat', numpy.eye(2, dtype='float32')[numpy.arange(24) % 2])
+    features = numpy.eye(2, dtype='float32')[numpy.arange(24) % 2]
+    scipy.io.savemat(tmp_path / 'feats.mat', {'feats': features.T})
     output = ['-o', tmp_path / 'captions.h5']
     run_script('preprocess_vocab.py', *lists, '--tokenizer', 'characters', *output)
     train(tmp_path, '--hidden 16 --embed 16 --epoch 12 --batch-size 4 --lr 0.05')

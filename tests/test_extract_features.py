@@ -65,12 +65,19 @@ def test_writes_features_like_caffe_function(folder):
     assert numpy.isnan(features.rows[::2]).all()
 
 
-def test_features_of_an_unreadable_image_are_nan(folder):
+def test_an_unreadable_image_can_be_replaced_or_left_out(folder):
     (folder / '2.jpg').write_text('not an image')
     process = extract(folder)
     assert process.returncode == 1
-    assert '2.jpg' in process.stderr
-    is_finite = numpy.isfinite(read_features(folder / 'feats.mat').rows).all(axis=1)
+    unreadable, advice = process.stderr.splitlines()
+    assert '2.jpg' in unreadable
+    assert 'feats.mat is not written, since 1 of 5 images cannot be read' in advice
+    assert '--skip-unreadable' in advice
+    assert not (folder / 'feats.mat').exists()
+    skipping = extract(folder, '--skip-unreadable', '-o', folder / 'skipped.h5')
+    assert skipping.returncode == 0, skipping.stderr
+    assert '1 images are left out; train.py' in skipping.stderr
+    is_finite = numpy.isfinite(read_features(folder / 'skipped.h5').rows).all(axis=1)
     assert numpy.flatnonzero(is_finite).tolist() == [1, 3, 7, 9]
     write_image(folder / '2.jpg', seed=2)
     process = extract(folder)
@@ -107,6 +114,47 @@ def test_continues_after_being_killed(folder):
     numpy.testing.assert_array_equal(read_features(folder / 'feats.mat').rows, continued)
 
 
+def test_continues_with_a_copy_of_the_cnn_in_a_new_folder(folder):
+    output = folder / 'new' / 'feats.npy'
+    inputs = [*arguments(folder), '-o', output]
+    assert run_python(EXTRACT_AND_DIE, *inputs).returncode == -signal.SIGKILL
+    content = (folder / 'googlenet.caffemodel').read_bytes()
+    (folder / 'googlenet.caffemodel').unlink()
+    (folder / 'googlenet.caffemodel').write_bytes(content)
+    process = run_script('extract_features.py', *inputs)
+    assert process.stderr == f'continuing after 2 of {N_IMAGES} images\n'
+    assert numpy.load(output).shape == (2 * N_IMAGES, 8)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_what_is_kept(folder, number):
+    code = EXTRACT_AND_DIE.replace('SIGKILL', number.name)
+    process = run_python(code, *arguments(folder))
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert process.stderr == (
+        f'stopped: the features of 2 of {N_IMAGES} images are kept in '
+        f'{folder}/feats.mat.partial; the same command continues\n'
+    )
+
+
+def test_images_of_two_annotation_files_are_found_in_their_folders(folder):
+    for split, number in ('train', 1), ('val', 2):
+        (folder / 'images' / f'{split}2017').mkdir(parents=True)
+        name = f'{number:012}.jpg'
+        (folder / f'{number}.jpg').rename(folder / 'images' / f'{split}2017' / name)
+        content = {
+            'images': [{'id': number, 'file_name': name}],
+            'annotations': [{'image_id': number, 'caption': 'A dot.'}],
+        }
+        write_json(folder / f'captions_{split}2017.json', content)
+    files = [folder / f'captions_{split}2017.json' for split in ('train', 'val')]
+    process = extract(folder, '--dataset', *files, '--image-root', folder / 'images')
+    assert process.returncode == 0, process.stderr
+    assert read_features(folder / 'feats.mat').keys['filenames'] == [
+        '000000000001.jpg', '000000000002.jpg',
+    ]  # fmt: skip
+
+
 def test_features_extracted_with_other_settings_are_kept(folder):
     run_python(EXTRACT_AND_DIE, *arguments(folder), '--resize', 'crop')
     content = (folder / 'feats.mat.partial').read_bytes()
@@ -123,8 +171,8 @@ def test_suffix_h5_writes_hdf5(folder):
     numpy.testing.assert_array_equal(matlab.rows, hdf5.rows)
     assert matlab.source == hdf5.source
     for name in 'feats.mat', 'feats.h5':
-        names = read_features(folder / name).names
-        assert names == [f'{n // 2}.jpg' if n % 2 else '' for n in range(2 * N_IMAGES)]
+        names = [f'{n // 2}.jpg' if n % 2 else '' for n in range(2 * N_IMAGES)]
+        assert read_features(folder / name).keys == {'filenames': names}
 
 
 def test_reads_lists_of_images(folder):
@@ -164,7 +212,10 @@ def test_files_extracted_one_by_one_follow_one_another(folder):
 
 def test_invalid_input_is_rejected(folder):
     assert_input_error(extract(folder, layer='fc7'), '--layer fc7')
-    assert_input_error(extract(folder, '--image-root', folder / 'none'), '--image-root', '0.jpg')
+    assert_input_error(extract(folder, '--image-root', folder / 'none'), 'none: No such file')
+    (folder / 'empty').mkdir()
+    process = extract(folder, '--image-root', folder / 'empty', '--skip-unreadable')
+    assert_input_error(process, '--image-root', '5 of 5 images are missing, the first is 0.jpg')
     for number in range(N_IMAGES):
         (folder / f'{number}.jpg').write_text('not an image')
     process = extract(folder)
@@ -173,16 +224,16 @@ def test_invalid_input_is_rejected(folder):
     assert len(unreadable) == N_IMAGES
     assert error == f'error: --image-root {folder}: none of the images can be read'
     (folder / '3.jpg').unlink()
-    assert_input_error(extract(folder), '1 of 5', '3.jpg')
+    assert_input_error(extract(folder), '1 of 5', '3.jpg', '--skip-unreadable')
+    assert_input_error(extract(folder, '-o', folder / 'feats.npz'), 'ends with .h5, .mat or .npy')
     assert not (folder / 'feats.mat').exists()
 
 
-@pytest.mark.parametrize('name', ['../secret.jpg', '/etc/passwd', 'link.jpg', 'a/../../secret.jpg'])
+@pytest.mark.parametrize('name', ['../secret.jpg', '/etc/passwd', 'a/../../secret.jpg'])
 def test_images_that_are_not_below_the_image_root_are_refused(folder, name):
     root = folder / 'root'
     (root / 'a').mkdir(parents=True)
     write_image(folder / 'secret.jpg')
-    (root / 'link.jpg').symlink_to(folder / 'secret.jpg')
     (folder / 'list.tsv').write_text(f'{name}\ta dog\n')
     flags = '--dataset', f'train={folder}/list.tsv', '--image-root', root
     assert_input_error(extract(folder, *flags), name, 'is not below')

@@ -42,6 +42,8 @@ def folder(tmp_path_factory):
         (f'{EXTRACT} -o 2.jpg', '2.jpg: is also an input'),
         (f'{TRAIN} -i feats.mat -m model.h5', 'best.h5: is also an input'),
         (f'{TRAIN} -i feats.mat', 'epoch_001.h5: is also an input'),
+        ('preprocess_vocab.py train=list.tsv -o model.h5', 'model.h5: is a file of type model'),
+        (f'{GENERATE} --json captions.h5', 'captions.h5: is a file of type captions'),
     ],
 )
 def test_inputs_and_outputs_are_kept_apart(folder, command, message):

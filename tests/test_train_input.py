@@ -124,10 +124,10 @@ def test_captions_and_features_that_do_not_fit_are_rejected(data, trained, tmp_p
     model = trained[0] / 'best.h5'
     features = features_of(dataset())
     few = write_matlab(tmp_path / 'few.mat', features[:20])
-    assert_input_error(run('-i', few), 'few.mat', '20 images')
+    assert_input_error(run('-i', few), 'few.mat: no features of 10 of the 30 images needed: 20.jpg')
     features[4, 2] = numpy.nan
     nan = write_matlab(tmp_path / 'nan.mat', features)
-    assert_input_error(run('-i', nan), 'nan.mat', 'imgid 4')
+    assert_input_error(run('-i', nan), 'nan.mat', 'the features of 4.jpg (imgid 4)')
     wide = write_matlab(tmp_path / 'wide.mat', features_of(dataset(), size=9))
     assert_input_error(run('-i', wide, '-m', model, small=''), 'wide.mat', 'size 9', 'size 8')
     without_val, captions = tmp_path / 'dataset.json', tmp_path / 'captions.h5'

@@ -1,5 +1,6 @@
 """``captions.h5``: the captions of a data set, ready for training."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy
@@ -102,6 +103,29 @@ class CaptionDataset:
         digests = (fingerprint(filename, *captions) for filename, captions in contents)
         return numpy.array([int(digest[:16], 16) for digest in digests], 'uint64')
 
+    def without(self, images) -> 'CaptionDataset':
+        """Returns the data set without some images and their captions.
+
+        Args:
+            images (array): Indices of the images, (n,), integers.
+        """
+        if not len(images):
+            return self
+        is_kept = numpy.ones(len(self.imgid), bool)
+        is_kept[images] = False
+        is_kept_caption = is_kept[self.image]
+        return dataclasses.replace(
+            self,
+            tokens=self.tokens[numpy.repeat(is_kept_caption, self.lengths)],
+            offsets=numpy.cumsum([0, *self.lengths[is_kept_caption]]),
+            image=(numpy.cumsum(is_kept) - 1).astype('int32')[self.image[is_kept_caption]],
+            raw=self.raw[is_kept_caption],
+            **{
+                name: getattr(self, name)[is_kept]
+                for name in ('imgid', 'cocoid', 'split', 'filename')
+            },
+        )
+
     @property
     def lengths(self):
         """Number of tokens of each caption, (captions,), int64."""
@@ -163,7 +187,7 @@ class CaptionDataset:
         }
 
     def statistics(self) -> dict[str, dict[str, int]]:
-        """Counts images, captions, tokens and unknown tokens of each split that has any.
+        """Counts images, captions, tokens and unknown tokens of each split that has images.
 
         Returns:
             dict: From the split's name to a dictionary of these counts and of the length of
@@ -173,7 +197,7 @@ class CaptionDataset:
         statistics = {}
         for split in SPLITS:
             captions = self.captions_of(split)
-            if captions.size:
+            if self.images_of(split).size:
                 lengths = self.lengths[captions]
                 n_unknown = numpy.diff(n_unknown_before[self.offsets])[captions]
                 statistics[split] = {
@@ -181,7 +205,7 @@ class CaptionDataset:
                     'captions': len(captions),
                     'tokens': int(lengths.sum()),
                     'unknown': int(n_unknown.sum()),
-                    'longest': int(lengths.max()),
+                    'longest': int(lengths.max(initial=0)),
                 }
         return statistics
 
@@ -203,7 +227,7 @@ class CaptionDataset:
         Raises:
             InputError: If the file was not written by :meth:`save`, or is damaged.
         """
-        with read_hdf5(path, 'captions', written_by='preprocess_vocab.py') as file:
+        with read_hdf5(path, 'captions', advice='preprocess_vocab.py writes one') as file:
             arrays = {name: file[name][()] for name in ARRAYS}
             texts = {name: numpy.array(read_texts(file, name), object) for name in TEXTS}
             return cls(Vocabulary.read_from(file), **arrays, **texts)

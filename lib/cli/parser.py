@@ -1,6 +1,8 @@
 """The argument parser of all scripts, and the flags that they share."""
 
 import argparse
+import os
+import re
 import shlex
 import sys
 
@@ -8,6 +10,8 @@ from lib.errors import InputError
 from lib.files.input import read_utf8
 from lib.processes import COMMUNICATORS
 
+# The folder of the scripts.
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # What numbers may be at most, where nothing else limits them.
 MAX_INT = 2**31 - 1
 MAX_FLOAT = 1_000_000
@@ -31,6 +35,7 @@ class ArgumentParser(argparse.ArgumentParser):
         args = list(sys.argv[1:] if args is None else args)
         if self._recipes:
             args = [part for arg in args for part in _read_recipe(arg)]
+        args = [_expand_home(arg) for arg in args]
         return super().parse_known_args(args, namespace)
 
     def error(self, message):
@@ -40,11 +45,14 @@ class ArgumentParser(argparse.ArgumentParser):
 def _read_recipe(arg):
     """Returns the arguments in a file of flags, ``@FILE``, or an argument of any other kind.
 
-    A line may hold several flags with their values; ``#`` starts a comment.
+    A line may hold several flags with their values; ``#`` starts a comment. A file that is not in
+    the working directory is looked for beside the scripts.
     """
     if not arg.startswith('@'):
         return [arg]
-    path = arg[1:]
+    path = os.path.expanduser(arg[1:])
+    if not os.path.exists(path) and os.path.exists(os.path.join(ROOT, path)):
+        path = os.path.join(ROOT, path)
     text = read_utf8(path)
     try:
         if '\0' in text:
@@ -52,6 +60,12 @@ def _read_recipe(arg):
         return shlex.split(text, comments=True)
     except ValueError as error:
         raise InputError(f'{path}: not a file of flags ({error})') from error
+
+
+def _expand_home(arg):
+    """Expands ``~`` where the shell does not: in recipes, ``--flag=~/file`` and ``val=~/file``."""
+    name, separator, path = arg.partition('=') if re.match(r'[\w-]+=~', arg) else ('', '', arg)
+    return name + separator + os.path.expanduser(path)
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -27,11 +27,14 @@ def run_main(main):
             signal.signal(number, _raise_exception)
     warnings.formatwarning = _format_warning
     try:
+        _check_working_directory()
         status = main()
         sys.stdout.flush()
         if stdout is not None and stdout.error is not None:
             raise stdout.error
-    except (InputError, OSError, MemoryError) as error:
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and 'new thread' not in str(error):
+            raise
         wait_before_error()
         print('error:', _one_line(_message_of(error)), file=sys.stderr)
         status = 2
@@ -62,6 +65,13 @@ def escape_control_characters(text):
         lambda match: match[0].encode('unicode_escape').decode(),
         text,
     )
+
+
+def _check_working_directory():
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise InputError('the working directory has been deleted; change to another one') from None
 
 
 def _raise_exception(number, frame):
@@ -126,6 +136,8 @@ def _message_of(error):
     if isinstance(error, InputError):
         flag = f'--{error.option.replace("_", "-")} ' if error.option else ''
         return flag + error.message
+    if isinstance(error, RuntimeError):
+        return f'{error}: the limit of threads is reached, see ulimit -u; end other programs'
     if isinstance(error, MemoryError):  # of the host or, with CuPy's subclass, of a GPU
         return f'not enough memory, try smaller batches or sizes ({error})'
     # A full disk or a read-only folder; h5py leaves out the file's name.

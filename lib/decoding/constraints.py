@@ -73,6 +73,8 @@ def make_constraints(ensemble, options):
     constraints = []
     if options.min_length:
         constraints.append(MinimumLength(options.min_length))
+    if options.forbid_unknown:
+        constraints.append(NoUnknown())
     if options.no_repeat_ngram:
         constraints.append(NoRepeatedNgrams(options.no_repeat_ngram))
     if not options.bad_endings and len(ensemble.bad_endings):
@@ -92,6 +94,13 @@ class MinimumLength:
     def __call__(self, log_probs, tokens, images):
         if tokens.shape[1] < self.n_tokens:
             log_probs[:, EOS] = -numpy.inf
+
+
+class NoUnknown:
+    """Lets captions contain no ``<UNK>``."""
+
+    def __call__(self, log_probs, tokens, images):
+        log_probs[:, UNK] = -numpy.inf
 
 
 class NoRepeatedNgrams:

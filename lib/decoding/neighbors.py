@@ -258,7 +258,7 @@ class NeighborIndex:
         Raises:
             InputError: If the file was not written by :meth:`save`, or damaged.
         """
-        with read_hdf5(path, 'index', written_by='index_captions.py') as file:
+        with read_hdf5(path, 'index', advice='index_captions.py writes one') as file:
             space = NeighborSpace(*(file[name][()] for name in SPACE_ARRAYS))
             index = cls(
                 vocabulary=Vocabulary.read_from(file),

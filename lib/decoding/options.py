@@ -59,6 +59,7 @@ class DecodingOptions:
     repetitions: bool = _option(
         False, 'let captions say up to ten words twice in a row, as in "a dog dog runs"'
     )
+    forbid_unknown: bool = _option(False, 'let captions contain no <UNK>')
     beam_groups: int = _option(
         5, 'groups of --search diverse, a divisor of the beam width', 'G', low=1, high=100
     )

@@ -11,7 +11,8 @@ from lib.decoding.constraints import has_bad_ending, has_repetition
 from lib.decoding.options import DecodingOptions
 from lib.decoding.rescoring import token_log_probs
 from lib.errors import InputError
-from lib.evaluation.metrics import CaptionScorer, has_java, has_pycocoevalcap
+from lib.evaluation.java import has_java
+from lib.evaluation.metrics import WITHOUT_JAVA, CaptionScorer, has_pycocoevalcap
 from lib.evaluation.scores import Scores
 
 # Captions at a time of which the loss is computed.
@@ -52,22 +53,38 @@ class Evaluator:
         self._tokenizer = dataset.vocabulary.tokenizer
         self._training_texts = dataset.training_texts()
         self._bad_endings = {tokens[token] for token in dataset.bad_endings()}
-        if has_pycocoevalcap():
-            with_java = self._tokenizer == 'words' and has_java()
-            self._scorer = CaptionScorer(self.references, with_java, self._tokenizer)
+        self._remarks = []
+        if self._captions.size:
+            self._scorer = self._make_scorer()
+
+    def _make_scorer(self):
+        if not has_pycocoevalcap():
+            self._remarks.append(
+                'pycocoevalcap was not found, so BLEU, METEOR, ROUGE-L and CIDEr are left out; '
+                'pip install pycocoevalcap'
+            )
+            return None
+        with_java = self._tokenizer == 'words' and has_java()
+        if self._tokenizer == 'characters':
+            self._remarks.append('these are scores of characters, not words; METEOR is omitted')
+        elif not with_java:
+            self._remarks.append(
+                f'java was not found, or does not work, so {WITHOUT_JAVA}; install Java'
+            )
+        return CaptionScorer(self.references, with_java, self._tokenizer)
 
     def loss(self) -> float | None:
         """Returns the mean loss of the tokens of the references, in nats.
 
         It is the validation loss that ``train.py`` reports, here for everything that captions can
         be decoded with, such as an ensemble. None if the models have another vocabulary than the
-        data set.
+        data set, or images have no references.
 
         Raises:
             InputError: If it is not finite.
         """
         ensemble = self._captioner.ensemble
-        if ensemble.vocabulary != self._dataset.vocabulary:
+        if ensemble.vocabulary != self._dataset.vocabulary or not self._captions.size:
             return None
         convert = make_converter(self._dataset, self._features)
         captions = self._processes.share_of(self._captions)
@@ -109,6 +126,7 @@ class Evaluator:
             ``repetition``, see :mod:`lib.decoding.constraints`.
         """
         scores = self._scorer(texts) if self._scorer else Scores({}, numpy.empty((0, 10)), {})
+        scores.remarks = self._remarks + scores.remarks
         n_new = sum(text not in self._training_texts for text in texts)
         n_tokens = sum(len(tokenize(text, self._tokenizer)) for text in texts)
         scores.values['distinct'] = len(set(texts))

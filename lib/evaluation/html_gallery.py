@@ -12,7 +12,6 @@ import numpy
 from lib.cli.run import escape_control_characters
 from lib.decoding.caption import Caption
 from lib.features.images import UnreadableImageError, read_image
-from lib.files.input import join_below
 from lib.files.output import open_output
 
 # Pixels: enough for a phone; a page of a thousand thumbnails takes about 20 MB.
@@ -58,26 +57,22 @@ class Card:
     score: str = ''
 
 
-def make_cards(names, folder, captions, references, scores) -> list[Card]:
+def make_cards(names, paths, captions, references, scores) -> list[Card]:
     """Returns the cards of images of a data set, those with the best CIDEr first.
 
     Args:
         names (sequence of str): Their file names.
-        folder (str): Where they are; None to show no images.
+        paths (list of str): Where they are; None for those that are not shown.
         captions (list of list of lib.decoding.caption.Caption): The captions of each.
         references (list of list of str): The reference captions of each.
         scores (lib.evaluation.scores.Scores): The scores of the first captions; without CIDEr, the
             order is that of the data set.
-
-    Raises:
-        InputError: If a file name leads out of the folder.
     """
     cider = scores.means.get('CIDEr')
     cards = []
     for n in range(len(names)) if cider is None else numpy.argsort(-cider, kind='stable'):
-        path = join_below(folder, names[n]) if folder else None
         score = '' if cider is None else f'CIDEr {cider[n]:.2f}'
-        cards.append(Card(names[n], path, captions[n], references[n], score))
+        cards.append(Card(names[n], paths[n], captions[n], references[n], score))
     return cards
 
 

@@ -4,17 +4,21 @@ They are computed by ``pycocoevalcap``, the COCO caption evaluation. Its METEOR 
 Treebank tokenizer are Java programs.
 """
 
-import contextlib
 import importlib.util
-import os
-import shutil
-import subprocess
+import itertools
 
 import numpy
 
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
+from lib.evaluation.java import JavaError, compute_meteor, tokenize_treebank
 from lib.evaluation.scores import Scores
+
+# What follows if Java programs cannot be used.
+WITHOUT_JAVA = (
+    'METEOR is left out and the scores are not comparable with those of other programs, which use '
+    'the Penn Treebank tokenizer'
+)
 
 
 def has_pycocoevalcap() -> bool:
@@ -36,15 +40,6 @@ def check_pycocoevalcap(what: str, option: str | None = None):
         raise InputError(f'{what}: needs pycocoevalcap; pip install pycocoevalcap', option)
 
 
-def has_java() -> bool:
-    """Returns whether there is a working ``java``."""
-    path = shutil.which('java')
-    return (
-        path is not None
-        and subprocess.run([path, '-version'], capture_output=True, check=False).returncode == 0
-    )
-
-
 class CaptionScorer:
     """Scores captions of images against references.
 
@@ -63,6 +58,8 @@ class CaptionScorer:
         check_pycocoevalcap('scoring captions')
         self._with_java = with_java
         self._tokenizer = tokenizer
+        self._remarks = []
+        self._texts = references
         self._references = self._tokenize(references)
         if not any(map(any, self._references.values())):
             raise InputError('the reference captions have no words, so nothing can be scored')
@@ -74,7 +71,8 @@ class CaptionScorer:
             captions (list of str): In the order of the references.
 
         Returns:
-            Scores: BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr, in this order.
+            Scores: BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr, in this order. One that
+            fails is left out, with a remark.
         """
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
@@ -83,14 +81,20 @@ class CaptionScorer:
         bleu, counts = _bleu(self._references, candidates)
         values = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
         means = {}
+        metrics = {'ROUGE-L': Rouge().compute_score, 'CIDEr': Cider().compute_score}
         if self._with_java:
-            values['METEOR'], means['METEOR'] = _meteor(self._references, candidates)
-        for name, scorer in ('ROUGE-L', Rouge()), ('CIDEr', Cider()):
-            values[name], means[name] = scorer.compute_score(self._references, candidates)
+            metrics = {'METEOR': compute_meteor, **metrics}
+        remarks = [*self._remarks]
+        for name, compute in metrics.items():
+            try:
+                values[name], means[name] = compute(self._references, candidates)
+            except JavaError as error:
+                remarks.append(f'{name} is left out: {error}')
         return Scores(
             {name: float(value) for name, value in values.items()},
             counts,
             {name: numpy.asarray(mean, 'float64') for name, mean in means.items()},
+            remarks,
         )
 
     def _tokenize(self, captions_of_images):
@@ -99,23 +103,20 @@ class CaptionScorer:
         captions_of_images = [
             [' '.join(caption.split()) for caption in captions] for captions in captions_of_images
         ]
+        captions = [*itertools.chain(*captions_of_images)]
+        if self._with_java:
+            try:
+                tokenized = iter(tokenize_treebank(captions))
+            except JavaError as error:
+                self._with_java = False
+                self._remarks.append(f'{error}, so {WITHOUT_JAVA}')
+                self._references = self._tokenize(self._texts)
         if not self._with_java:
-            return {
-                image: [' '.join(tokenize(caption, self._tokenizer)) for caption in captions]
-                for image, captions in enumerate(captions_of_images)
-            }
-        from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
-        with _silent_standard_error():
-            tokenized = PTBTokenizer().tokenize(
-                {
-                    image: [{'caption': caption} for caption in captions]
-                    for image, captions in enumerate(captions_of_images)
-                }
-            )
-        if [*map(len, tokenized.values())] != [*map(len, captions_of_images)]:
-            raise InputError('the Penn Treebank tokenizer failed; is java working?')
-        return tokenized
+            tokenized = (' '.join(tokenize(caption, self._tokenizer)) for caption in captions)
+        return {
+            image: [next(tokenized) for _ in captions]
+            for image, captions in enumerate(captions_of_images)
+        }
 
 
 def _bleu(references, candidates):
@@ -132,33 +133,3 @@ def _bleu(references, candidates):
         closest = min(image['reflen'], key=lambda n: (abs(n - length), n))
         counts.append([length, closest, *image['guess'], *image['correct']])
     return scores, numpy.array(counts, 'float64')
-
-
-def _meteor(references, candidates):
-    from pycocoevalcap.meteor.meteor import Meteor
-
-    meteor = Meteor()
-    try:
-        score, of_images = meteor.compute_score(references, candidates)
-    except (ValueError, OSError) as error:
-        with contextlib.suppress(OSError):  # which its destructor would raise
-            meteor.meteor_p.stdin.close()
-        raise InputError('METEOR failed; is java working, with 2 GB of memory?') from error
-    finally:
-        # An exception, such as an interruption, leaves it locked; then its destructor would wait.
-        if meteor.lock.locked():
-            meteor.lock.release()
-    return score, of_images
-
-
-@contextlib.contextmanager
-def _silent_standard_error():
-    """Hides the throughput that the Java tokenizer reports on standard error."""
-    original = os.dup(2)
-    with open(os.devnull, 'w') as devnull:
-        os.dup2(devnull.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(original, 2)
-        os.close(original)

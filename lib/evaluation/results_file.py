@@ -3,7 +3,7 @@
 import json
 import os
 
-from lib.captions.readers import check_text
+from lib.captions.annotations import check_text
 from lib.errors import InputError
 from lib.files.input import read_utf8
 from lib.files.output import write_json
@@ -50,7 +50,8 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
 
     Args:
         path (str): A file such as :func:`write_results` writes:
-            ``[{"image_id": 1, "caption": "a dog runs"}, ...]``.
+            ``[{"image_id": 1, "caption": "a dog runs"}, ...]``. Ids may be strings, and there
+            may be more images.
         image_ids (list of int): The images, see
             :meth:`lib.captions.dataset.CaptionDataset.ids_of`.
 
@@ -58,12 +59,12 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
         list of str: The captions, in the order of the images.
 
     Raises:
-        InputError: If the file cannot be read, has captions of other images, or several of one.
+        InputError: If the file cannot be read, lacks an image, or has several captions of one.
     """
     captions = {}
     try:
         for result in json.loads(read_utf8(path)):
-            image_id = result['image_id']
+            image_id = int(result['image_id'])
             if image_id in captions:
                 raise InputError(f'{path}: has several captions of image_id {image_id}')
             captions[image_id] = result['caption']
@@ -71,7 +72,7 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not in COCO's results format ({error})") from error
     missing = [image_id for image_id in image_ids if image_id not in captions]
-    if missing or len(captions) > len(image_ids):
+    if missing:
         raise InputError(
             f'{path}: has captions of other images: of {len(captions)}, without {len(missing)} of '
             f'the {len(image_ids)} images to compare'

@@ -61,28 +61,6 @@ def print_differences(path: str, differences):
     _print_row({'M': 'p', **p_values})
 
 
-def print_remarks(scores, tokenizer: str):
-    """Prints what is missing, and where the scores differ from those of other programs.
-
-    Args:
-        scores (collection of str): The names of the scores.
-        tokenizer (str): See :func:`lib.captions.tokenizer.tokenize`.
-    """
-    if 'CIDEr' not in scores:
-        print(
-            'pycocoevalcap was not found, so BLEU, METEOR, ROUGE-L and CIDEr are left out; '
-            'pip install pycocoevalcap'
-        )
-    elif tokenizer == 'characters':
-        print('these are scores of characters, not words; METEOR is omitted')
-    elif 'METEOR' not in scores:
-        print(
-            'java was not found, or does not work, so METEOR is left out and the scores are not '
-            'comparable with those of other programs, which use the Penn Treebank tokenizer; '
-            'install Java'
-        )
-
-
 def _print_row(cells):
     """Prints cells, texts from the names of their columns."""
     row = ''.join(text.rjust(max(9, len(name) + 1)) for name, text in cells.items())

@@ -1,7 +1,7 @@
 """Scores of captions, and how far they may be from those of other images (the bootstrap)."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy
@@ -43,11 +43,13 @@ class Scores:
             length is closest, of its n-grams for n from 1 to 4, and of those that are in a
             reference, (N, 10), float64.
         means (dict): Scores that are, about, the mean over the images: from names to (N,), float64.
+        remarks (list of str): What is missing, or differs from the scores of other programs.
     """
 
     values: dict
     bleu: numpy.ndarray
     means: dict
+    remarks: list = field(default_factory=list)
 
     def weighted(self, counts) -> dict[str, numpy.ndarray]:
         """Computes scores where some images count more often than others.

@@ -3,15 +3,19 @@
 import collections
 import dataclasses
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import chainer
 import numpy
 from google.protobuf.message import DecodeError
 
-from lib.errors import InputError, InputWarning
-from lib.features.feature_source import LAYER_SEPARATOR, ExternalSource, FeatureSource
+from lib.errors import InputError
+from lib.features.feature_source import (
+    LAYER_SEPARATOR,
+    ExternalSource,
+    FeatureSource,
+    note_differences,
+)
 from lib.features.images import UnreadableImageError, prepare_image, read_image
 from lib.files.input import check_input
 from models.caffe.caffemodel import Caffemodel, layers_leading_to
@@ -132,7 +136,7 @@ class FeatureExtractor:
                 error.message += '; VGG19 was assumed, since no other layer is recorded or given'
             raise
         if trained_on is not None:
-            _warn_of_differences(source, trained_on, recorded_by)
+            note_differences(source, trained_on, recorded_by, stacklevel=3)
         return extractor
 
     def extract(self, images, chunk_size, on_error=None):
@@ -272,17 +276,6 @@ class FeatureExtractor:
         elif blob.ndim == 4 and self.source.pool == 'max':
             blob = blob.max(axis=(2, 3))
         return blob.reshape(n_images, -1)
-
-
-def _warn_of_differences(source, recorded, recorded_by):
-    for name, expected in vars(recorded).items():
-        used = getattr(source, name)
-        if used != expected:
-            warnings.warn(
-                f'{name.replace("_", " ")} {used} is used, but {recorded_by} {expected}',
-                InputWarning,
-                stacklevel=4,
-            )
 
 
 def _load_network(path):

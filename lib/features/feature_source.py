@@ -2,9 +2,10 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, field
 
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
 
 # Pixels; larger than the input of any CNN in use.
 MAX_IMAGE_SIZE = 2048
@@ -98,3 +99,48 @@ class ExternalSource:
     def of(cls, *paths: str) -> 'ExternalSource':
         """Returns the source of features that are in some files."""
         return cls([os.path.basename(path) for path in paths])
+
+
+def note_differences(source, recorded, recorded_by: str, stacklevel: int = 2):
+    """Notes how features are extracted in another way than others.
+
+    Args:
+        source (FeatureSource): How they are extracted.
+        recorded (FeatureSource): How the others were.
+        recorded_by (str): Subject and verb of the note, such as "the model was trained with".
+        stacklevel (int): See :func:`warnings.warn`.
+    """
+    for name, expected in vars(recorded).items():
+        used = getattr(source, name)
+        if used != expected:
+            note = f'{name.replace("_", " ")} {used} is used, but {recorded_by} {expected}'
+            warnings.warn(note, InputWarning, stacklevel + 1)
+
+
+def check_same_source(path: str, source, recorded, recorded_by: str):
+    """Checks that the features in a file come from the network and layer that others came from.
+
+    Other differences are noted. Nothing is checked of what is unknown.
+
+    Args:
+        path (str): The file.
+        source, recorded (FeatureSource or ExternalSource): How its features and the others were
+            extracted, None if unknown.
+        recorded_by (str): As for :func:`note_differences`.
+
+    Raises:
+        InputError: If another network or layer was used.
+    """
+    if None in (source, recorded) or source == recorded:
+        return
+    if type(source) is not type(recorded):
+        note = f'{path}: {recorded_by} features of another program, perhaps different ones'
+        warnings.warn(note, InputWarning, stacklevel=3)
+        return
+    for name in 'network', 'layer':
+        used, expected = getattr(source, name), getattr(recorded, name)
+        if used != expected:
+            raise InputError(
+                f'{path}: has features of {name} {used}, but {recorded_by} those of {expected}'
+            )
+    note_differences(source, recorded, recorded_by, stacklevel=3)

@@ -1,25 +1,26 @@
-"""Finding images in folders and lists."""
+"""Finding images in folders and lists, and those of a data set below a folder."""
 
 import os
+import re
+import unicodedata
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
+from lib.files.image_names import HAS_HEIF, HEIF_SUFFIXES, SUFFIXES
 from lib.files.input import read_utf8
-
-# The files of a folder that count as images.
-SUFFIXES = (
-    '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp',
-    '.ppm', '.pgm', '.pbm', '.jp2', '.avif', '.tga',
-)  # fmt: skip
 
 
 def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
     """Collects the paths of images from files, folders and lists.
 
+    A note says how many files of folders have no image's suffix.
+
     Args:
         paths (list of str): Images, whatever their suffix, and folders, whose files with an
-            image's suffix are taken in alphabetical order.
-        lists (list of str): Text files with such a path on each line.
+            image's suffix are taken in alphabetical order, with those of the folders in them.
+        lists (list of str): Text files with such a path on each line; ``-`` is standard input.
 
     Returns:
         list of str: The paths of the images.
@@ -30,16 +31,103 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
     """
     lines = (line.strip() for path in lists for line in read_utf8(path).split('\n'))
     images = []
-    for path in (*paths, *filter(None, lines)):
-        images += _images_in(path) if os.path.isdir(path) else [path]
+    others = Counter()
+    for path in (*paths, *(os.path.expanduser(line) for line in lines if line)):
+        if not os.path.isdir(path):
+            images.append(path)
+            continue
+        for file in _files_below(path):
+            suffix = os.path.splitext(file)[1].lower()
+            if suffix in SUFFIXES and (HAS_HEIF or suffix not in HEIF_SUFFIXES):
+                images.append(os.path.join(path, file))
+            else:
+                others[suffix] += 1
+    if others:
+        counts = (f'{count} {suffix or "without suffix"}' for suffix, count in others.most_common())
+        note = f'left out files that are not images by their suffix: {", ".join(counts)}'
+        if not HAS_HEIF and not others.keys().isdisjoint(HEIF_SUFFIXES):
+            note += '; to read .heic and .heif, pip install pillow-heif'
+        warnings.warn(note, InputWarning, stacklevel=2)
     if not images:
         raise InputError(f'no images in {", ".join((*paths, *lists))}')
     return images
 
 
-def _images_in(folder):
-    return [
-        os.path.join(folder, name)
-        for name in sorted(os.listdir(folder))
-        if name.lower().endswith(SUFFIXES) and not name.startswith('.')
-    ]
+def locate_images(
+    root: str, names: Sequence[str], listed_in: Sequence[str] | None = None
+) -> list[str | None]:
+    """Finds the images of a data set below a folder.
+
+    Where a name does not lead to a file from there, the file is looked for in all folders below,
+    and names are compared in Unicode's normal form C. Where a folder is named in the name of the
+    file that lists an image, as ``train2017`` in ``captions_train2017.json``, the image has to be
+    in that folder.
+
+    Args:
+        root (str): The folder.
+        names (list of str): The names of the images in the data set.
+        listed_in (list of str): The files that list them, if known.
+
+    Returns:
+        list of str: The path of each image; None for those that are missing.
+
+    Raises:
+        InputError: If a name leads out of the folder, or several files have it.
+    """
+    for name in names:
+        if os.path.isabs(name) or '..' in name.split(os.sep):
+            raise InputError(f'{name}: is not below {root}; make it relative to that folder')
+    paths = [os.path.join(root, name) for name in names]
+    paths = [path if os.path.exists(path) else None for path in paths]
+    if None not in paths:
+        return paths
+    files = [*_files_below(root)]
+    files_called = defaultdict(list)
+    for file in files:
+        files_called[_to_nfc(os.path.basename(file))].append(file)
+    folders = {part.lower() for file in files for part in file.split(os.sep)[:-1]}
+    for n, (name, path) in enumerate(zip(names, paths)):
+        if path is not None:
+            continue
+        ending = os.sep + _to_nfc(name)
+        found = [
+            file
+            for file in files_called[_to_nfc(os.path.basename(name))]
+            if (os.sep + _to_nfc(file)).endswith(ending)
+        ]
+        words = re.split(r'\W+|_', os.path.basename(listed_in[n]).lower()) if listed_in else []
+        own_folders = folders.intersection(words)
+        if own_folders:
+            found = [file for file in found if own_folders & {*file.lower().split(os.sep)}]
+        if len(found) > 1:
+            raise InputError(
+                f'{root}: {name} is in several folders, as {found[0]} and {found[1]}; name the '
+                'folder in the data set'
+            )
+        if found:
+            paths[n] = os.path.join(root, found[0])
+    return paths
+
+
+def _files_below(folder):
+    """Yields the files below a folder, relative to it and sorted, except hidden ones."""
+    seen = set()
+    for path, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        identity = os.path.realpath(path)
+        # Links may form a circle.
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        for name in sorted(files):
+            if not name.startswith('.'):
+                yield os.path.relpath(os.path.join(path, name), folder)
+
+
+def _raise(error):
+    raise error
+
+
+def _to_nfc(text):
+    return unicodedata.normalize('NFC', text)

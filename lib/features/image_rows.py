@@ -1,14 +1,14 @@
 """Which row of some files holds the features of which image."""
 
-import itertools
 import os
+import unicodedata
 import warnings
 from collections import Counter
 
 import numpy
 
 from lib.errors import InputError, InputWarning
-from lib.features.image_paths import SUFFIXES
+from lib.files.image_names import without_suffix
 
 # Images that an error message names.
 N_NAMED = 3
@@ -29,14 +29,17 @@ def find_rows(files, dataset, images):
     Raises:
         InputError: If an image has no row, or more than one.
     """
-    unnamed = [file for file in files if file.names is None and file.ids is None]
-    if len(unnamed) == len(files) or _are_in_order(files, dataset):
+    unnamed = [file for file in files if not file.keys]
+    if len(unnamed) == len(files):
+        _check_unnamed(files, dataset)
         return None
     if unnamed:
         raise InputError(
             f'{unnamed[0].path}: does not name its images, but other files do, so their order is '
             'unclear'
         )
+    if _are_in_order(files, dataset):
+        return None
     rows = numpy.full(int(dataset.imgid.max()) + 1, -1)
     first_rows = numpy.cumsum([0, *(len(file.rows) for file in files)])
     for file, first in zip(files, first_rows):
@@ -56,14 +59,36 @@ def find_rows(files, dataset, images):
     return rows
 
 
+def _check_unnamed(files, dataset):
+    """Notes that rows are taken as they come, and checks that there are as many as images."""
+    paths = ' and '.join(file.path for file in files)
+    n_images = int(dataset.imgid.max()) + 1
+    n_rows = sum(len(file.rows) for file in files)
+    size = files[0].rows.shape[1]
+    if n_rows != n_images == size:
+        raise InputError(
+            f'{paths}: has {n_rows} rows of {size} values, but there are {n_images} images; save '
+            'the transpose'
+        )
+    if n_images < n_rows == len(dataset.image):
+        raise InputError(
+            f'{paths}: has {n_rows} rows, one for each caption; give one for each of the '
+            f'{n_images} images'
+        )
+    note = f'{paths}: features are unnamed: taken in the order of imgid, that of the data set'
+    if n_rows > n_images:
+        note += f', which has {n_images} images; {n_rows - n_images} rows at the end are not used'
+    warnings.warn(note, InputWarning, stacklevel=4)
+
+
 def _are_in_order(files, dataset):
     """Returns whether row ``n`` is that of ``imgid`` ``n`` by its name, and no other one is.
 
     That settles what names alone do not: several images of a data set may share one.
     """
-    if any(file.names is None for file in files):
+    if any(len(file.keys) > 1 for file in files):
         return False
-    names = numpy.array([*itertools.chain(*(file.names for file in files))], object)
+    names = numpy.array([key for file in files for key in next(iter(file.keys.values()))], object)
     if len(names) <= dataset.imgid.max():
         return False
     others = numpy.delete(names, dataset.imgid)
@@ -82,32 +107,48 @@ def _check_complete(rows, files, dataset, images):
     names, counts = numpy.unique(dataset.filename, return_counts=True)
     if numpy.isin(missing, names[counts > 1]).any():
         message += '; several images of the data set have the same name, so give their ids'
-    named = [name for file in files for name in file.names or () if name]
-    if named:
-        message += f'; the names in the file begin with {", ".join(named[:N_NAMED])}'
+    for file in files:
+        for name, keys in file.keys.items():
+            shown = ', '.join([str(key) for key in keys if key != ''][:N_NAMED])
+            message += f'; {name} of {file.path} begins with {shown}'
     raise InputError(message)
 
 
 def _find_imgids(file, dataset):
     """Returns the ``imgid`` of each row of a file, -1 for images that the data set lacks."""
-    keys = file.ids.tolist() if file.names is None else [name for name in file.names if name]
-    if len({*keys}) < len(keys):
-        ((key, _),) = Counter(keys).most_common(1)
-        raise InputError(f'{file.path}: has features of {key} more than once')
+    found = {name: _look_up_keys(file.path, keys, dataset) for name, keys in file.keys.items()}
+    best = max(found, key=lambda name: (found[name] >= 0).sum())
+    imgids = found[best]
+    for name, other in found.items():
+        if (is_other := (imgids != other) & (imgids >= 0) & (other >= 0)).any():
+            row = int(is_other.argmax())
+            raise InputError(
+                f'{file.path}: {best} and {name} say of row {row} that it is of different images: '
+                f'{file.keys[best][row]} and {file.keys[name][row]}; remove one of them'
+            )
+    if (imgids >= 0).any() or len(found) == 1:
+        key, count = Counter(key for key in file.keys[best] if key != '').most_common(1)[0]
+        if count > 1:
+            raise InputError(f'{file.path}: has features of {key} more than once')
+    return imgids
+
+
+def _look_up_keys(path, keys, dataset):
+    """Returns the ``imgid`` of each of some names or ids, -1 for images that the data set lacks."""
     imgids = dataset.imgid.tolist()
     imgid_of_id = dict(zip(dataset.ids_of(numpy.arange(len(imgids))), imgids))
-    if file.names is None:
+    if not isinstance(keys[0], str):
         return _look_up(keys, imgid_of_id)
     # The way that finds most images, and of equals the first, which is the strictest.
     candidates = [
         _look_up(theirs, _unambiguous(ours, imgids))
-        for theirs, ours in zip(_ways_to_compare(file.names), _ways_to_compare(dataset.filename))
+        for theirs, ours in zip(_ways_to_compare(keys), _ways_to_compare(dataset.filename))
     ]
-    candidates.append(_look_up(map(_to_id, file.names), imgid_of_id))
+    candidates.append(_look_up(map(_to_id, keys), imgid_of_id))
     best = numpy.argmax([(imgids_of_rows >= 0).sum() for imgids_of_rows in candidates])
     if best in (2, 3):
         warnings.warn(
-            f'{file.path}: images are found by the names of their files without folders',
+            f'{path}: images are found by the names of their files without folders',
             InputWarning,
             stacklevel=2,
         )
@@ -116,18 +157,14 @@ def _find_imgids(file, dataset):
 
 def _ways_to_compare(names):
     """Returns lists of file names: as they are, without suffix, without folder, without either."""
+    names = [unicodedata.normalize('NFC', name) for name in names]
     without_folder = [os.path.basename(name) for name in names]
     return (
         names,
-        [_without_suffix(name) for name in names],
+        [without_suffix(name) for name in names],
         without_folder,
-        [_without_suffix(name) for name in without_folder],
+        [without_suffix(name) for name in without_folder],
     )
-
-
-def _without_suffix(name):
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in SUFFIXES else name
 
 
 def _to_id(name):

@@ -8,11 +8,16 @@ import warnings
 import numpy
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lib.files.image_names import HAS_HEIF
 from lib.files.input import check_input
 
 # Pillow opens more formats, some of which start a program (EPS) or contain no pixels (HDF5).
 # TGA is last, since its files can only be recognized by not being anything else.
-FORMATS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF', 'TGA'
+FORMATS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF', 'HEIF', 'TGA'
+if HAS_HEIF:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 # Pillow warns of huge images and unusual metadata, which are harmless here. A global filter
 # applies to all threads; catch_warnings() around each image would not.
 warnings.filterwarnings('ignore', module=r'PIL\.')
@@ -72,8 +77,11 @@ def read_image(image, size: int | None = None, max_pixels: int | None = None) ->
 def _decode(image, size, max_pixels):
     if isinstance(image, (str, os.PathLike)):
         check_input(image)
+        # Not by its name: Pillow would map the file, which ends the process if it is cut short.
+        with open(image, 'rb') as opened:
+            return _decode(opened, size, max_pixels)
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]  # AVIF is new in Pillow 11.3
+    formats = [name for name in FORMATS if name in Image.OPEN]  # not all are in every Pillow
     with Image.open(image, formats=formats) as file:
         width, height = file.size
         if max(width, height) > MAX_SIDE or width * height > (max_pixels or math.inf):

@@ -26,8 +26,9 @@ class PartialFeatures:
     """Keeps the features extracted so far in ``PATH.partial``, beside the final file.
 
     The file only grows, by records of an image's number, its features and their checksum. Whenever
-    the program is killed, all but the last record are complete. Several processes have a file
-    each, and whoever continues reads those of all.
+    the program is killed, all but the last record are complete; after a power loss, some at the end
+    may be damaged, which are dropped. Several processes have a file each, and whoever continues
+    reads those of all.
 
     Args:
         path (str): The file that all features will be written to.
@@ -69,10 +70,11 @@ class PartialFeatures:
         records['image'] = images
         records['features'] = features
         records['checksum'] = [_checksum(record) for record in records]
+        with errors_naming(self._own_path):
+            os.makedirs(os.path.dirname(os.path.abspath(self._own_path)), exist_ok=True)
         with errors_naming(self._own_path), open(self._own_path, 'ab') as file:
-            if not file.tell():
-                file.write(self._first_line + f'{size}\n'.encode())
-            file.write(records.tobytes())
+            header = b'' if file.tell() else self._first_line + f'{size}\n'.encode()
+            file.write(header + records.tobytes())  # in one piece, whenever a signal comes
             file.flush()
             os.fsync(file.fileno())
         self.done[images] = True
@@ -119,8 +121,9 @@ class PartialFeatures:
     def _records_of(self, path, file):
         first_line = file.readline()
         size = file.readline()
-        if self._first_line.startswith(first_line) and not size.endswith(b'\n'):
-            file.truncate(0)  # nothing, or the beginning of a header, is left of the first record
+        is_beginning = self._first_line.startswith(first_line) and not size.endswith(b'\n')
+        if is_beginning or not first_line.strip(b'\0'):
+            file.truncate(0)  # nothing but the beginning of a header is left, or zeros
             return
         if first_line != self._first_line:
             raise InputError(
@@ -131,10 +134,14 @@ class PartialFeatures:
         n_records = max(1, BLOCK_BYTES // self._record_type.itemsize)
         end = file.tell()
         while len(records := numpy.fromfile(file, self._record_type, n_records)):
-            if any(record['checksum'] != _checksum(record) for record in records):
-                raise InputError(f'{path}: is damaged; delete it')
-            end += records.nbytes
-            yield records['image'], records['features']
+            n_intact = next(
+                (n for n, record in enumerate(records) if record['checksum'] != _checksum(record)),
+                len(records),
+            )
+            end += n_intact * records.itemsize
+            yield records['image'][:n_intact], records['features'][:n_intact]
+            if n_intact < len(records):
+                break
         file.truncate(end)  # so that no record is added to an incomplete one
 
 

@@ -31,6 +31,8 @@ class FeatureTable:
     Attributes:
         shape (tuple of int): (N, D).
         source, path: As given.
+        left_out (array): Indices of the images that were asked for and have no features, since
+            ``extract_features.py --skip-unreadable`` left them out, (n,), integers.
 
     Example:
         >>> table = FeatureTable.open(['vgg_feats.mat'], dataset, dataset.images_of('val'))
@@ -46,6 +48,7 @@ class FeatureTable:
         self.shape = rows.shape
         self.source = source
         self.path = path
+        self.left_out = numpy.empty(0, int)
 
     @classmethod
     def open(cls, paths, dataset, images, combine=None) -> 'FeatureTable':
@@ -61,7 +64,8 @@ class FeatureTable:
 
         Raises:
             InputError: If the files cannot be read, do not belong together, or lack images, or
-                their features are NaN or infinite.
+                features are NaN or infinite; but an image of which all values are NaN is one that
+                was left out.
         """
         for path in paths:
             if paths.count(path) > 1:
@@ -73,7 +77,17 @@ class FeatureTable:
             tables = [cls._of_files([file], dataset, images) for file in files]
             path = ' and '.join(table.path for table in tables)
             table = cls(CombinedRows(tables, combine, path), ExternalSource.of(*paths), path)
-        table.check_images(dataset.imgid[images])
+        is_left_out = ~table.check_images(dataset, images)
+        table.left_out = images[is_left_out]
+        if len(table.left_out):
+            first = dataset.filename[table.left_out[0]]
+            note = (
+                f'{table.path}: {len(table.left_out)} of {len(images)} images have no features and '
+                f'are left out, the first is {first}'
+            )
+            warnings.warn(note, InputWarning, stacklevel=2)
+        if is_left_out.all():
+            raise InputError(f'{table.path}: no image has features')
         return table
 
     @classmethod
@@ -141,15 +155,20 @@ class FeatureTable:
             self._rows = array
         self._device = device
 
-    def check_images(self, imgids):
-        """Checks that some images have finite features.
+    def check_images(self, dataset, images):
+        """Checks that some images have finite features, and notes features that say nothing.
 
         Args:
-            imgids (array): The images, (n,), integers.
+            dataset (lib.captions.dataset.CaptionDataset): The data set.
+            images (array): Indices of its images, (n,), integers.
+
+        Returns:
+            array: Whether each has features, (n,), bool; all values of others are NaN.
 
         Raises:
-            InputError: If features are missing, NaN or infinite.
+            InputError: If features are missing, or some values are NaN or infinite.
         """
+        imgids = dataset.imgid[images]
         n_needed = int(imgids.max()) + 1
         if len(self) < n_needed:
             raise InputError(
@@ -158,14 +177,38 @@ class FeatureTable:
             )
         is_needed = numpy.zeros(n_needed, bool)
         is_needed[imgids] = True
+        has_features = numpy.ones(n_needed, bool)
+        n_zero = 0
+        first = None
+        are_alike = len(imgids) > 1
         for rows in self._blocks(n_needed):
-            is_bad = is_needed[rows] & ~numpy.isfinite(self[rows]).all(axis=1)
-            if is_bad.any():
-                raise InputError(
-                    f'{self.path}: the features of imgid {rows.start + int(is_bad.argmax())} '
-                    'contain NaN or infinite values; extract_features.py leaves NaN for images '
-                    'that it cannot read'
-                )
+            needed = rows.start + numpy.flatnonzero(is_needed[rows])
+            features = self[rows if len(needed) == rows.stop - rows.start else needed]
+            is_finite = numpy.isfinite(features).all(axis=1)
+            if not is_finite.all():
+                has_features[needed] = ~numpy.isnan(features).all(axis=1)
+                is_bad = has_features[needed] & ~is_finite
+                if is_bad.any():
+                    imgid = needed[is_bad.argmax()]
+                    name = dataset.filename[dataset.imgid == imgid][0]
+                    raise InputError(
+                        f'{self.path}: the features of {name} (imgid {imgid}) contain NaN or '
+                        'infinite values'
+                    )
+                features = features[is_finite]
+            if not len(features):
+                continue
+            candidates = features[features[:, 0] == 0]
+            n_zero += int((~candidates.any(axis=1)).sum())
+            first = features[0] if first is None else first
+            are_alike = are_alike and (features == first).all()
+        if are_alike and first is not None:
+            note = f'{self.path}: the features of all images are the same'
+            warnings.warn(note, InputWarning, stacklevel=3)
+        elif n_zero:
+            note = f'{self.path}: the features of {n_zero} of {len(imgids)} images are all zero'
+            warnings.warn(note, InputWarning, stacklevel=3)
+        return has_features[imgids]
 
     def mean_and_inverse_std(self, imgids):
         """Computes what standardizes the features of some images.

@@ -15,6 +15,7 @@ from lib.files.output import errors_naming, open_output
 
 # A variable in a MATLAB 5 file is smaller than 2 GB.
 MATLAB_5_LIMIT = 2**31
+HDF5_SUFFIXES = '.h5', '.hdf5'
 # What HDF5 adds to features and names, at most.
 HDF5_OVERHEAD = 1 << 16
 
@@ -23,25 +24,28 @@ def save_features(path: str, rows, source: FeatureSource | None = None, names=No
     """Writes features as :func:`lib.features.formats.read_features` reads them.
 
     Args:
-        path (str): File to write: HDF5, which is mapped when it is read, if it ends with ``.h5``;
-            otherwise MATLAB 5, which Karpathy's tools read.
+        path (str): File to write: HDF5 (``.h5``), which is mapped when it is read; MATLAB 5
+            (``.mat``), which Karpathy's tools read; or ``.npy``, which holds the rows alone.
         rows (array): The features, (N, D), float32.
         source (FeatureSource): How they were extracted, None if unknown.
         names (list of str): The file name of each row's image, empty where there is none; None
             leaves them out.
 
     Raises:
-        InputError: If they are too large for the format.
+        InputError: If they are too large for the format, or the suffix is another one.
         OSError: If the file cannot be written.
     """
-    _check_format(path, rows.shape)
+    check_format(path, rows.shape)
     keys = {}
     if names is not None:
         write_texts(keys, 'filenames', names)
     source = FeatureSource.to_json(source)
+    suffix = _suffix(path)
     with open_output(path) as output:
-        if _is_hdf5_name(path):
+        if suffix in HDF5_SUFFIXES:
             _write_hdf5(path, output, rows, source, keys)
+        elif suffix == '.npy':
+            numpy.save(output, rows)
         else:
             scipy.io.savemat(output, {'feats': rows.T, 'feature_source': source, **keys})
 
@@ -54,7 +58,8 @@ def _write_hdf5(path, output, rows, source, keys):
         if hasattr(os, 'posix_fallocate'):  # macOS lacks it
             os.posix_fallocate(output.fileno(), 0, n_bytes)
         output.truncate(0)
-    with h5py.File(output, 'w') as file:
+    # By its name: with a Python file, HDF5 calls Python code, in which a signal would be an error.
+    with h5py.File(output.name, 'w') as file:
         for name, array in keys.items():
             file[name] = array
         file.attrs['feature_source'] = numpy.bytes_(source)
@@ -75,14 +80,22 @@ def check_fits(path, shape):
     Raises:
         InputError: If they cannot.
     """
-    _check_format(path, shape)
-    n_copies = 1 if _is_hdf5_name(path) else 2  # scipy makes one
+    check_format(path, shape)
+    n_copies = 2 if _suffix(path) == '.mat' else 1  # scipy makes one
     check_memory(n_copies * _size(shape), f'{path}: features of {shape[0]:,} images')
 
 
-def _check_format(path, shape):
+def check_format(path, shape=(0,)):
+    """Checks that there is a format of a file's suffix, and that features of a shape fit into it.
+
+    Raises:
+        InputError: If not.
+    """
     size = _size(shape)
-    if size >= MATLAB_5_LIMIT and not _is_hdf5_name(path):
+    suffix = _suffix(path)
+    if suffix not in (*HDF5_SUFFIXES, '.mat', '.npy'):
+        raise InputError(f'{path}: choose a name that ends with .h5, .mat or .npy')
+    if size >= MATLAB_5_LIMIT and suffix == '.mat':
         raise InputError(
             f'{path}: {size / 2**30:.1f} GiB of features exceed the 2 GiB of a MATLAB 5 '
             'file; choose a name that ends with .h5'
@@ -94,5 +107,5 @@ def _size(shape):
     return 4 * math.prod(map(int, shape))
 
 
-def _is_hdf5_name(path):
-    return os.fspath(path).lower().endswith(('.h5', '.hdf5'))
+def _suffix(path):
+    return os.path.splitext(path)[1].lower()

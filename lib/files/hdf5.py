@@ -44,13 +44,13 @@ def write_hdf5(path: str, kind: str):
 
 
 @contextlib.contextmanager
-def read_hdf5(path: str, kind: str, written_by: str):
+def read_hdf5(path: str, kind: str, advice: str):
     """Yields the content of a file that :func:`write_hdf5` wrote, an :class:`h5py.File`.
 
     Args:
         path (str): File to read.
         kind (str): As for :func:`write_hdf5`.
-        written_by (str): The script that writes such files, for error messages.
+        advice (str): The end of an error message, such as what writes such files.
 
     Raises:
         InputError: If the file is missing, of another kind or version, damaged, or refers to
@@ -64,20 +64,22 @@ def read_hdf5(path: str, kind: str, written_by: str):
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
     except FileNotFoundError:
-        raise InputError(f'{path}: no such file; {written_by} writes it') from None
+        raise InputError(f'{path}: no such file; {advice}') from None
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
     name, _, version = header.partition(b'\n')[0].decode(errors='replace').rpartition(' ')
     if name != f'show-and-tell {kind}':
         article = 'an' if kind == 'index' else 'a'
-        raise InputError(f'{path}: not {article} {kind} file; {written_by} writes one')
+        raise InputError(f'{path}: not {article} {kind} file; {advice}')
     if version != str(VERSIONS[kind]):
         raise InputError(
             f'{path}: has version {version} of the format, but this program reads version '
-            f'{VERSIONS[kind]}; {written_by} writes one'
+            f'{VERSIONS[kind]}; {advice}'
         )
     if header != _header(kind, digest):
-        raise InputError(f'{path}: damaged, or not written to the end; {written_by} writes one')
+        raise InputError(
+            f'{path}: damaged, not written to the end, or open in another program; {advice}'
+        )
     with h5py.File(path, 'r') as hdf5:
         check_self_contained(path, hdf5)
         yield hdf5

@@ -1,8 +1,11 @@
 """Files to read."""
 
+import codecs
 import errno
 import os
+import shlex
 import stat
+import sys
 
 from lib.errors import InputError
 
@@ -21,30 +24,33 @@ def check_input(path):
 
 
 def read_utf8(path) -> str:
-    """Reads a text file in UTF-8, with or without a byte order mark.
+    """Reads a text file in UTF-8, with or without a byte order mark; ``-`` is standard input.
 
     Raises:
         InputError: If it cannot be read, or is not one.
     """
     try:
-        check_input(path)
-        with open(path, encoding='utf-8-sig') as file:
-            return file.read()
+        if path == '-':
+            content = sys.stdin.buffer.read()
+        else:
+            check_input(path)
+            with open(path, 'rb') as file:
+                content = file.read()
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if is_utf16 or content[:4].count(0) == 2:  # without a mark, two characters of ASCII
+        raise InputError(f'{path}: is in UTF-16; {_conversion(path, "UTF-16")}')
+    try:
+        text = content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not a text file in UTF-8') from error
+        line = content.count(b'\n', 0, error.start) + 1
+        raise InputError(
+            f'{path}: line {line} is not in UTF-8; if it is in Latin-1, '
+            f'{_conversion(path, "LATIN1")}'
+        ) from error
+    return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
-def join_below(folder, name):
-    """Joins a folder and a file name that comes from a data set.
-
-    Raises:
-        InputError: If the file is elsewhere: the name is absolute, or contains ``..`` or a link
-            that leads out of the folder.
-    """
-    path = os.path.join(folder, name)
-    root = os.path.realpath(folder)
-    if os.path.commonpath((root, os.path.realpath(path))) != root:
-        raise InputError(f'{path}: is not below {folder}')
-    return path
+def _conversion(path, encoding):
+    return f'iconv -f {encoding} -t UTF-8 {shlex.quote(os.fspath(path))} > utf8.txt converts it'

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -51,16 +52,18 @@ def open_output(path):
             raise
 
 
-def check_outputs(outputs, inputs=()):
+def check_outputs(outputs, inputs=(), kind=None):
     """Checks the files to write, before the work whose results they are to hold.
 
     Args:
         outputs (iterable of str): The files to write.
         inputs (iterable of str): The files that are read; they need not exist.
+        kind (str): The kind of our HDF5 files that they become, see
+            :data:`lib.files.hdf5.VERSIONS`; None for other files.
 
     Raises:
-        InputError: If two outputs have the same path, or an output is also an input, a pipe or a
-            device.
+        InputError: If two outputs have the same path, or an output is also an input, a pipe, a
+            device, or one of our HDF5 files of another kind.
         OSError: If a file cannot be created there, or an output is a folder.
     """
     outputs = [os.fspath(path) for path in outputs]
@@ -76,6 +79,8 @@ def check_outputs(outputs, inputs=()):
             targets.add(target)
             _check_can_be_created(target)
     check_not_overwritten(outputs, inputs)
+    for path in outputs:
+        _check_replaced(path, kind)
 
 
 def check_not_overwritten(outputs, inputs):
@@ -125,6 +130,17 @@ def _check_kind(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(mode) or os.path.abspath(path).startswith(STREAMS):
         raise InputError(f'{path}: is a pipe or a device; choose a regular file as output')
+
+
+def _check_replaced(path, kind):
+    """Checks that one of our HDF5 files is only replaced by one of the same kind."""
+    if os.path.isfile(path):
+        with open(path, 'rb') as file:
+            found = re.match(rb'show-and-tell (captions|model|snapshot|index) \d+\n', file.read(64))
+        if found and found[1].decode() != kind:
+            raise InputError(
+                f'{path}: is a file of type {found[1].decode()}; choose another output'
+            )
 
 
 def _check_can_be_created(target):

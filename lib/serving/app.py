@@ -76,6 +76,12 @@ class InMemoryRequest(flask.Request):
     def _get_file_stream(self, *_, **__):
         return io.BytesIO()
 
+    def make_form_data_parser(self):
+        """Returns a parser that does not take a form that is cut short for an empty one."""
+        parser = super().make_form_data_parser()
+        parser.silent = False
+        return parser
+
 
 class RequestCounter:
     """Counts the requests that are being answered, and refuses too many.
@@ -207,7 +213,9 @@ def find_samples(folder: str) -> list[str]:
     samples = [
         path
         for path in find_images([folder])
-        if path.lower().endswith(SAMPLE_SUFFIXES) and os.path.getsize(path) <= MAX_SAMPLE_BYTES
+        if path.lower().endswith(SAMPLE_SUFFIXES)
+        and os.path.isfile(path)  # a pipe would hold a thread for ever
+        and os.path.getsize(path) <= MAX_SAMPLE_BYTES
     ]
     if not samples:
         raise InputError(f'{folder}: has no images of up to 2 MB that browsers show', 'samples')
@@ -256,8 +264,14 @@ def answer(worker, request, limits):
     """
     if request.mimetype != 'multipart/form-data':
         raise InputError('send images as a form, such as with curl -F image=@dog.jpg')
+    try:
+        form = request.form
+    except ValueError as error:
+        raise InputError(
+            'the form is damaged or cut short; curl -F image=@dog.jpg sends an image'
+        ) from error
     models, options = parse_parameters(
-        request.form, len(worker.captioner.ensemble.models), worker.captioner.has_index
+        form, len(worker.captioner.ensemble.models), worker.captioner.has_index
     )
     files = [file for _, file in request.files.items(multi=True) if file.filename]
     if not files:

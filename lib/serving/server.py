@@ -7,6 +7,7 @@ import time
 
 import waitress
 from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer
 
 from lib.errors import InputError
 
@@ -17,9 +18,32 @@ MORE_THREADS = 4
 MORE_CONNECTIONS = 96
 # Seconds without a request or data after which a connection is closed.
 IDLE_TIME = 15
+# Seconds in which the headers of a request, and all of it, have to arrive, however often some of it
+# does.
+HEADER_TIME = 15
+REQUEST_TIME = 120
 # Seconds to finish what is running when the server is told to stop, and then to send it.
 DRAIN_TIME = 60
 SEND_TIME = 5
+
+
+class Connection(HTTPChannel):
+    """A connection that is closed if a request takes too long to arrive.
+
+    Those that send a little now and then would otherwise keep others out for ever.
+    """
+
+    def received(self, data):
+        if self.request is None:
+            self._began = time.monotonic()
+        return super().received(data)
+
+    def readable(self):
+        """Returns whether to read more; it is asked once a second, or more often."""
+        if self.request is not None:
+            seconds = REQUEST_TIME if self.request.headers_finished else HEADER_TIME
+            self.will_close |= time.monotonic() > self._began + seconds
+        return super().readable()
 
 
 def names_of_host(host: str) -> set[str] | None:
@@ -72,6 +96,9 @@ def serve(app, host: str, port: int, limits):
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or str(error)
         raise InputError(f'cannot listen at {host}, port {port}: {reason}') from error
+    for item in sockets.values():
+        if isinstance(item, BaseWSGIServer):
+            item.channel_class = Connection
     thread = threading.Thread(target=server.run, name='connections', daemon=True)
     thread.start()
     try:

@@ -1,7 +1,5 @@
 """Which epoch of a training run is the best one, and saving its model."""
 
-import os
-
 import chainer
 from chainer import training
 
@@ -12,22 +10,22 @@ from lib.evaluation.metrics import CaptionScorer
 from lib.training.epoch_log import VALIDATION
 from lib.training.output_folder import BEST, epoch_file
 
-# What epochs are compared by: the key in the log, and which of its values is the best.
-CRITERIA = {'loss': (f'{VALIDATION}/loss', min), 'CIDEr': (f'{VALIDATION}/CIDEr', max)}
+# What epochs are compared by: the key in the log, and the sign of what is to be small.
+CRITERIA = {'loss': (f'{VALIDATION}/loss', 1), 'CIDEr': (f'{VALIDATION}/CIDEr', -1)}
 # The beam width of all captions decoded during training.
 BEAM_WIDTH = 3
 
 
 def best_index(log: list[dict], criterion: str) -> int:
-    """Returns the index of the best entry of a log, the first one of equals.
+    """Returns the index of the best entry of a log; of equals that of the lowest validation loss.
 
     Args:
         log (list of dict): The entries of :class:`lib.training.epoch_log.EpochLog`, at least one.
         criterion (str): A key of ``CRITERIA``.
     """
-    key, best_of = CRITERIA[criterion]
-    values = [entry[key] for entry in log]
-    return values.index(best_of(values))
+    key, sign = CRITERIA[criterion]
+    loss, _ = CRITERIA['loss']
+    return min(range(len(log)), key=lambda n: (sign * log[n][key], log[n][loss]))
 
 
 class SaveModel(training.Extension):
@@ -49,9 +47,9 @@ class SaveModel(training.Extension):
 
     def __call__(self, trainer):
         log = trainer.get_extension('EpochLog').log
-        self._model.save(os.path.join(trainer.out, epoch_file(trainer.updater.epoch)))
+        self._model.save(trainer.out.file(epoch_file(trainer.updater.epoch)))
         if best_index(log, self._criterion) == len(log) - 1:
-            self._model.save(os.path.join(trainer.out, BEST))
+            self._model.save(trainer.out.file(BEST))
 
 
 class ScoreCaptions(training.Extension):

@@ -16,7 +16,7 @@ from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS
-from lib.training.output_folder import SNAPSHOT
+from lib.training.output_folder import RESTART, SNAPSHOT, has_models
 from models import NETWORKS
 
 # Flags that must stay the same when training is resumed.
@@ -245,16 +245,15 @@ def parse_args(description):
     return args
 
 
-def check_snapshot(args):
-    """Checks that there is a snapshot to resume from, or none."""
+def check_run(args):
+    """Checks that there is a training run to resume in the output folder, or none."""
     snapshot = os.path.join(args.output, SNAPSHOT)
-    if not args.resume and os.path.exists(snapshot):
-        raise InputError(
-            f'--output {args.output}: already contains a training run; continue it with '
-            '--resume or choose another folder'
-        )
-    if args.resume and not os.path.exists(snapshot):
-        raise InputError(f'--resume: there is no {snapshot}')
+    has_snapshot = os.path.exists(snapshot)
+    if args.resume and not has_snapshot:
+        raise InputError(f'--resume: there is no {snapshot}; {RESTART}')
+    if not args.resume and has_models(args.output):
+        advice = f'continue it with --resume, or {RESTART}' if has_snapshot else RESTART
+        raise InputError(f'--output {args.output}: already contains a training run; {advice}')
 
 
 def check_sizes(args, network):

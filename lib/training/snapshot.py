@@ -12,7 +12,7 @@ from lib.cli.run import print_line
 from lib.device import set_seed
 from lib.errors import InputError
 from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
-from lib.training.output_folder import SNAPSHOT
+from lib.training.output_folder import RESTART, SNAPSHOT
 from lib.training.stopping import check_finite
 
 # Settings that are fingerprints of what was read; the model is the one to start from, if any.
@@ -25,10 +25,7 @@ OPTION_OF_SETTING = {
     'last_epoch': 'epoch',
 }
 # What to do instead where a setting cannot change.
-ADVICE = {
-    'last_epoch': ', since the learning rate or scheduled sampling depends on it; to train longer, '
-    'give best.h5 with --model and another --output'
-}
+ADVICE = {'last_epoch': f', since the learning rate or scheduled sampling depends on it; {RESTART}'}
 
 
 class Snapshot(training.Extension):
@@ -63,7 +60,7 @@ class Snapshot(training.Extension):
         if not self._processes.is_main:
             return
         check_finite(trainer.updater.get_optimizer('main'))
-        with write_hdf5(f'{trainer.out}/{SNAPSHOT}', 'snapshot') as file:
+        with write_hdf5(trainer.out.file(SNAPSHOT), 'snapshot') as file:
             write_text(file, 'settings', json.dumps(self._settings))
             HDF5Serializer(file.create_group('trainer'), compression=None).save(trainer)
 
@@ -142,7 +139,7 @@ def load_snapshot(path, trainer, settings):
     Raises:
         InputError: If the file is not a snapshot, or of a training run with other settings.
     """
-    with read_hdf5(path, 'snapshot', written_by='train.py') as file:
+    with read_hdf5(path, 'snapshot', advice=RESTART) as file:
         _check_settings(path, json.loads(read_text(file, 'settings')), settings)
         HDF5Deserializer(file['trainer']).load(trainer)
 

@@ -19,7 +19,7 @@ from data.draw_scenes import (
     write_captions,
 )
 from data.score_scenes import names_shapes
-from lib.captions.readers import read_dataset
+from lib.captions.annotations import read_dataset
 from tests.helpers.scripts import run_script
 
 

@@ -6,12 +6,13 @@ import numpy
 
 
 def assert_input_error(process, *parts):
-    """Checks for exit code 2 and one line on standard error that contains all ``parts``."""
+    """Checks for exit code 2 and one line, after notes, that contains all ``parts``."""
     assert process.returncode == 2, process.stderr
-    assert process.stderr.startswith('error: ')
-    assert process.stderr.count('\n') == 1
+    *notes, error = process.stderr.splitlines()
+    assert all(note.startswith('note: ') for note in notes), process.stderr
+    assert error.startswith('error: ')
     for part in parts:
-        assert str(part) in process.stderr
+        assert str(part) in error
 
 
 def assert_same_captions(actual, expected, atol=1e-4):

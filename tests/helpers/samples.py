@@ -3,10 +3,10 @@
 import json
 
 import numpy
-import scipy.io
 from PIL import Image
 
 from lib.captions.vocabulary import BOS, SPECIAL_TOKENS, Vocabulary
+from lib.features.writer import save_features
 from lib.trained_model import TrainedModel
 from models.show_and_tell import ShowAndTell
 
@@ -87,7 +87,8 @@ def write_json(path, content):
 
 
 def write_matlab(path, features):
-    scipy.io.savemat(path, {'feats': features.T})
+    """Writes features of the images of :func:`dataset`, with their names."""
+    save_features(path, features, names=[f'{n}.jpg' for n in range(len(features))])
     return path
 
 

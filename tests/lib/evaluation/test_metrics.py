@@ -1,3 +1,4 @@
+import itertools
 import math
 import os
 import shutil
@@ -6,6 +7,7 @@ import signal
 import pytest
 
 from lib.errors import InputError
+from lib.evaluation.java import has_java, tokenize_treebank
 from lib.evaluation.metrics import CaptionScorer
 
 REFERENCES = [
@@ -75,24 +77,59 @@ def broken_java(java, tmp_path, monkeypatch):
     return put
 
 
-def test_java_that_cannot_tokenize_is_named(broken_java):
+def test_without_the_tokenizer_scores_are_those_without_java(broken_java):
     broken_java('exit 1')
-    with pytest.raises(InputError, match='tokenizer failed; is java working'):
-        CaptionScorer(REFERENCES, with_java=True)
+    captions = ['a dog', 'men']
+    scores = CaptionScorer(REFERENCES, with_java=True)(captions)
+    assert scores.values == CaptionScorer(REFERENCES, with_java=False)(captions).values
+    (remark,) = scores.remarks
+    assert remark.startswith('the Penn Treebank tokenizer failed (exit code 1), so METEOR is left')
 
 
-# Or its destructor would print a traceback.
-@pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
-def test_meteor_that_fails_is_named(broken_java):
-    broken_java('[ "$1" = -jar ] && exit 1')
-    with pytest.raises(InputError, match='METEOR failed; is java working'):
-        CaptionScorer(REFERENCES, with_java=True)(['a dog', 'men'])
+def test_a_tokenizer_that_fails_later_is_not_used_for_references_either(broken_java, monkeypatch):
+    captions = ['A dog!', 'men']
+    scorer = CaptionScorer(REFERENCES, with_java=True)
+    broken_java('exit 1')
+    scores = scorer(captions)
+    assert scores.values == CaptionScorer(REFERENCES, with_java=False)(captions).values
+    assert len(scores.remarks) == 1
+
+
+def test_meteor_that_fails_is_left_out_with_its_reason(broken_java):
+    broken_java('case "$*" in *meteor*) echo "Exception: no luck" >&2; exit 1;; esac')
+    scores = CaptionScorer(REFERENCES, with_java=True)(['a dog', 'men'])
+    assert [*scores.values] == ['BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'ROUGE-L', 'CIDEr']
+    assert scores.remarks == ['METEOR is left out: METEOR failed (Exception: no luck)']
+
+
+def test_meteor_that_does_not_answer_is_left_out(broken_java, monkeypatch):
+    monkeypatch.setattr('lib.evaluation.java.START_TIME', 2)
+    broken_java('case "$*" in *meteor*) sleep 60;; esac')
+    scores = CaptionScorer(REFERENCES, with_java=True)(['a dog', 'men'])
+    assert scores.remarks == ['METEOR is left out: METEOR took longer than 2 s']
+
+
+def test_java_that_does_not_answer_is_none(broken_java, monkeypatch):
+    monkeypatch.setattr('lib.evaluation.java.VERSION_TIME', 0.5)
+    broken_java('sleep 60')
+    assert not has_java()
+
+
+def test_scores_do_not_depend_on_the_locale_or_a_writable_package(java, monkeypatch):
+    captions = ['a dog runs on the beach', 'two men — à côté — talk']
+    expected = CaptionScorer(REFERENCES, with_java=True)(captions)
+    assert 0 < expected.values['METEOR'] < 1
+    monkeypatch.setenv('JAVA_TOOL_OPTIONS', '-Duser.language=it -Duser.country=IT')
+    monkeypatch.setenv('LC_ALL', 'de_DE.UTF-8')
+    monkeypatch.setattr('tempfile.NamedTemporaryFile', None)  # which pycocoevalcap's own would call
+    scores = CaptionScorer(REFERENCES, with_java=True)(captions)
+    assert (scores.values, scores.remarks) == (expected.values, [])
 
 
 def test_an_interruption_ends_meteor(broken_java):
     # METEOR interrupts this process when it is given a caption, and then waits.
     interrupt = f'kill -INT {os.getpid()}'
-    broken_java(f'[ "$1" = -jar ] && read caption && {interrupt} && exec sleep 60')
+    broken_java(f'case "$*" in *meteor*) read caption && {interrupt} && exec sleep 60;; esac')
     scorer = CaptionScorer(REFERENCES, with_java=True)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -100,6 +137,14 @@ def test_an_interruption_ends_meteor(broken_java):
             scorer(['a dog', 'men'])
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def test_java_tokenizes_like_pycocoevalcap(java):
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    captions = [*itertools.chain(*REFERENCES), "A man's (red) T-shirt... isn't here!", '', '?!']
+    (expected,) = PTBTokenizer().tokenize({0: [{'caption': text} for text in captions]}).values()
+    assert tokenize_treebank(captions) == expected
 
 
 def test_the_error_without_pycocoevalcap_says_how_to_install_it(monkeypatch):

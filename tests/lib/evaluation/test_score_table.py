@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.evaluation.score_table import print_differences, print_loss, print_remarks, print_scores
+from lib.evaluation.score_table import print_differences, print_loss, print_scores
 from lib.evaluation.scores import Difference
 
 SCORES = {
@@ -63,24 +63,3 @@ def test_differences_have_signs_and_probabilities(capsys):
         '       to     +2.4   -0.017',
         '        p    0.000    1.000',
     ]
-
-
-@pytest.mark.parametrize(
-    'names, tokenizer, start',
-    [
-        (['distinct'], 'words', 'pycocoevalcap was not found'),
-        (['distinct'], 'characters', 'pycocoevalcap was not found'),
-        (['CIDEr'], 'characters', 'these are scores of characters'),
-        (['CIDEr'], 'words', 'java was not found'),
-    ],
-)
-def test_what_is_missing_is_said_in_one_line(capsys, names, tokenizer, start):
-    print_remarks(dict.fromkeys(names, 1), tokenizer)
-    out = capsys.readouterr().out
-    assert out.startswith(start)
-    assert out.count('\n') == 1
-
-
-def test_nothing_is_said_if_nothing_is_missing(capsys):
-    print_remarks(SCORES, 'words')
-    assert capsys.readouterr().out == ''

@@ -1,6 +1,9 @@
 """Features in every format are read, and what is something else is an error of one line."""
 
 import io
+import subprocess
+import sys
+import time
 import zipfile
 
 import h5py
@@ -9,7 +12,7 @@ import pytest
 import scipy.io
 
 from lib.errors import InputError
-from lib.features import formats, writer
+from lib.features import formats, vectors, writer
 from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.formats import read_features
 from lib.features.writer import save_features
@@ -91,7 +94,7 @@ def test_values_of_any_type_are_read(tmp_path, monkeypatch, name, dtype, block):
     numpy.testing.assert_array_equal(file.rows.astype('f4'), values.astype('f4'))
     of_matlab = name.startswith('MATLAB') or 'chunks' in name
     assert file.source == (None if of_matlab else ExternalSource(['feats']))
-    assert file.names == (NAMES if 'keyed' in name else None)
+    assert file.keys == ({'names': NAMES} if 'keyed' in name else {})
 
 
 def test_types_that_numpy_lacks_are_read(tmp_path):
@@ -110,7 +113,8 @@ def test_too_little_memory_is_an_error_of_formats_that_are_not_mapped(tmp_path, 
         if n_bytes > 90:
             raise InputError(f'{what} would take {n_bytes} bytes')
 
-    monkeypatch.setattr(formats, 'check_memory', check_memory)
+    for module in formats, vectors:
+        monkeypatch.setattr(module, 'check_memory', check_memory)
     for name, write in WRITERS.items():
         if name in MAPPED:
             read(tmp_path, write(FEATURES))
@@ -158,6 +162,12 @@ def refer():
     return buffer.getvalue()
 
 
+def with_negative_size():
+    """Returns a MATLAB file whose array claims to have -6 columns."""
+    content = matlab(feats=FEATURES.T)
+    return content.replace(b'\x04\0\0\0\x06\0\0\0', b'\x04\0\0\0\xfa\xff\xff\xff')
+
+
 OBJECTS = numpy.array(['a.jpg', None, 'c', 'd', 'e', 'f'], object)
 
 
@@ -176,32 +186,34 @@ OBJECTS = numpy.array(['a.jpg', None, 'c', 'd', 'e', 'f'], object)
         (claim_huge(), 'not a file of features, or damaged'),
         (claim_huge_in_zip(), 'not a file of features, or damaged'),
         (claim_huge_in_hdf5(), 'would take .* of memory'),
-        (npz(other=FEATURES), 'has no array "features", only: other'),
+        (npz(other=FEATURES, more=FEATURES), 'has no array "features", only: other, more'),
         (npz(), 'has no array "features", only: nothing'),
         (npz(features=FEATURES[0]), 'features is 4; expected N x D'),
         (npz(features=OBJECTS), 'features cannot be read .* of strings or numbers'),
         (npz(features=FEATURES, filenames=NAMES[1:]), 'has 5 filenames, but features of 6'),
         (npz(features=FEATURES, ids=numpy.arange(7)), 'has 7 ids, but features of 6'),
         (npz(features=FEATURES, filenames=OBJECTS), 'filenames cannot be read .* of strings'),
-        (npz(features=FEATURES, filenames=numpy.arange(6)), 'filenames is not .* of strings'),
-        (npz(features=FEATURES, ids=NAMES), 'ids is not an array .* of integers'),
-        (npz(features=FEATURES, ids=numpy.eye(6, dtype=int)), 'ids is not an array .N,. of int'),
-        (npz(features=FEATURES, filenames=NAMES, ids=numpy.arange(6)), 'both filenames and ids'),
+        (
+            npz(features=FEATURES, image_ids=numpy.eye(6, dtype=int)),
+            'image_ids is not an array .N,',
+        ),
+        (npz(features=FEATURES, names=OBJECTS), 'names cannot be read .* of strings'),
         (hdf5({'features': FEATURES, 'filenames': ['a']}), 'has 1 filenames'),
-        (hdf5({'features': FEATURES, 'filenames': numpy.arange(6)}), 'not an array .* of strings'),
-        (hdf5({'features': FEATURES, 'ids': numpy.ones(6)}), 'ids is not an array .* of integers'),
-        (hdf5({'features': FEATURES, 'ids': 3}), 'ids is not an array .* of integers'),
+        (hdf5({'features': FEATURES, 'ids': numpy.ones(6)}), 'ids is not an array .* of distinct'),
+        (hdf5({'features': FEATURES, 'ids': 3}), 'ids is not an array .* integers'),
         (hdf5({'a': FEATURES[0], 'b': FEATURES[0, :2]}), '"b" is 2, but "a" a vector of 4'),
-        (hdf5({'a': FEATURES[0], 'b': FEATURES}), '"b" is 6 x 4, but "a" a vector of 4'),
+        (hdf5({'a': FEATURES[0], 'b': FEATURES, 'c': FEATURES}), 'no array "features", only: a, b'),
         (hdf5({'a': FEATURES[0], 'b': 'text'}), '"b" is not an array'),
         (hdf5({'a': FEATURES[0] * 1j}), '"a" contains complex'),
-        (hdf5({}), 'no variable "feats", only: nothing'),
+        (hdf5({}), 'no matrix "features", only: nothing'),
         (refer(), '"/filenames" refers to something else'),
         (link_to('1.jpg'), '"/1.jpg" refers to something else'),
         (link_to('feats'), '"/feats" refers to something else'),
         (matlab(features=FEATURES), 'no variable "feats", only: features'),
         (matlab(feats=numpy.ones((2, 3, 4))), 'feats is 2 x 3 x 4'),
         (matlab(feats=numpy.ones((0, 4))), '0 x 4'),
+        (with_negative_size(), '-6'),
+        (matlab(feats=FEATURES.T, names=numpy.array(NAMES[1:], object)), 'names is not an array'),
         (matlab(feats=FEATURES * 1j), 'complex'),
         (matlab(feats='text'), 'feats is 1'),
         (matlab(feats={'a': 1}), 'feats contains struct'),
@@ -211,6 +223,70 @@ def test_other_content_is_an_error_that_says_what_is_wrong(tmp_path, content, me
     with pytest.raises(InputError, match=f'feats.*{message}') as raised:
         read(tmp_path, content)
     assert '\n' not in str(raised.value)
+
+
+IDS = numpy.array([6, 3, 9, 1, 12, 0])
+
+
+@pytest.mark.parametrize(
+    'content, keys',
+    [
+        (npz(fc7=FEATURES, paths=NAMES), {'paths': NAMES}),
+        (npz(features=FEATURES, image_ids=IDS, other=3), {'image_ids': IDS.tolist()}),
+        (npz(features=FEATURES, image_ids=IDS[:, None] * 1.0), {'image_ids': IDS.tolist()}),
+        (npz(features=FEATURES, boxes=IDS / 2, labels=IDS * 0, widths=IDS[1:]), {}),
+        (hdf5({'emb': FEATURES, 'image_id': IDS, 'names': NAMES}), {
+            'image_id': IDS.tolist(), 'names': NAMES,
+        }),
+        (hdf5({'feats': FEATURES, 'keys': numpy.array(NAMES, 'S')}), {'keys': NAMES}),
+        (matlab(feats=FEATURES.T, image_ids=IDS), {'image_ids': IDS.tolist()}),
+        (matlab(feats=FEATURES.T, files=numpy.array(NAMES, object)), {'files': NAMES}),
+    ],
+)  # fmt: skip
+def test_arrays_that_say_which_images_rows_are_of_are_read(tmp_path, content, keys):
+    file = read(tmp_path, content)
+    assert file.keys == keys
+    numpy.testing.assert_array_equal(file.rows, FEATURES)
+
+
+def test_a_folder_of_vectors_is_read(tmp_path):
+    (tmp_path / 'val').mkdir()
+    for n, name in enumerate(['7', '12', 'val/1']):
+        numpy.save(tmp_path / f'{name}.npy', FEATURES[n][None] if n else FEATURES[n])
+    (tmp_path / 'README').touch()
+    file = read_features(str(tmp_path))
+    assert file.keys == {'names': ['12', '7', 'val/1']}
+    numpy.testing.assert_array_equal(file.rows, FEATURES[[1, 0, 2]])
+    numpy.save(tmp_path / 'val' / '2.npy', FEATURES)
+    with pytest.raises(InputError, match='"val/2.npy" is 6 x 4, but "12.npy" a vector of 4'):
+        read_features(str(tmp_path))
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(InputError, match='has no files ID.npy, only: nothing'):
+        read_features(str(tmp_path / 'empty'))
+
+
+def test_a_table_of_numbers_is_an_error_that_says_how_to_convert_it(tmp_path):
+    (tmp_path / 'a.csv').write_text('1,2\n3,4\n')
+    with pytest.raises(InputError, match=r'numpy.save\("features.npy", numpy.loadtxt\(".*a.csv"'):
+        read_features(str(tmp_path / 'a.csv'))
+
+
+def test_a_file_that_another_program_writes_is_an_error_that_says_so(tmp_path):
+    code = 'import h5py, sys; file = h5py.File(sys.argv[1], "r+"); input()'
+    (tmp_path / 'a.h5').write_bytes(hdf5({'features': FEATURES}))
+    command = [sys.executable, '-c', code, str(tmp_path / 'a.h5')]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                read_features(str(tmp_path / 'a.h5'))
+            except InputError as error:
+                assert 'a.h5: another program, perhaps a notebook, has it open' in str(error)
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail('was read')
+        process.communicate()
 
 
 def test_missing_files_are_an_error(tmp_path):
@@ -245,7 +321,7 @@ def test_saved_features_are_read_unchanged(tmp_path, name, names, source):
     save_features(tmp_path / name, FEATURES, source, names)
     file = read_features(tmp_path / name)
     numpy.testing.assert_array_equal(file.rows, FEATURES)
-    assert file.names == names
+    assert file.keys == ({} if names is None else {'filenames': names})
     assert file.source == source
     assert isinstance(file.rows, numpy.memmap) == (name == 'feats.h5')
 
@@ -256,6 +332,13 @@ def test_karpathys_tools_read_what_is_saved(tmp_path):
     save_features(tmp_path / 'feats.h5', FEATURES)
     with h5py.File(tmp_path / 'feats.h5') as file:
         numpy.testing.assert_array_equal(file['feats'][()], FEATURES)
+
+
+def test_features_are_saved_for_numpy(tmp_path):
+    save_features(tmp_path / 'feats.npy', FEATURES, SOURCE, NAMES)
+    numpy.testing.assert_array_equal(numpy.load(tmp_path / 'feats.npy'), FEATURES)
+    with pytest.raises(InputError, match='feats.npz: choose a name that ends with .h5, .mat or'):
+        save_features(tmp_path / 'feats.npz', FEATURES)
 
 
 def test_features_too_large_for_matlab_5_are_not_saved(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Features in every format are arranged by image, or refused."""
 
 import os
+import unicodedata
 
 import h5py
 import numpy
@@ -31,6 +32,10 @@ def make_dataset(names=NAMES, cocoids=None):
         for imgid in reversed(range(len(names)))
     ]
     return CaptionDataset.from_images(images, min_count=1)
+
+
+# Of files without names.
+pytestmark = pytest.mark.filterwarnings('ignore:.*features are unnamed')
 
 
 def load(paths, dataset=None, images=None, combine=None):
@@ -164,7 +169,8 @@ def test_images_that_are_not_needed_may_be_missing(tmp_path, name):
         load(tmp_path / name)
     assert str(raised.value) == (
         f'{tmp_path / name}: no features of 5 of the 9 images needed: val/4_a.jpg, val/3_a.jpg, '
-        'val/2_a.jpg, ...; the names in the file begin with val/8_a.jpg, val/7_a.jpg, val/6_a.jpg'
+        f'val/2_a.jpg, ...; filenames of {tmp_path / name} begins with val/8_a.jpg, val/7_a.jpg, '
+        'val/6_a.jpg'
     )
 
 
@@ -179,11 +185,64 @@ def test_images_with_the_same_name_must_be_in_order(tmp_path):
         load(paths[::-1], dataset)
 
 
-def test_names_and_ids_that_occur_twice_are_rejected(tmp_path):
-    for number, keys in enumerate(({'names': ['x', 'y', 'y']}, {'ids': [0, 4, 4]})):
-        write(tmp_path / f'{number}.C.npz', FEATURES[:3], **keys)
-        with pytest.raises(InputError, match=r'npz: has features of [y4] more than once'):
-            load(tmp_path / f'{number}.C.npz')
+def test_names_that_occur_twice_are_rejected(tmp_path):
+    write(tmp_path / 'a.C.npz', FEATURES[:3], ['x', 'y', 'y'])
+    with pytest.raises(InputError, match=r'npz: has features of y more than once'):
+        load(tmp_path / 'a.C.npz')
+
+
+def test_names_in_another_normal_form_match(tmp_path):
+    names = [name.replace('a', 'e\u0301') for name in NAMES]
+    write(tmp_path / 'a.C.npz', FEATURES[ROWS], [names[row] for row in ROWS])
+    dataset = make_dataset([unicodedata.normalize('NFC', name) for name in names])
+    numpy.testing.assert_array_equal(load(tmp_path / 'a.C.npz', dataset)[:], FEATURES)
+
+
+def test_of_several_arrays_the_one_that_names_images_counts(tmp_path):
+    names = numpy.array(NAMES)[ROWS]
+    numpy.savez(tmp_path / 'a.npz', features=FEATURES[ROWS], split=['val'] * 9, path=names)
+    numpy.testing.assert_array_equal(load(tmp_path / 'a.npz')[:], FEATURES)
+    numpy.savez(tmp_path / 'b.npz', features=FEATURES[ROWS], path=names, index=ROWS)
+    numpy.testing.assert_array_equal(load(tmp_path / 'b.npz')[:], FEATURES)
+    numpy.savez(tmp_path / 'c.npz', features=FEATURES[ROWS], path=names, index=numpy.arange(9))
+    with pytest.raises(
+        InputError, match='c.npz: path and index say of row 0 .*: val/4_a.jpg and 0'
+    ):
+        load(tmp_path / 'c.npz')
+    for keys in [f'{n}.png' for n in range(9)], numpy.arange(100, 109):
+        numpy.savez(tmp_path / 'd.npz', features=FEATURES, image_ids=keys)
+        with pytest.raises(
+            InputError, match='no features of 9 of the 9 .*; image_ids of .* begins'
+        ):
+            load(tmp_path / 'd.npz')
+
+
+def test_rows_without_names_are_noted(tmp_path):
+    numpy.save(tmp_path / 'a.npy', FEATURES)
+    with pytest.warns(
+        InputWarning, match='a.npy: features are unnamed: taken in the order of imgid'
+    ):
+        load(tmp_path / 'a.npy')
+    numpy.save(tmp_path / 'a.npy', numpy.vstack([FEATURES, FEATURES[:2]]))
+    with pytest.warns(InputWarning, match='which has 9 images; 2 rows at the end are not used'):
+        load(tmp_path / 'a.npy')
+
+
+@pytest.mark.parametrize('size', [6, 12])
+def test_the_transpose_of_features_is_refused(tmp_path, size):
+    numpy.save(tmp_path / 'a.npy', numpy.ones((size, N_IMAGES)))
+    with pytest.raises(InputError, match=f'has {size} rows of 9 .* 9 images; save the transpose'):
+        load(tmp_path / 'a.npy')
+
+
+def test_a_row_for_each_caption_is_refused(tmp_path):
+    images = [
+        CaptionedImage(n, -1, name, 'train', [['a', 'dog']] * 5, ['a dog'] * 5)
+        for n, name in enumerate(NAMES)
+    ]
+    numpy.save(tmp_path / 'a.npy', numpy.repeat(FEATURES, 5, axis=0))
+    with pytest.raises(InputError, match='has 45 rows, one for each caption; give one for each'):
+        load(tmp_path / 'a.npy', CaptionDataset.from_images(images, min_count=1))
 
 
 @pytest.fixture

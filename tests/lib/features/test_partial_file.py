@@ -75,12 +75,31 @@ def test_other_files_are_refused_and_kept(path):
         assert path.read_bytes() == other
 
 
-def test_damage_is_found(path):
+def test_what_is_damaged_is_dropped(path):
     content = bytearray(path.read_bytes())
     content[-30] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match='feats.mat.partial: is damaged; delete it'):
-        reopen(path)
+    partial = reopen(path)
+    n_intact = len(images_in(partial))
+    assert 0 < n_intact < 3
+    partial.put(numpy.array([1]), FEATURES[1:2])
+    assert len(images_in(reopen(path))) == n_intact + 1
+
+
+@pytest.mark.parametrize('n_bytes', [1, 16, 20, 100])
+def test_zeros_after_a_power_loss_are_dropped(path, n_bytes):
+    content = path.read_bytes()
+    path.write_bytes(content + bytes(n_bytes))
+    assert images_in(reopen(path)) == [0, 2, 5]
+    assert path.read_bytes() == content
+    path.write_bytes(bytes(n_bytes))
+    assert images_in(reopen(path)) == []
+
+
+def test_the_folder_is_created(tmp_path):
+    partial = reopen(tmp_path / 'new' / 'folder' / 'feats.mat.partial')
+    partial.put(numpy.array([1]), FEATURES[1:2])
+    assert images_in(reopen(tmp_path / 'new' / 'folder' / 'feats.mat.partial')) == [1]
 
 
 def test_nothing_is_left_if_nothing_was_extracted(tmp_path):

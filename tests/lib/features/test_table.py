@@ -83,7 +83,7 @@ def test_a_table_looks_like_an_array(table):
 def test_what_is_computed_from_features_is_the_same(table, monkeypatch):
     monkeypatch.setattr(table_module, 'BLOCK', 2 * SIZE)
     imgids = numpy.array([0, 3, 4, 5, 9])
-    table.check_images(imgids)
+    table.check_images(make_dataset(), imgids)
     expected = FeatureTable(FEATURES).mean_and_inverse_std(imgids)
     numpy.testing.assert_array_equal(table.mean_and_inverse_std(imgids), expected)
 
@@ -109,7 +109,9 @@ def test_values_that_are_too_large_become_infinite(tmp_path):
     values = FEATURES.astype('f8')
     values[3] = 1e300
     numpy.save(tmp_path / 'feats.npy', values)
-    with pytest.raises(InputError, match=r'feats\.npy: the features of imgid 3 contain NaN or inf'):
+    with pytest.raises(
+        InputError, match=r'feats\.npy: the features of 3.jpg .imgid 3. contain NaN or inf'
+    ):
         open_table([tmp_path / 'feats.npy'])
 
 
@@ -157,16 +159,46 @@ def test_check_images_names_the_first_image_whose_features_are_not_finite(monkey
         array = FEATURES.copy()
         array[3, 1] = array[5, 0] = value
         table = FeatureTable(array, path='feats.mat')
-        with pytest.raises(InputError, match=r'feats\.mat: .* imgid 3 '):
-            table.check_images(numpy.arange(6))
-        table.check_images(numpy.array([0, 1, 2, 4]))
+        with pytest.raises(InputError, match=r'feats\.mat: .* 3.jpg \(imgid 3\) '):
+            table.check_images(make_dataset(), numpy.arange(6))
+        assert table.check_images(make_dataset(), numpy.array([0, 1, 2, 4])).all()
 
 
 def test_check_images_rejects_an_imgid_without_features():
-    table = FeatureTable(FEATURES, path='feats.mat')
-    table.check_images(numpy.array([0, 11]))
-    with pytest.raises(InputError, match=r'feats\.mat: .* 12 images.*imgid 12'):
-        table.check_images(numpy.array([0, 12]))
+    table = FeatureTable(FEATURES[:11], path='feats.mat')
+    table.check_images(make_dataset(), numpy.array([0, 10]))
+    with pytest.raises(InputError, match=r'feats\.mat: .* 11 images.*imgid 11'):
+        table.check_images(make_dataset(), numpy.array([0, 11]))
+
+
+def test_images_without_features_are_left_out_and_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_module, 'BLOCK', 8)
+    array = FEATURES.copy()
+    array[[3, 7]] = numpy.nan
+    save_features(tmp_path / 'feats.h5', array, SOURCE, NAMES)
+    note = 'feats.h5: 2 of 12 images have no features and are left out, the first is 3.jpg'
+    with pytest.warns(InputWarning, match=note):
+        table = open_table([tmp_path / 'feats.h5'])
+    assert table.left_out.tolist() == [3, 7]
+    save_features(tmp_path / 'feats.h5', numpy.nan * array, SOURCE, NAMES)
+    with (
+        pytest.raises(InputError, match='feats.h5: no image has features'),
+        pytest.warns(InputWarning),
+    ):
+        open_table([tmp_path / 'feats.h5'])
+
+
+@pytest.mark.parametrize(
+    'array, note',
+    [
+        (numpy.tile(FEATURES[:1], (N_IMAGES, 1)), 'the features of all images are the same'),
+        (FEATURES * (numpy.arange(N_IMAGES) % 3 > 0)[:, None], 'of 4 of 12 images are all zero'),
+    ],
+)
+def test_features_that_say_nothing_are_noted(monkeypatch, array, note):
+    monkeypatch.setattr(table_module, 'BLOCK', 8)
+    with pytest.warns(InputWarning, match=f'feats.mat: .*{note}'):
+        FeatureTable(array, path='feats.mat').check_images(make_dataset(), numpy.arange(N_IMAGES))
 
 
 def test_mean_and_inverse_std_standardize_the_given_images(monkeypatch):

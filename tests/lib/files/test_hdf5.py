@@ -27,7 +27,7 @@ def write(path, kind='model', n_weights=500):
 
 
 def read(path, kind='model'):
-    with read_hdf5(path, kind, written_by='train.py') as file:
+    with read_hdf5(path, kind, advice='train.py writes one') as file:
         return file['weights'][()]
 
 
@@ -70,7 +70,7 @@ def test_missing_and_spare_bytes_are_damage(tmp_path):
     beginnings = [complete[:n] for n in (0, 10, 90, 300, 512, 600, 2000, len(complete) - 1)]
     for content in *beginnings, complete + b'\0', complete[USER_BLOCK_BYTES:], b'a text':
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r'model.h5: (damaged, or not written|not a model)'):
+        with pytest.raises(InputError, match=r'model.h5: (damaged, not written|not a model)'):
             read(path)
 
 
@@ -87,7 +87,7 @@ def test_other_kinds_and_versions_are_refused(tmp_path, monkeypatch):
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r'none\.h5: no such file; train\.py writes it'):
+    with pytest.raises(InputError, match=r'none\.h5: no such file; train\.py writes one'):
         read(tmp_path / 'none.h5')
     with pytest.raises(InputError, match='Is a directory'):
         read(tmp_path)

@@ -1,9 +1,10 @@
+import io
 import os
 
 import pytest
 
 from lib.errors import InputError
-from lib.files.input import check_input, join_below, read_utf8
+from lib.files.input import check_input, read_utf8
 
 
 @pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, lambda path: os.symlink('/dev/zero', path)])
@@ -17,17 +18,19 @@ def test_only_text_in_utf_8_is_read(tmp_path):
     path = tmp_path / 'text'
     with pytest.raises(InputError, match='text: No such file'):
         read_utf8(path)
-    path.write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(InputError, match='text: not a text file in UTF-8'):
+    path.write_bytes('a\nb\nü'.encode('latin-1'))
+    with pytest.raises(
+        InputError, match='text: line 3 is not .* iconv -f LATIN1 .*text > utf8.txt'
+    ):
         read_utf8(path)
+    for encoding in 'utf-16', 'utf-16-le', 'utf-16-be':
+        path.write_bytes('a\tb'.encode(encoding))
+        with pytest.raises(InputError, match='text: is in UTF-16; iconv -f UTF-16 -t UTF-8'):
+            read_utf8(path)
     path.write_bytes(b'\xef\xbb\xbfa\r\nb')
     assert read_utf8(path) == 'a\nb'
 
 
-def test_join_below_refuses_names_that_lead_out_of_the_folder(tmp_path):
-    (tmp_path / 'root').mkdir()
-    (tmp_path / 'link').symlink_to(tmp_path / 'root')
-    assert join_below(tmp_path / 'link', 'a/../b.jpg') == str(tmp_path / 'link' / 'a/../b.jpg')
-    for name in '../b.jpg', '/b.jpg', 'a/../../rooted/b.jpg':
-        with pytest.raises(InputError, match='is not below'):
-            join_below(tmp_path / 'link', name)
+def test_standard_input_is_read(monkeypatch):
+    monkeypatch.setattr('sys.stdin', io.TextIOWrapper(io.BytesIO('ü\n'.encode())))
+    assert read_utf8('-') == 'ü\n'

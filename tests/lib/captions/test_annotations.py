@@ -1,12 +1,14 @@
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from lib.captions import readers
-from lib.captions.readers import CaptionedImage, read_dataset
-from lib.errors import InputError
+from lib.captions.annotations import read_dataset
+from lib.captions.readers import CaptionedImage
+from lib.errors import InputError, InputWarning
 from tests.helpers.samples import dataset, write_json
 from tests.helpers.scripts import ROOT
 
@@ -28,6 +30,7 @@ COCO_VAL = {
     'annotations': [{'image_id': 7, 'caption': 'A cat'}],
 }
 COCO_WITHOUT_IMAGES = {**COCO, 'images': []}
+COCO_WITH_EQUAL_IDS = {**COCO, 'images': [{'id': 4, 'file_name': name} for name in 'ab']}
 COCO_WITHOUT_TEXT = {**COCO, 'annotations': [{'image_id': 4, 'caption': None}]}
 PLAIN_LIST = 'a.jpg#0\tA dog runs.\n\nb.jpg\tTwo men sit\na.jpg#1\tthe dog\n'
 
@@ -48,17 +51,9 @@ def test_reads_coco_annotations(tmp_path):
     images = read_dataset(
         [str(tmp_path / f'captions_{split}2014.json') for split in ('train', 'val')]
     )
-    assert images == [
+    assert [image._replace(listed_in='') for image in images] == [
         CaptionedImage(
             imgid=0,
-            cocoid=4,
-            filename='a.jpg',
-            split='train',
-            tokens=[['a', 'dog', 'running'], ['the', 'dog', 'runs']],
-            raw=['A dog, running.', 'The DOG runs'],
-        ),
-        CaptionedImage(
-            imgid=1,
             cocoid=9,
             filename='b.jpg',
             split='train',
@@ -66,9 +61,93 @@ def test_reads_coco_annotations(tmp_path):
             raw=["Two men sit; it's late"],
         ),
         CaptionedImage(
-            imgid=2, cocoid=7, filename='c.jpg', split='val', tokens=[['a', 'cat']], raw=['A cat']
+            imgid=1,
+            cocoid=4,
+            filename='a.jpg',
+            split='train',
+            tokens=[['a', 'dog', 'running'], ['the', 'dog', 'runs']],
+            raw=['A dog, running.', 'The DOG runs'],
+        ),
+        # Images without captions are numbered, too.
+        CaptionedImage(
+            imgid=3, cocoid=7, filename='c.jpg', split='val', tokens=[['a', 'cat']], raw=['A cat']
         ),
     ]
+    assert [os.path.basename(image.listed_in) for image in images] == [
+        'captions_train2014.json',
+        'captions_train2014.json',
+        'captions_val2014.json',
+    ]
+
+
+def test_images_for_the_test_server_are_kept_without_captions(tmp_path):
+    write_json(tmp_path / 'captions_train2014.json', COCO)
+    write_json(tmp_path / 'image_info_test2014.json', {'images': COCO_VAL['images']})
+    files = [
+        str(tmp_path / name) for name in ('captions_train2014.json', 'image_info_test2014.json')
+    ]
+    *_, image = read_dataset(files)
+    assert image[:6] == (3, 7, 'c.jpg', 'test', [], [])
+    write_json(
+        tmp_path / 'captions_test.json', {**COCO_VAL, 'images': [{'id': 7, 'file_name': 'd'}]}
+    )
+    with pytest.raises(InputError, match='image_info_test2014.json: c.jpg has no captions, unlike'):
+        read_dataset([*files, str(tmp_path / 'captions_test.json')])
+
+
+def test_reads_what_neuraltalk2_downloads(tmp_path):
+    content = [{'file_path': 'val2014/a.jpg', 'id': 5, 'captions': ['A dog.', 'The dog']}]
+    path = str(write_json(tmp_path / 'coco_raw.json', content))
+    (image,) = read_dataset([f'train={path}'])
+    assert image[:6] == (
+        0, 5, 'val2014/a.jpg', 'train', [['a', 'dog'], ['the', 'dog']], ['A dog.', 'The dog'],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', ''])
+def test_lists_of_images_give_the_splits(tmp_path, suffix):
+    captions = write(
+        tmp_path / 'Flickr8k.token.txt', ''.join(f'{n}.jpg#0\tdog {n}\n' for n in 'abcd')
+    )
+    lists = [
+        write(tmp_path / f'Flickr_8k.{split}Images.txt', ''.join(f'{n}{suffix}\n' for n in names))
+        for split, names in (('train', 'ca'), ('dev', 'd'))
+    ]
+    with pytest.warns(InputWarning, match='1 images are in none of the lists of splits'):
+        images = read_dataset([*lists, captions])
+    assert [(image.imgid, image.filename, image.split) for image in images] == [
+        (0, 'a.jpg', 'train'),
+        (2, 'c.jpg', 'train'),
+        (3, 'd.jpg', 'val'),
+    ]
+    with pytest.raises(InputError, match='token.txt: cannot tell its split; .* or add lists'):
+        read_dataset([captions])
+
+
+def test_images_in_several_splits_are_noted(tmp_path):
+    files = [write(tmp_path / f'{split}.tsv', 'a.jpg\ta dog\n') for split in ('train', 'val')]
+    with pytest.warns(InputWarning, match='1 images are in several splits, such as a.jpg'):
+        read_dataset(files)
+
+
+def test_texts_are_in_normal_form_c(tmp_path):
+    path = write(tmp_path / 'train.tsv', 'cafe\u0301.jpg\tcafe\u0301 noir\n')
+    (image,) = read_dataset([path])
+    assert (image.filename, image.tokens, image.raw) == (
+        'caf\xe9.jpg', [['caf\xe9', 'noir']], ['caf\xe9 noir'],
+    )  # fmt: skip
+    content = dataset(n_images=1)
+    content['images'][0]['sentences'][0]['tokens'] = ['cafe\u0301']
+    (image,) = read_dataset([str(write_json(tmp_path / 'dataset.json', content))])
+    assert image.tokens[0] == ['caf\xe9']
+
+
+def test_sentences_without_tokens_are_dropped(tmp_path):
+    content = dataset(n_images=1)
+    content['images'][0]['sentences'][1].update(tokens=[], raw=' .')
+    (image,) = read_dataset([str(write_json(tmp_path / 'dataset.json', content))])
+    assert [*map(len, image.tokens)] == [3, 5, 1, 4]
+    assert len(image.raw) == 4
 
 
 def test_reads_plain_lists(tmp_path):
@@ -100,13 +179,13 @@ def test_splits_captions_into_characters(tmp_path):
 
 
 def test_imgid_does_not_depend_on_the_tokenizer(tmp_path):
-    # Tokenized into characters, the first caption is empty.
-    path = write(tmp_path / 'train.tsv', 'a.jpg\t。\nb.jpg\t犬\n')
+    # Split into words, the first caption is empty.
+    path = write(tmp_path / 'train.tsv', 'a.jpg\t´\nb.jpg\t犬\n')
     imgids = [
         {image.filename: image.imgid for image in read_dataset([path], tokenizer)}
         for tokenizer in ('words', 'characters')
     ]
-    assert imgids == [{'a.jpg': 0, 'b.jpg': 1}, {'b.jpg': 1}]
+    assert imgids == [{'b.jpg': 1}, {'a.jpg': 0, 'b.jpg': 1}]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +201,8 @@ def test_imgid_does_not_depend_on_the_tokenizer(tmp_path):
         ('train.txt', '', 'no captions'),
         ('train.txt', 'a.jpg\t...', 'no captions'),
         ('train.json', '{"annotations": 3}', "not COCO's caption annotations"),
-        ('train.json', json.dumps(COCO_WITHOUT_IMAGES), "not COCO's caption annotations"),
+        ('train.json', json.dumps(COCO_WITHOUT_IMAGES), 'image_id 4 is not among the images'),
+        ('train.json', json.dumps(COCO_WITH_EQUAL_IDS), 'several images have the same id'),
         ('train.json', json.dumps(COCO_WITHOUT_TEXT), "not COCO's caption annotations"),
         ('train.json', coco_with_id('Infinity'), 'cocoid inf is not an integer'),
         ('train.json', coco_with_id(1.5), 'cocoid 1.5 is not an integer'),
@@ -158,12 +238,13 @@ def test_the_reader_in_the_documentation_works(tmp_path, monkeypatch):
     exec(function, names)
     added = eval('{' + line + '}', names)
     monkeypatch.setattr(readers, 'READERS', added | readers.READERS)
-    content = 'image,caption\na.jpg,"A dog, running ."\nb.jpg,Two men .\na.jpg,The dog .\n'
-    images = read_dataset(['train=' + write(tmp_path / 'captions.txt', content)])
+    content = '{"image": "a.jpg", "captions": ["A dog, running .", "The dog ."]}\n'
+    content += '{"image": "b.jpg", "captions": ["Two men ."]}\n'
+    images = read_dataset(['train=' + write(tmp_path / 'captions.jsonl', content)])
     assert [(image.imgid, image.filename, image.raw) for image in images] == [
         (0, 'a.jpg', ['A dog, running .', 'The dog .']),
         (1, 'b.jpg', ['Two men .']),
     ]
     assert images[0].tokens == [['a', 'dog', 'running'], ['the', 'dog']]
-    with pytest.raises(InputError, match="not a CSV file of images and captions: .*'caption'"):
-        read_dataset(['train=' + write(tmp_path / 'captions.txt', "image,caption's\na,b")])
+    with pytest.raises(InputError, match="not lines of JSON: .*'captions'"):
+        read_dataset(['train=' + write(tmp_path / 'captions.jsonl', '{"image": "a.jpg"}\n\n{}')])

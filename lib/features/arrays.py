@@ -1,0 +1,96 @@
+"""Telling what the arrays in a file of another program are: features, or the images of the rows."""
+
+import itertools
+import math
+import re
+
+import numpy
+
+from lib.errors import InputError
+
+# What programs call the features, and what can only be the images of their rows. Arrays of other
+# names are considered, too.
+FEATURES = 'feats', 'features'
+KEYS = 'filenames', 'ids', 'names', 'keys', 'paths', 'image_id', 'image_ids'
+
+
+def find_matrix(path, shapes):
+    """Returns the name of the features among arrays: one of ``FEATURES``, or the only matrix."""
+    named = [name for name in FEATURES if name in shapes]
+    matrices = [name for name, shape in shapes.items() if is_matrix(shape)]
+    if named or len(matrices) == 1:
+        return (named or matrices)[0]
+    raise missing(path, 'array "features"', shapes)
+
+
+def is_matrix(shape):
+    """Returns whether an array has several rows."""
+    return len(shape) == 2 and shape[0] > 1
+
+
+def find_keys(path, n_rows, shapes, read):
+    """Returns the arrays that may say which images rows are of, as a :class:`FeatureFile` has them.
+
+    Args:
+        path (str): The file.
+        n_rows (int): The number of rows.
+        shapes (dict): From the names of arrays to their shapes.
+        read (callable): Takes the name of one and returns it.
+
+    Raises:
+        InputError: If the file has a different number of images than of rows.
+    """
+    found = {}
+    for name, shape in shapes.items():
+        if math.prod(shape) == n_rows and max(shape, default=0) == n_rows:
+            keys = _to_keys(read(name))
+            if keys is not None:
+                found[name] = keys
+        elif name in KEYS and len(shape) == 1:
+            raise InputError(f'{path}: has {shape[0]} {name}, but features of {n_rows} images')
+        if name in KEYS and name not in found:
+            raise InputError(
+                f'{path}: {name} is not an array (N,) of strings or of distinct integers'
+            )
+    return found
+
+
+def _to_keys(array):
+    """Returns an array of strings, or of distinct integers, as a list; None if it is neither."""
+    array = array.ravel()
+    if array.dtype.kind == 'O':  # MATLAB's cells
+        cells = [cell.item() if getattr(cell, 'size', 0) == 1 else cell for cell in array]
+        return cells if all(isinstance(cell, str) for cell in cells) else None
+    if array.dtype.kind in 'SU':
+        return [text if isinstance(text, str) else text.decode() for text in array.tolist()]
+    if array.dtype.kind not in 'iuf' or len(numpy.unique(array)) < len(array):
+        return None
+    with numpy.errstate(invalid='ignore'):
+        is_integer = array.dtype.kind != 'f' or (array == array.astype('int64')).all()
+    return array.astype('int64').tolist() if is_integer else None
+
+
+def check_matrix(path, name, shape, type_name):
+    """Checks what features are before they are read.
+
+    Args:
+        path (str): The file, for the error message.
+        name (str): Their name there.
+        shape (tuple of int): Their sizes.
+        type_name (str): Name of their type.
+
+    Raises:
+        InputError: If they are not a matrix of real numbers, or empty.
+    """
+    if len(shape) != 2 or min(shape) < 1:  # damaged MATLAB files claim negative sizes
+        actual = ' x '.join(map(str, shape)) or 'not an array'
+        raise InputError(f'{path}: {name} is {actual}; expected N x D, in MATLAB D x N')
+    if not re.fullmatch(r'float\d+|u?int\d+', type_name):
+        raise InputError(f'{path}: {name} contains {type_name}, not real numbers')
+
+
+def missing(path, what, names):
+    """Returns the error of a file without features, which names what it contains instead."""
+    names = [*itertools.islice(names, 11)]
+    shown = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
+    return InputError(f'{path}: has no {what}, only: {shown or "nothing"}')
