@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import re
@@ -7,7 +8,9 @@ import numpy
 import pytest
 import scipy.io
 
-from lib.captions.vocabulary import SPECIAL_TOKENS
+from lib.captions.vocabulary import SPECIAL_TOKENS, UNK
+from lib.features.feature_source import FeatureSource
+from lib.features.writer import save_features
 from lib.trained_model import TrainedModel
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import (
@@ -170,6 +173,97 @@ def test_models_trained_on_other_captions_are_noted(folder, tmp_path):
     assert other.returncode == 0, other.stderr
     assert 'best.h5: was trained on other captions than' in other.stderr
     assert evaluate(folder, '--beam-width', 1).stderr == ''
+
+
+def test_features_extracted_in_another_way_are_noted_or_refused(folder, tmp_path):
+    features = features_of(dataset())
+    names = [f'{n}.jpg' for n in range(len(features))]
+    source = FeatureSource('vgg19.caffemodel', 'fc7', 224, [1.0, 2.0, 3.0], 'warp')
+    model = TrainedModel.load(str(folder / 'result' / 'best.h5'))
+    model.feature_source = source
+    model.save(tmp_path / 'model.h5')
+    for changes, message in (
+        ({}, ''),
+        ({'resize': 'crop'}, 'note: resize crop is used, but .*model.h5 was trained with warp'),
+        ({'layer': 'fc6'}, 'error: .*feats.h5: has features of layer fc6, but .* those of fc7'),
+        ({'network': 'vgg16'}, 'error: .*feats.h5: has features of network vgg16, but .*'),
+    ):
+        changed = dataclasses.replace(source, **changes)
+        save_features(tmp_path / 'feats.h5', features, changed, names)
+        inputs = '-s', folder / 'captions.h5', '-i', tmp_path / 'feats.h5'
+        model_flags = '-m', tmp_path / 'model.h5'
+        commands = [
+            ['evaluate.py', '--beam-width', 1],
+            ['train.py', '--epoch', 1, '-o', tmp_path / f'result{message[:9]}'],
+        ]
+        for command in commands:
+            process = run_script(*command, *model_flags, *inputs)
+            assert process.returncode == (2 if message.startswith('error') else 0), process.stderr
+            assert re.fullmatch(message, process.stderr.strip()), process.stderr
+
+
+def test_images_without_captions_are_captioned_for_the_test_server(folder, tmp_path):
+    content = dataset()
+    coco = {'images': [], 'annotations': []}
+    for image in content['images'][:20]:
+        coco['images'].append({'id': 100 + image['imgid'], 'file_name': image['filename']})
+        captions = [sentence['raw'] for sentence in image['sentences']]
+        coco['annotations'] += [
+            {'image_id': 100 + image['imgid'], 'caption': text} for text in captions
+        ]
+    info = [
+        {'id': 100 + image['imgid'], 'file_name': image['filename']}
+        for image in content['images'][20:]
+    ]
+    train_file = write_json(tmp_path / 'captions_train2014.json', coco)
+    test_file = write_json(tmp_path / 'image_info_test2014.json', {'images': info})
+    captions = tmp_path / 'captions.h5'
+    flags = '--min-count', 1, '--val-size', 5, '-o', captions
+    process = run_script('preprocess_vocab.py', train_file, test_file, *flags)
+    assert process.returncode == 0, process.stderr
+    flags = '-s', captions, '--split', 'test', '--beam-width', 2, '--json', tmp_path / 'r.json'
+    process = evaluate(folder, *flags)
+    assert process.returncode == 0, process.stderr
+    assert 'BLEU' not in process.stdout and 'loss' not in process.stdout
+    results = json.loads((tmp_path / 'r.json').read_text())
+    assert [result['image_id'] for result in results] == [*range(120, 130)]
+    process = evaluate(folder, '-s', captions, '--split', 'test')
+    assert_input_error(process, 'captions.h5: has no captions in the split "test"', '--json')
+
+
+def test_captions_are_written_before_a_metric_fails(folder, tmp_path, monkeypatch):
+    code = """
+from lib.evaluation import metrics
+def fail(*arguments):
+    raise metrics.JavaError('METEOR failed')
+metrics.compute_meteor = fail
+metrics.tokenize_treebank = lambda captions: captions
+from lib.evaluation import evaluator
+evaluator.has_java = lambda: True
+"""
+    monkeypatch.setattr('tests.helpers.scripts.PRELUDE', code)
+    process = evaluate(folder, '--beam-width', 1, '--json', tmp_path / 'r.json')
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.endswith('METEOR is left out: METEOR failed\n')
+    assert 'CIDEr' in json.loads((tmp_path / 'r.json').read_text())[0]
+
+
+def test_unknown_tokens_can_be_forbidden(folder, tmp_path):
+    model = TrainedModel.load(str(folder / 'result' / 'best.h5'))
+    model.network.output.b.array[UNK] = 9
+    model.save(tmp_path / 'model.h5')
+    captions = []
+    for flags in [], ['--forbid-unknown']:
+        path = tmp_path / 'r.json'
+        evaluate(folder, '--beam-width', 2, '--json', path, *flags, models=[tmp_path / 'model.h5'])
+        captions.append(' '.join(result['caption'] for result in json.loads(path.read_text())))
+    assert '<UNK>' in captions[0]
+    assert '<UNK>' not in captions[1]
+
+
+def test_captions_that_do_not_end_are_noted(folder):
+    process = evaluate(folder, '--beam-width', 1, '--max-length', 1)
+    assert process.stderr == 'note: all captions reach the maximum length of 1 tokens\n'
 
 
 def test_captions_are_counted_and_written_without_pycocoevalcap(folder, no_pycocoevalcap, tmp_path):

@@ -1,3 +1,4 @@
+import json
 import signal
 
 import chainer
@@ -5,6 +6,8 @@ import numpy
 import pytest
 from chainer.links.caffe import CaffeFunction
 
+from lib.captions.dataset import CaptionDataset
+from lib.captions.readers import SPLITS
 from lib.features.feature_source import FeatureSource
 from lib.features.formats import read_features
 from lib.features.images import prepare_image, read_image
@@ -84,6 +87,52 @@ def test_an_unreadable_image_can_be_replaced_or_left_out(folder):
     assert (process.returncode, process.stderr) == (0, 'continuing after 4 of 5 images\n')
     assert numpy.isfinite(read_features(folder / 'feats.mat').rows[[1, 3, 5, 7, 9]]).all()
     assert not (folder / 'feats.mat.partial').exists()
+
+
+def test_images_that_were_left_out_are_left_out_everywhere(folder):
+    (folder / 'train.tsv').write_text(''.join(f'{n}.jpg\ta dog runs\n' for n in range(12)))
+    for n in range(N_IMAGES, 12):
+        write_image(folder / f'{n}.jpg', seed=n)
+    (folder / '7.jpg').write_bytes((folder / '6.jpg').read_bytes()[:200])
+    captions, output = folder / 'captions.h5', folder / 'feats.h5'
+    flags = '--val-size', 4, '--min-count', 1, '--seed', 1, '-o', captions
+    run_script('preprocess_vocab.py', folder / 'train.tsv', *flags)
+    (folder / '2.jpg').unlink()
+    process = extract(folder, '--dataset', folder / 'train.tsv', '--skip-unreadable', '-o', output)
+    assert process.returncode == 0, process.stderr
+    inputs = '-s', captions, '-i', output
+    small = '--hidden', 8, '--embed', 8, '--epoch', 1
+    process = run_script('train.py', *inputs, *small, '-o', folder / 'result')
+    assert process.returncode == 0, process.stderr
+    note = '2 of 12 images have no features and are left out, the first is 2.jpg'
+    assert note in process.stderr
+    # What was trained is what a data set without them has.
+    names = [n for n in range(12) if n not in (2, 7)]
+    dataset = CaptionDataset.load(str(captions))
+    features = read_features(output)
+    splits = {name: SPLITS[split] for name, split in zip(dataset.filename, dataset.split)}
+    for split in 'train', 'val':
+        lines = (f'{n}.jpg\ta dog runs\n' for n in names if splits[f'{n}.jpg'] == split)
+        (folder / f'few_{split}.tsv').write_text(''.join(lines))
+    numpy.savez(
+        folder / 'few.npz', features=features.rows[names], names=[f'{n}.jpg' for n in names]
+    )
+    files = [folder / f'few_{split}.tsv' for split in ('train', 'val')]
+    run_script('preprocess_vocab.py', *files, '--min-count', 1, '-o', folder / 'few.h5')
+    few = '-s', folder / 'few.h5', '-i', folder / 'few.npz'
+    process = run_script('train.py', *few, *small, '-o', folder / 'few')
+    assert process.returncode == 0, process.stderr
+    logs = [json.loads((folder / name / 'log').read_text()) for name in ('result', 'few')]
+    for key in 'main/loss', 'validation/main/loss', 'iteration':
+        assert logs[0][0][key] == logs[1][0][key]
+    model = '-m', folder / 'result' / 'best.h5'
+    for command in (
+        ['evaluate.py', *model, '--beam-width', 1],
+        ['index_captions.py', '-o', folder / 'i.h5'],
+    ):
+        process = run_script(*command, *inputs)
+        assert process.returncode == 0, process.stderr
+        assert 'have no features and are left out' in process.stderr
 
 
 # Runs extract_features.py and kills it once the features of two images have been kept.

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 
 import numpy
 import pytest
@@ -55,6 +56,9 @@ def test_prints_statistics(tmp_path):
     assert rows['vocabulary:'][:2] == ['16', 'tokens,']
     assert rows['split'] == ['images', 'captions', 'tokens', '<UNK>', 'longest']
     assert rows['wrote'] == [str(tmp_path / 'captions.h5')]
+    assert process.stderr == ''
+    process = preprocess(tmp_path, content, '--min-count', 20)
+    assert re.match(r'note: \d+% of the training tokens occur fewer than 20 times', process.stderr)
 
 
 def test_train_splits_are_merged_into_train(tmp_path):

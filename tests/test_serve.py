@@ -1,5 +1,7 @@
 """The server, over real connections."""
 
+import contextlib
+import http.client
 import itertools
 import signal
 import socket
@@ -108,6 +110,30 @@ def test_slow_clients_do_not_keep_others_waiting(folder, server):
         connection.send(body[50:])
         assert connection.getresponse().status == 200
         connection.close()
+
+
+def test_clients_that_send_a_header_now_and_then_lock_nobody_out(folder):
+    # More than there are connections, and deadlines of a second.
+    code = f'import lib.serving.server as s; s.HEADER_TIME = s.REQUEST_TIME = 1\n{WITHOUT_DISK}'
+    with serving(*folder.arguments, code=code) as server, contextlib.ExitStack() as stack:
+        address = '127.0.0.1', server.port
+        connections = [
+            stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(140)
+        ]
+
+        def trickle():
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b'X-A: b\r\n')
+            connection = http.client.HTTPConnection(*address, timeout=0.3)
+            with contextlib.suppress(OSError):
+                connection.request('GET', '/health')
+                return connection.getresponse().status == 200
+
+        for connection in connections:
+            connection.sendall(b'GET / HTTP/1.1\r\n')
+        assert not trickle()
+        wait_for(trickle)
 
 
 def test_clients_that_leave_do_no_harm(folder, server):

@@ -1,5 +1,6 @@
 """What train.py reads and refuses: recipes, flags, files and snapshots."""
 
+import re
 import shutil
 
 import numpy
@@ -114,7 +115,59 @@ def test_resuming_with_other_settings_is_rejected(data, trained, tmp_path):
     assert_input_error(resume('--select-by CIDEr'), '--select-by CIDEr', 'loss')
     snapshot = tmp_path / 'result' / 'snapshot.h5'
     snapshot.write_bytes(snapshot.read_bytes()[:3000])
-    assert_input_error(resume(), 'snapshot.h5', 'damaged')
+    advice = 'to start from its best model, give best.h5 with --model and another --output'
+    assert_input_error(resume(), 'snapshot.h5', 'damaged', advice)
+    assert_input_error(train(data, tmp_path / 'result'), 'already contains', advice)
+
+
+def test_a_run_without_its_snapshot_is_kept(data, trained, tmp_path):
+    for name in 'best.h5', 'epoch_012.h5':
+        (tmp_path / name).mkdir()
+        shutil.copy(trained[0] / name, tmp_path / name / name)
+        assert_input_error(train(data, tmp_path / name), name, 'already contains a training run')
+        assert_input_error(train(data, tmp_path / name, '--resume'), 'there is no', '--model')
+
+
+def test_resuming_a_finished_run_names_a_model_that_is_there(data, trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / 'result')
+    (tmp_path / 'result' / 'best.h5').write_bytes(b'')
+    flags = '--epoch 12 --standardize --dropout 0.1 --resume'
+    process = train(data, tmp_path / 'result', flags)
+    assert process.returncode == 0, process.stderr
+    (path,) = re.findall(r'best validation loss .* after epoch \d+: (.*)', process.stdout)
+    assert re.fullmatch(r'.*/epoch_\d+\.h5', path)
+    for model in (tmp_path / 'result').glob('*_*.h5'):
+        model.unlink()
+    process = train(data, tmp_path / 'result', flags)
+    assert process.stdout.endswith(f', whose model is no longer in {tmp_path}/result\n')
+
+
+def test_a_data_set_without_validation_images_says_how_to_choose_some(data, tmp_path):
+    write_json(tmp_path / 'dataset.json', dataset(splits=('train',)))
+    run_script('preprocess_vocab.py', tmp_path / 'dataset.json', '-o', tmp_path / 'captions.h5')
+    process = train(data, tmp_path / 'result', '-s', tmp_path / 'captions.h5')
+    assert_input_error(process, 'no captions in the split "val"', '--val-size N')
+
+
+def test_recipes_are_found_from_any_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(data))
+    (tmp_path / 'own.args').write_text('-s ~/captions.h5 --features=~/feats.mat\n')
+    inputs = '@recipes/flickr8k.args', '@own.args', *SMALL.split(), '--epoch', 1, '-o', 'result'
+    process = run_script('train.py', *inputs, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / 'result' / 'best.h5').exists()
+
+
+def test_a_working_directory_that_is_gone_is_named():
+    code = """
+import os, tempfile
+folder = tempfile.mkdtemp()
+os.chdir(folder)
+os.rmdir(folder)
+import train
+train.run_main(train.main)
+"""
+    assert_input_error(run_python(code), 'the working directory has been deleted')
 
 
 def test_captions_and_features_that_do_not_fit_are_rejected(data, trained, tmp_path):

@@ -37,6 +37,36 @@ def stop(data, output, iteration, numbers, *flags):
     return run_python(TRAIN_AND_STOP, iteration, [int(n) for n in numbers], *inputs, *flags)
 
 
+# Trains, and lets another training begin in the same folder, deleted before, after an iteration.
+TRAIN_IN_A_DELETED_FOLDER = """
+import os, shutil, subprocess, sys
+import lib
+import train
+update = train.training.updaters.StandardUpdater.update
+def update_and_replace(self):
+    update(self)
+    if self.iteration == 3 and 'AGAIN' not in os.environ:
+        folder = sys.argv[sys.argv.index('-o') + 1]
+        shutil.rmtree(folder)
+        os.environ['AGAIN'] = ''
+        command = [sys.executable, 'train.py', *sys.argv[1:], '--seed', '5']
+        subprocess.run(command, check=True, capture_output=True)
+train.training.updaters.StandardUpdater.update = update_and_replace
+train.run_main(train.main)
+"""
+
+
+def test_a_run_whose_folder_was_deleted_leaves_that_of_the_next_one_alone(data, tmp_path):
+    output = tmp_path / 'result'
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', *SMALL.split(), '--epoch', 2
+    process = run_python(TRAIN_IN_A_DELETED_FOLDER, *inputs, '-o', output)
+    assert_input_error(process, 'result: has been deleted or replaced during training')
+    expected = run_script('train.py', *inputs, '-o', tmp_path / 'expected', '--seed', 5)
+    assert expected.returncode == 0, expected.stderr
+    assert sorted(os.listdir(output)) == sorted(os.listdir(tmp_path / 'expected'))
+    assert_same_training(output, tmp_path / 'expected', ['best.h5', 'epoch_001.h5', 'snapshot.h5'])
+
+
 @pytest.mark.parametrize(
     'number, iteration, flags',
     [

@@ -150,8 +150,8 @@ def _split_from_name(path):
     splits = {split for part, split in SPLIT_NAMES.items() if part in name}
     if len(splits) != 1:
         raise InputError(
-            f'{path}: cannot tell its split; write train={path}, val={path} or test={path}, or '
-            'add lists of the images of each split'
+            f'{path}: cannot tell its split; write train={path}, val=... or test=..., or add lists '
+            'of the images of each split; --val-size moves some training images to val'
         )
     return splits.pop()
 

@@ -180,7 +180,7 @@ class FeatureTable:
         has_features = numpy.ones(n_needed, bool)
         n_zero = 0
         first = None
-        are_alike = len(imgids) > 1
+        are_alike = True
         for rows in self._blocks(n_needed):
             needed = rows.start + numpy.flatnonzero(is_needed[rows])
             features = self[rows if len(needed) == rows.stop - rows.start else needed]
@@ -202,7 +202,7 @@ class FeatureTable:
             n_zero += int((~candidates.any(axis=1)).sum())
             first = features[0] if first is None else first
             are_alike = are_alike and (features == first).all()
-        if are_alike and first is not None:
+        if are_alike and has_features[imgids].sum() > 1:
             note = f'{self.path}: the features of all images are the same'
             warnings.warn(note, InputWarning, stacklevel=3)
         elif n_zero:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.captions.vocabulary import EOS, SPECIAL_TOKENS, Vocabulary
+from lib.captions.vocabulary import EOS, SPECIAL_TOKENS, UNK, Vocabulary
 from lib.decoding import constraints
 from lib.decoding.beam_search import beam_search
 from lib.decoding.constraints import (
@@ -13,6 +13,7 @@ from lib.decoding.constraints import (
     NoBadEndings,
     NoRepeatedNgrams,
     NoRepetitions,
+    NoUnknown,
     has_bad_ending,
     has_repetition,
     make_constraints,
@@ -61,11 +62,20 @@ def no_bad_endings(device, *bad_endings):
         (lambda device: no_bad_endings(device, WORD, OR), ends_not_with(WORD, OR)),
         (lambda _: NoRepetitions([AND, OR]), repeats_nothing),
         (lambda _: MinimumLength(4), lambda tokens, token: token != EOS or len(tokens) >= 4),
+        (lambda _: NoUnknown(), lambda tokens, token: token != UNK),
         (lambda _: NoRepeatedNgrams(1), repeats_no_ngram(1)),
         (lambda _: NoRepeatedNgrams(2), repeats_no_ngram(2)),
         (lambda _: NoRepeatedNgrams(3), repeats_no_ngram(3)),
     ],
-    ids=['bad endings', 'repetitions', 'minimum length', '1-grams', '2-grams', '3-grams'],
+    ids=[
+        'bad endings',
+        'repetitions',
+        'minimum length',
+        'unknown',
+        '1-grams',
+        '2-grams',
+        '3-grams',
+    ],
 )
 @pytest.mark.parametrize('seed', range(3))
 def test_equals_plain_beam_search_without_the_forbidden_tokens(

@@ -1,4 +1,5 @@
 import io
+import os
 import random
 import struct
 import threading
@@ -37,6 +38,25 @@ def test_reads_common_formats(tmp_path, suffix):
     path = tmp_path / f'image{suffix}'
     make_halves().save(path)
     assert_halves(read_image(path), RED, BLUE)
+
+
+def test_reads_what_iphones_write_if_a_package_is_installed(tmp_path):
+    pillow_heif = pytest.importorskip('pillow_heif')
+    pillow_heif.from_pillow(make_halves()).save(tmp_path / 'image.heic', quality=95)
+    assert_halves(read_image(tmp_path / 'image.heic'), RED, BLUE)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_unreadable(tmp_path, monkeypatch):
+    path = tmp_path / 'image.ppm'  # which Pillow would map
+    Image.new('RGB', (2000, 2000)).save(path)
+
+    def shrink_and_convert(image, convert=images._to_rgb):
+        os.truncate(path, 100)
+        return convert(image)
+
+    monkeypatch.setattr(images, '_to_rgb', shrink_and_convert)
+    with pytest.raises(UnreadableImageError, match='image.ppm: '):
+        read_image(path)
 
 
 def test_reads_other_color_modes(tmp_path):

@@ -1,7 +1,9 @@
 """The web application, without a server."""
 
 import io
+import os
 import threading
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,6 +13,7 @@ from lib.errors import InputError
 from lib.serving.app import Limits, find_samples, make_app
 from lib.serving.worker import CaptionWorker
 from tests.helpers.samples import write_image
+from tests.helpers.server import encode_form
 
 LIMITS = Limits(image_bytes=20_000, image_pixels=10_000, images=3, requests=1)
 FORM_ERROR = 'there are no images in the form; curl -F image=@dog.jpg sends one'
@@ -97,6 +100,14 @@ def test_requests_that_are_no_forms_of_images_are_explained(client):
         400,
         {'error': "top 'many' is not an integer up to 20"},
     )
+
+
+@pytest.mark.parametrize('n_missing', [1, 30, 500])
+def test_a_form_that_is_cut_short_is_called_so(folder, client, n_missing):
+    content_type, body = encode_form([Path(folder.images[0])], {})
+    response = client.post('/captions', data=body[:-n_missing], content_type=content_type)
+    assert response.status_code == 400
+    assert response.json['error'].startswith('the form is damaged or cut short')
 
 
 def test_too_much_is_refused(folder, client):
@@ -211,6 +222,7 @@ def test_samples_are_served_as_they_are(worker, tmp_path):
         write_image(tmp_path / name)
     write_image(tmp_path / 'c.bmp')  # not in all browsers
     (tmp_path / 'd.jpg').write_bytes(bytes(2_000_001))
+    os.mkfifo(tmp_path / 'e.jpg')
     client = make_app(worker, samples=find_samples(str(tmp_path))).test_client()
     assert client.get('/health').json['samples'] == 2
     for number, (name, kind) in enumerate([('a.jpg', 'image/jpeg'), ('b.png', 'image/png')]):
