@@ -162,7 +162,7 @@ def test_scripts_give_the_results_of_the_cpu(gpu, data, trained, tmp_path):
 
     def results(gpu_number):
         """Returns features, captions of images and captions of a split."""
-        outputs = [tmp_path / f'{name}_{gpu_number}' for name in ('feats.h5', 'val')]
+        outputs = [tmp_path / f'{gpu_number}_{name}' for name in ('feats.h5', 'val')]
         for script, *arguments in (
             (
                 *('extract_features.py', '-i', cnn, '-o', outputs[0]),
