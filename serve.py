@@ -8,7 +8,8 @@ from lib.cli.run import run_main
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed
 from lib.features.flags import add_extraction_flags, extraction_options
-from lib.serving.app import Limits, find_samples, make_app
+from lib.serving.app import find_samples, make_app
+from lib.serving.requests import Limits
 from lib.serving.server import names_of_host, serve
 from lib.serving.worker import CaptionWorker
 

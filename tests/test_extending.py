@@ -1,5 +1,6 @@
-"""The networks of docs/extending.md train, resume and caption, taken from the page as they are."""
+"""The code of docs/extending.md works, taken from the page as it is."""
 
+import gzip
 import json
 import os
 import re
@@ -7,13 +8,15 @@ import re
 import numpy
 import pytest
 
+from lib.features import formats
 from tests.helpers.samples import write_matlab
 from tests.helpers.scripts import ROOT, run_script
 from tests.helpers.training import train, validation_losses
 
 with open(os.path.join(ROOT, 'docs', 'extending.md'), encoding='utf-8') as page:
-    # From the name of a file on the page to its code.
-    FILES = dict(re.findall(r'^`([\w/.]+\.py)`\n\n```python\n(.*?)^```', page.read(), re.M | re.S))
+    PAGE = page.read()
+# From the name of a file on the page to its code.
+FILES = dict(re.findall(r'^`([\w/.]+\.py)`\n\n```python\n(.*?)^```', PAGE, re.M | re.S))
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,16 @@ def test_networks_on_the_page_train_and_caption(
     flags = f'--reward CIDEr --epoch 1 -m {output}/best.h5'
     process = train(data, tmp_path / 'reward', flags, '-i', features)
     assert process.returncode == 0, process.stderr
+
+
+def test_the_reader_of_features_on_the_page_works(tmp_path, monkeypatch):
+    pattern = r'```python\n(import gzip.*?)```.*?```python\n(.*?)```'
+    function, line = re.search(pattern, PAGE, re.DOTALL).groups()
+    names = vars(formats)
+    monkeypatch.setattr(formats, 'READERS', {**formats.READERS})
+    exec(function, names)
+    formats.READERS |= eval('{' + line + '}', names)
+    (tmp_path / 'feats.gz').write_bytes(gzip.compress(b'b.jpg\t3 4\na.jpg\t1 2\n'))
+    file = formats.read_features(str(tmp_path / 'feats.gz'))
+    assert file.keys == {'names': ['b.jpg', 'a.jpg']}
+    numpy.testing.assert_array_equal(file.rows, [[3, 4], [1, 2]])

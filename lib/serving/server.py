@@ -70,7 +70,7 @@ def serve(app, host: str, port: int, limits):
         app (flask.Flask): From :func:`lib.serving.app.make_app`.
         host (str): The address to listen at.
         port (int): The port; 0 is any free one.
-        limits (lib.serving.app.Limits): Those of the application.
+        limits (lib.serving.requests.Limits): Those of the application.
 
     Raises:
         InputError: If the server cannot listen there.

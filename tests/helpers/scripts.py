@@ -1,5 +1,6 @@
 """Running the scripts as a user would."""
 
+import atexit
 import functools
 import json
 import os
@@ -60,7 +61,7 @@ def run(command, cwd=None, forked=True, seconds=300, memory=None):
 @functools.cache
 def _fork_server(pid):
     """Starts the server of a process, which ends with it."""
-    return subprocess.Popen(
+    server = subprocess.Popen(
         [sys.executable, '-m', 'tests.helpers.fork_server'],
         cwd=ROOT,
         stdin=subprocess.PIPE,
@@ -68,3 +69,5 @@ def _fork_server(pid):
         text=True,
         start_new_session=True,  # so that Ctrl-C ends the tests alone
     )
+    atexit.register(server.communicate)  # which closes its input, and so ends it
+    return server

@@ -10,7 +10,8 @@ from PIL import Image
 
 from lib.captioner import Captioner
 from lib.errors import InputError
-from lib.serving.app import Limits, find_samples, make_app
+from lib.serving.app import find_samples, make_app
+from lib.serving.requests import Limits
 from lib.serving.worker import CaptionWorker
 from tests.helpers.samples import write_image
 from tests.helpers.server import encode_form
