@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import chainer
 import numpy
@@ -13,7 +15,7 @@ from lib.features.images import prepare_image, read_image
 from tests.helpers import caffemodels
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import small_model, write_image
-from tests.helpers.scripts import run_script
+from tests.helpers.scripts import ROOT, run_script
 
 SOURCE = FeatureSource('vgg19.caffemodel', 'fc7', 224, [103.939, 116.779, 123.68], 'warp')
 
@@ -81,6 +83,19 @@ def test_takes_files_and_lists_of_any_length(folder, tmp_path):
     lines = process.stdout.splitlines()
     assert lines[0::2] == [f'# {image}'] * 41
     assert len(set(lines[1::2])) == 1
+
+
+def test_takes_a_list_from_standard_input(folder):
+    command = [sys.executable, 'generate_caption.py', '-l', '-', '-m', folder / 'model.h5']
+    process = subprocess.run(
+        [*command, '-i', folder / 'vgg19.caffemodel', '--top', '1'],
+        input=f'{folder}/images/1.jpg\n',
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == generate(folder, folder / 'images' / '1.jpg', '--top', 1).stdout
 
 
 def test_unreadable_images_are_named_and_the_others_captioned(folder, tmp_path):

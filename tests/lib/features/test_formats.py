@@ -1,5 +1,6 @@
 """Features in every format are read, and what is something else is an error of one line."""
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from lib.features import formats, vectors, writer
 from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.formats import read_features
 from lib.features.writer import save_features
+from lib.files.output import open_output
 from tests.helpers.scripts import run_python
 
 FEATURES = numpy.random.RandomState(0).randn(6, 4).astype('float32')
@@ -354,6 +356,7 @@ import os, resource, sys
 import numpy
 from lib.features.formats import read_features
 from lib.features.writer import save_features
+from lib.files.output import open_output
 path, features = sys.argv[1], numpy.ones((300, 50), 'float32')
 n_failures = 0
 for n_bytes in range(0, 200_000, 1537):
@@ -378,3 +381,29 @@ def test_a_full_disk_is_a_clean_error(tmp_path, name):
     process = run_python(SAVE_WITH_LIMIT, tmp_path / name)
     assert process.returncode == 0, process.stderr
     assert 40 <= int(process.stdout) < 130
+
+
+class InterruptedFile:
+    """A file in whose ``write`` a signal arrives."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def write(self, content):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('name', ['feats.mat', 'feats.h5', 'feats.npy'])
+def test_a_signal_while_features_are_written_leaves_nothing(tmp_path, monkeypatch, name):
+    @contextlib.contextmanager
+    def open_interrupted(path):
+        with open_output(path) as file:
+            yield InterruptedFile(file)
+
+    monkeypatch.setattr(writer, 'open_output', open_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_features(tmp_path / name, FEATURES, SOURCE, NAMES)
+    assert list(tmp_path.iterdir()) == []
