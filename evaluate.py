@@ -146,12 +146,16 @@ def main():
         scores = evaluator.score(texts)
         intervals = scores.intervals()
         beam_width = options.beam_width if options.has_beam else None
-        print_scores(beam_width, scores.values, intervals, with_header=not rows)
-        rows.append({'beam_width': beam_width, **scores.values, 'intervals': intervals})
+        row = {'beam_width': beam_width, **scores.values, 'intervals': intervals}
+        with_header = not rows or rows[-1].keys() - {'differences'} != row.keys()
+        print_scores(beam_width, scores.values, intervals, with_header)
+        rows.append(row)
         if args.compare:
+            if other_scores.remarks != scores.remarks:  # Java has failed in between
+                other_scores = evaluator.score(other_captions)
             differences = scores.compare(other_scores)
             print_differences(args.compare, differences)
-            rows[-1]['differences'] = {name: d._asdict() for name, d in differences.items()}
+            row['differences'] = {name: d._asdict() for name, d in differences.items()}
         if json_path:
             write_results(json_path, image_ids, texts, scores.means.get('CIDEr'))
     if processes.is_main:

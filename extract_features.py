@@ -15,7 +15,7 @@ from lib.features.extractor import FeatureExtractor
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import locate_images
 from lib.features.partial_file import PartialFeatures, partial_path
-from lib.features.writer import check_fits, check_format, save_features
+from lib.features.writer import check_fits, check_suffix, save_features
 from lib.files.fingerprint import fingerprint
 from lib.files.output import check_outputs
 from lib.processes import connect_processes
@@ -62,25 +62,23 @@ def parse_args():
 
 def main():
     args = parse_args()
+    processes = connect_processes(args.communicator)
     # All images that have a number, so that the files of several extractions fit together.
     images = read_dataset(args.dataset, with_empty=True)
-    paths = locate_images(
-        args.image_root, [image.filename for image in images], [image.listed_in for image in images]
-    )
-    processes = connect_processes(args.communicator)
+    names = [image.filename for image in images]
+    paths = locate_images(args.image_root, names, [image.listed_in for image in images])
     if processes.is_main:
         inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *filter(None, paths)]
         partial_paths = [partial_path(args.output, rank) for rank in range(processes.size)]
         check_outputs([args.output, *partial_paths], inputs)
-        check_format(args.output)
+        check_suffix(args.output)
     imgids = numpy.array([image.imgid for image in images])
     n_rows = int(imgids.max()) + 1
     check_density(args.dataset, len(images), n_rows)
-    check_exist(args, images, paths)
+    check_exist(args, names, paths)
+    sizes = [os.path.getsize(path) if path else -1 for path in paths]
     # Those that are left out are named when they are read.
-    paths = [
-        path or os.path.join(args.image_root, image.filename) for path, image in zip(paths, images)
-    ]
+    paths = [path or os.path.join(args.image_root, name) for path, name in zip(paths, names)]
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
     extractor = FeatureExtractor.load(args.cnn, device, **extraction_options(args))
 
@@ -89,11 +87,16 @@ def main():
         'cnn': fingerprint(numpy.memmap(args.cnn, 'uint8', 'r')),
         'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
     }
-    partial = PartialFeatures(args.output, len(paths), settings, processes.rank)
+    partial = PartialFeatures(args.output, sizes, settings, processes.rank)
     try:
         extract(args.output, extractor, partial, paths, n_rows, processes)
     except (KeyboardInterrupt, SystemExit):
-        report_interrupted(args.output, partial, len(paths))
+        if processes.is_main and partial.done.any():
+            print_line(
+                f'stopped: what has been extracted is kept in {partial_path(args.output)}; the '
+                'same command continues',
+                file=sys.stderr,
+            )
         raise
     # Afterwards all features are in the files.
     has_features = numpy.any(processes.all_gather(partial.done), axis=0)
@@ -102,9 +105,9 @@ def main():
     is_complete = args.skip_unreadable or has_features.all()
     if processes.is_main and is_complete:
         features = partial.collect(imgids, n_rows)
-        names = numpy.full(n_rows, '', object)
-        names[imgids] = [image.filename for image in images]
-        save_features(args.output, features, extractor.source, names)
+        name_of_row = numpy.full(n_rows, '', object)
+        name_of_row[imgids] = names
+        save_features(args.output, features, extractor.source, name_of_row)
         report(args.output, features.shape[1], has_features)
         partial.remove()
     elif processes.is_main:
@@ -113,9 +116,9 @@ def main():
     return 0 if is_complete else 1
 
 
-def check_exist(args, images, paths):
+def check_exist(args, names, paths):
     """Checks that there are images, all of them unless unreadable ones are left out."""
-    missing = [image.filename for image, path in zip(images, paths) if path is None]
+    missing = [name for name, path in zip(names, paths) if path is None]
     if len(missing) == len(paths) or (missing and not args.skip_unreadable):
         raise InputError(
             f'--image-root {args.image_root}: {len(missing)} of {len(paths)} images are missing, '
@@ -149,16 +152,6 @@ def extract(output, extractor, partial, paths, n_rows, processes):
                 check_fits(output, (n_rows, features.shape[1]))
             partial.put(missing[indices], features)
             progress.update(len(indices))
-
-
-def report_interrupted(output, partial, n_images):
-    n_done = int(partial.done.sum())
-    if n_done:
-        print_line(
-            f'stopped: the features of {n_done} of {n_images} images are kept in '
-            f'{partial_path(output)}; the same command continues',
-            file=sys.stderr,
-        )
 
 
 def report_incomplete(output, has_features):

@@ -105,6 +105,9 @@ def print_statistics(dataset, min_count):
             f'{split:<8}{count["images"]:>10,}{count["captions"]:>12,}{count["tokens"]:>12,}'
             f'{unknown:>9.2%}{count["longest"]:>9}'
         )
+    if 'val' not in statistics:
+        note = 'there is no split val, which train.py needs; --val-size N moves N images to it'
+        warnings.warn(note, InputWarning, stacklevel=1)
     unknown = statistics['train']['unknown'] / statistics['train']['tokens']
     if unknown > MAX_UNKNOWN:
         note = (

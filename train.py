@@ -93,9 +93,10 @@ def train(args, folder, device, processes):
 def check_captions(args, dataset, processes):
     for split in 'train', 'val':
         if not dataset.captions_of(split).size:
+            advice = 'preprocess_vocab.py --val-size N moves N training images to it'
             raise InputError(
-                f'{args.captions}: has no captions in the split "{split}"; preprocess_vocab.py '
-                '--val-size N moves N training images to the split val'
+                f'{args.captions}: has no captions in the split "{split}"'
+                + (f'; {advice}' if split == 'val' else '')
             )
     if len(dataset.captions_of('train')) < processes.size:
         raise InputError(f'{args.captions}: has too few captions for {processes.size} processes')

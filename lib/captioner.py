@@ -262,7 +262,10 @@ class Captioner:
                     'the features are too large, or no caption meets the limits'
                 )
         if all(len(best.tokens) == options.max_length for best, *_ in decoded):
-            note = f'all captions reach the maximum length of {options.max_length} tokens'
+            note = (
+                f'the captions of all of {len(decoded)} images reach the maximum length of '
+                f'{options.max_length} tokens'
+            )
             warnings.warn(note, InputWarning, stacklevel=2)
         to_text = self.ensemble.vocabulary.decode
         return [

@@ -96,8 +96,11 @@ class TrainedModel:
         See :meth:`lib.captions.dataset.CaptionDataset.fingerprint`. A mean of models may have
         several.
         """
-        runs = (self.run or {}).get('mean_of', [self.run])
-        return {run['data']['captions'] for run in runs if run is not None}
+        return {run['data']['captions'] for run in self.runs() if run is not None}
+
+    def runs(self) -> list[dict | None]:
+        """Returns how the model, or each of those that it is the mean of, was trained."""
+        return (self.run or {}).get('mean_of', [self.run])
 
     def save(self, path: str):
         """Writes the model; arrays on a GPU are copied from there."""

@@ -263,7 +263,9 @@ def test_unknown_tokens_can_be_forbidden(folder, tmp_path):
 
 def test_captions_that_do_not_end_are_noted(folder):
     process = evaluate(folder, '--beam-width', 1, '--max-length', 1)
-    assert process.stderr == 'note: all captions reach the maximum length of 1 tokens\n'
+    assert process.stderr == (
+        'note: the captions of all of 6 images reach the maximum length of 1 tokens\n'
+    )
 
 
 def test_captions_are_counted_and_written_without_pycocoevalcap(folder, no_pycocoevalcap, tmp_path):

@@ -181,9 +181,21 @@ def test_an_interruption_says_what_is_kept(folder, number):
     process = run_python(code, *arguments(folder))
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert process.stderr == (
-        f'stopped: the features of 2 of {N_IMAGES} images are kept in '
-        f'{folder}/feats.mat.partial; the same command continues\n'
+        f'stopped: what has been extracted is kept in {folder}/feats.mat.partial; the same command '
+        'continues\n'
     )
+
+
+def test_an_image_that_was_replaced_is_extracted_again(folder):
+    expected = extract(folder, '-o', folder / 'expected.npy')
+    assert expected.returncode == 0, expected.stderr
+    content = (folder / '0.jpg').read_bytes()
+    write_image(folder / '0.jpg', seed=77, size=(90, 50))
+    assert run_python(EXTRACT_AND_DIE, *arguments(folder)).returncode == -signal.SIGKILL
+    (folder / '0.jpg').write_bytes(content)
+    assert extract(folder).stderr == f'continuing after 1 of {N_IMAGES} images\n'
+    features = read_features(folder / 'feats.mat').rows
+    numpy.testing.assert_allclose(features, numpy.load(folder / 'expected.npy'), rtol=1e-4)
 
 
 def test_images_of_two_annotation_files_are_found_in_their_folders(folder):

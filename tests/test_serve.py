@@ -113,8 +113,8 @@ def test_slow_clients_do_not_keep_others_waiting(folder, server):
 
 
 def test_clients_that_send_a_header_now_and_then_lock_nobody_out(folder):
-    # More than there are connections, and deadlines of a second.
-    code = f'import lib.serving.server as s; s.HEADER_TIME = s.REQUEST_TIME = 1\n{WITHOUT_DISK}'
+    # More than there are connections, and a deadline of two seconds.
+    code = f'import lib.serving.server as s; s.HEADER_TIME = 2\n{WITHOUT_DISK}'
     with serving(*folder.arguments, code=code) as server, contextlib.ExitStack() as stack:
         address = '127.0.0.1', server.port
         connections = [
@@ -125,7 +125,7 @@ def test_clients_that_send_a_header_now_and_then_lock_nobody_out(folder):
             for connection in connections:
                 with contextlib.suppress(OSError):
                     connection.sendall(b'X-A: b\r\n')
-            connection = http.client.HTTPConnection(*address, timeout=0.3)
+            connection = http.client.HTTPConnection(*address, timeout=1)
             with contextlib.suppress(OSError):
                 connection.request('GET', '/health')
                 return connection.getresponse().status == 200

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-import unicodedata
+import re
 import warnings
 from collections import Counter, defaultdict
 
@@ -10,9 +10,11 @@ from lib.captions.readers import SPLITS, CaptionedImage, read_images
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError, InputWarning
 from lib.files.image_names import without_suffix
+from lib.files.text import check_text, to_nfc
 
-# What names of files call each split; those of the paper's authors say "dev".
-SPLIT_NAMES = {'train': 'train', 'val': 'val', 'dev': 'val', 'test': 'test'}
+# What files call the splits, in lower case.
+SPLIT_NAMES = {split: split for split in SPLITS}
+SPLIT_NAMES |= {'training': 'train', 'dev': 'val', 'valid': 'val', 'validation': 'val'}
 
 
 def read_dataset(
@@ -36,36 +38,30 @@ def read_dataset(
     Raises:
         InputError: If a file is none of these, or files contradict each other.
     """
-    parsed = [parse_split(file) for file in files]
-    contents = [[_normalize(image, tokenizer) for image in read_images(path)] for _, path in parsed]
-    captioned = {_key(image) for images in contents for image in images if image.raw}
-    numbers = itertools.count()
+    contents = []
+    for file in files:
+        split, path = parse_split(file)
+        contents.append(
+            (path, split, [_normalize(image, tokenizer) for image in read_images(path)])
+        )
+    split_of = _splits_in_lists(contents)
     images = []
-    split_of = {}
-    for (split, path), content in zip(parsed, contents):
-        has_captions = any(image.raw for image in content)
-        for image in content:
-            if not has_captions and _key(image) in captioned:
-                split_of[_key(image)] = split or _split_from_name(path)
-                continue
-            # Also images without tokens are numbered, which are left out for some tokenizers only.
-            if image.imgid is None:
-                image = image._replace(imgid=next(numbers))
-            elif len(files) > 1:
-                raise InputError(f'{path}: numbers its images itself; give it alone')
-            if image.split is None:
-                image = image._replace(split=split)
-            elif split is not None:
-                raise InputError(f'{path}: contains the splits; leave out "{split}="')
-            image = _without_empty_captions(image)
-            if image.raw or with_empty or not has_captions:
-                images.append(image)
+    n_empty = 0
+    for image, has_captions in _number(contents, split_of):
+        image = _without_empty_captions(image)
+        if image.raw or with_empty or not has_captions:
+            images.append(image)
+        else:
+            n_empty += 1
+    images = _with_splits(images, split_of)
     if not images:
         raise InputError(f'{", ".join(files)}: no captions found')
-    images = _with_splits(images, split_of)
     _check_images(images)
     if not with_empty:
         _check_splits(images)
+    if n_empty:
+        note = f'left out, since they have no captions: {n_empty} images'
+        warnings.warn(note, InputWarning, stacklevel=2)
     return images
 
 
@@ -75,26 +71,17 @@ def parse_split(file: str) -> tuple[str | None, str]:
     return (split, path) if separator and split in SPLITS else (None, file)
 
 
-def check_text(text):
-    """Checks that a text can be stored: a string without lone surrogates and null characters.
-
-    Raises:
-        ValueError: If it is not.
-    """
-    is_valid = isinstance(text, str) and '\0' not in text
-    if not is_valid or (not text.isascii() and text != text.encode(errors='ignore').decode()):
-        raise ValueError(f'{text!r} is not valid text')
-
-
 def _normalize(image, tokenizer):
     """Returns an image with checked texts in normal form C, and with tokens."""
     try:
         check_text(image.filename)
         if not os.path.basename(image.filename):
             raise ValueError('has no file name')
+        if not isinstance(image.raw, (list, tuple)):
+            raise ValueError('its captions are not a list')
         for text in image.raw:
             check_text(text)
-        raw = [_to_nfc(text) for text in image.raw]
+        raw = [to_nfc(text) for text in image.raw]
         if image.tokens is None or tokenizer != 'words':
             tokens = [tokenize(text, tokenizer) for text in raw]
         else:
@@ -102,19 +89,57 @@ def _normalize(image, tokenizer):
                 if not isinstance(words, list) or not all(words):
                     raise ValueError(f'the tokens {words!r} are not a list of words')
                 check_text(' '.join(words))
-            tokens = [[_to_nfc(word) for word in words] for words in image.tokens]
+            tokens = [[to_nfc(word) for word in words] for words in image.tokens]
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f'{image.listed_in}: image {image.filename!r}: {error}') from error
-    return image._replace(filename=_to_nfc(image.filename), raw=raw, tokens=tokens)
+    filename = os.path.normpath(to_nfc(image.filename))
+    return image._replace(filename=filename, raw=raw, tokens=tokens)
 
 
-def _to_nfc(text):
-    return unicodedata.normalize('NFC', text)
+def _splits_in_lists(contents):
+    """Returns the split of each image that a list of the images of a split names.
+
+    Such a list names images that other files have captions of, perhaps without their suffix.
+    """
+    captioned = {image.filename for _, _, images in contents for image in images if image.raw}
+    names = {without_suffix(name): name for name in captioned} | {name: name for name in captioned}
+    split_of = {}
+    for path, split, images in contents:
+        if any(image.raw for image in images):
+            continue
+        known = [names[image.filename] for image in images if image.filename in names]
+        for name in known:
+            of_list = split or _split_from_name(path)
+            if split_of.setdefault(name, of_list) != of_list:
+                raise InputError(f'{path}: {name} is also in a list of the split {split_of[name]}')
+        if known and len(known) < len(images):
+            note = (
+                f'{path}: left out, since they have no captions: {len(images) - len(known)} images'
+            )
+            warnings.warn(note, InputWarning, stacklevel=3)
+        if known:
+            images.clear()
+    return split_of
 
 
-def _key(image):
-    """Returns what an image is known by in lists of the images of a split."""
-    return without_suffix(image.filename)
+def _number(contents, split_of):
+    """Yields each image with its number and split, and whether its file has captions.
+
+    Images without tokens are numbered, too, which are left out for some tokenizers only.
+    """
+    numbers = itertools.count()
+    for path, split, images in contents:
+        has_captions = any(image.raw for image in images)
+        for image in images:
+            if image.imgid is None:
+                image = image._replace(imgid=next(numbers))
+            elif len(contents) > 1:
+                raise InputError(f'{path}: numbers its images itself; give it alone')
+            if not image.split:
+                image = image._replace(split=split)
+            elif split is not None:
+                raise InputError(f'{path}: contains the splits; leave out "{split}="')
+            yield image._replace(split=split_of.get(image.filename, image.split)), has_captions
 
 
 def _without_empty_captions(image):
@@ -127,31 +152,33 @@ def _without_empty_captions(image):
 
 
 def _with_splits(images, split_of):
-    """Returns images with their splits: that of a list of images, or of the file they are in."""
+    """Returns the images with their splits, without those that no list of a split names."""
     split_of_file = {
         path: None if split_of else _split_from_name(path)
         for path in {image.listed_in for image in images if image.split is None}
     }
     images = [
-        image._replace(
-            split=split_of.get(_key(image)) or image.split or split_of_file[image.listed_in]
-        )
+        image if image.split is not None else image._replace(split=split_of_file[image.listed_in])
         for image in images
     ]
     n_without = sum(image.split is None for image in images)
     if n_without:
-        note = f'{n_without} images are in none of the lists of splits, and left out'
+        note = f'left out, since no list of a split names them: {n_without} images'
         warnings.warn(note, InputWarning, stacklevel=3)
-    return [image for image in images if image.split is not None]
+    return [
+        image._replace(split=SPLIT_NAMES.get(str(image.split).lower(), image.split))
+        for image in images
+        if image.split is not None
+    ]
 
 
 def _split_from_name(path):
-    name = os.path.basename(path).lower()
-    splits = {split for part, split in SPLIT_NAMES.items() if part in name}
+    words = re.findall(r'[A-Z]?[a-z]+|[A-Z]+', os.path.basename(path))
+    splits = {SPLIT_NAMES[word.lower()] for word in words if word.lower() in SPLIT_NAMES}
     if len(splits) != 1:
         raise InputError(
             f'{path}: cannot tell its split; write train={path}, val=... or test=..., or add lists '
-            'of the images of each split; --val-size moves some training images to val'
+            'of the images of each split, with the same names'
         )
     return splits.pop()
 
@@ -176,19 +203,22 @@ def _check_images(images):
 
 
 def _check_splits(images):
-    """Checks what the splits contain."""
+    """Checks that no split is half captioned, and notes images that are in it twice."""
     uncaptioned = {image.split: image for image in images if not image.raw}
+    splits_of = defaultdict(list)
     for image in images:
         if image.raw and image.split in uncaptioned:
-            other = uncaptioned[image.split]
+            without = uncaptioned[image.split]
             raise InputError(
-                f'{other.listed_in}: {other.filename} has no captions, unlike other images of the '
-                f'split "{image.split}"'
+                f'{without.listed_in}: {without.filename} has no captions, unlike other images of '
+                f'the split "{image.split}"'
             )
-    splits_of = defaultdict(set)
-    for image in images:
-        splits_of[image.filename].add(image.split)
-    shared = [name for name, splits in splits_of.items() if len(splits) > 1]
-    if shared:
-        note = f'{len(shared)} images are in several splits, such as {shared[0]}'
-        warnings.warn(note, InputWarning, stacklevel=4)
+        splits_of[image.filename].append(image.split)
+    repeated = [name for name, splits in splits_of.items() if len(splits) > 1]
+    if repeated:
+        name = repeated[0]
+        note = (
+            f'images that are listed more than once: {len(repeated)}, such as {name} (in '
+            f'{", ".join(splits_of[name])})'
+        )
+        warnings.warn(note, InputWarning, stacklevel=3)

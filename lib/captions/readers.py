@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tqdm
 
-from lib.captions.lists import is_list_of_images, parse_list
+from lib.captions.lists import is_list_of_images, parse_list, without_number
 from lib.errors import InputError
 from lib.files.input import read_utf8
 
@@ -102,7 +102,9 @@ def read_coco(content):
         raise ValueError('several images have the same id')
     for annotation in content.get('annotations', ()):
         if annotation['image_id'] not in captions:
-            raise ValueError(f'image_id {annotation["image_id"]} is not among the images')
+            raise ValueError(f'image_id {annotation["image_id"]!r} is not among the images')
+        if not isinstance(annotation['caption'], str):
+            raise ValueError(f'a caption of image_id {annotation["image_id"]!r} is not text')
         captions[annotation['image_id']].append(' '.join(annotation['caption'].split()))
     for image in content['images']:
         yield CaptionedImage(
@@ -114,7 +116,10 @@ def read_neuraltalk2(content):
     """Yields the images of neuraltalk2's ``coco_raw.json``."""
     for entry in content:
         yield CaptionedImage(
-            cocoid=entry.get('id', -1), filename=entry['file_path'], raw=entry['captions']
+            cocoid=entry.get('id', -1),
+            filename=entry['file_path'],
+            split=entry.get('split'),
+            raw=entry['captions'],
         )
 
 
@@ -129,8 +134,9 @@ def read_list(content):
 
 def read_list_of_images(content):
     """Yields the images of a list without captions, a name on each line."""
-    for line in content.split():
-        yield CaptionedImage(filename=line)
+    for line in content.split('\n'):
+        if line.strip():
+            yield CaptionedImage(filename=without_number(line))
 
 
 def _first(entries):

@@ -120,7 +120,8 @@ def _make_unbreakable(name):
         encoding=stream.encoding,
         # File names may hold bytes that the terminal cannot show.
         errors='backslashreplace',
-        line_buffering=stream.line_buffering,
+        # Python writes through to standard error, where notes must not wait for the end.
+        line_buffering=stream.line_buffering or name == 'stderr',
     )
     setattr(sys, name, text)
     return output

@@ -136,7 +136,7 @@ def average_weights(paths: list[str]) -> TrainedModel:
             total += param.array
         mean.array[...] = total / len(ensemble.models)
     first.bad_endings = ensemble.bad_endings
-    first.run = {'mean_of': [model.run for model in ensemble.models]}
+    first.run = {'mean_of': [run for model in ensemble.models for run in model.runs()]}
     return first
 
 

@@ -68,10 +68,10 @@ def tokenize_treebank(captions: list[str]) -> list[str]:
         '-preserveLines',
         '-lowerCase',
     ) as process:
-        output, _ = process.communicate('\n'.join(captions).encode())
-        lines = output.decode().split('\n')[: len(captions)]
-        if len(lines) < len(captions):
-            raise ValueError
+        output, _ = process.communicate('\n'.join(captions).encode() + b'\n')
+        *lines, _ = output.decode().split('\n')
+        if process.returncode or len(lines) != len(captions):
+            raise ValueError('it has not tokenized all captions')
     punctuation = {*ptbtokenizer.PUNCTUATIONS}
     return [
         ' '.join(token for token in line.rstrip().split(' ') if token not in punctuation)
@@ -121,15 +121,18 @@ def _run_java(name, n_captions, module, *arguments):
     """
     seconds = START_TIME + CAPTION_TIME * n_captions
     with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(
-            ['java', *OPTIONS, *arguments],
-            cwd=os.path.dirname(module),
-            env={**os.environ, **ENVIRONMENT},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=messages,
-            start_new_session=True,  # so that what it starts ends with it
-        )
+        try:
+            process = subprocess.Popen(
+                ['java', *OPTIONS, *arguments],
+                cwd=os.path.dirname(module),
+                env={**os.environ, **ENVIRONMENT},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                start_new_session=True,  # so that what it starts ends with it
+            )
+        except OSError as error:
+            raise JavaError(f'{name} failed ({error.strerror})') from error
         timer = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
         timer.start()
         try:
@@ -137,7 +140,7 @@ def _run_java(name, n_captions, module, *arguments):
         except (ValueError, OSError) as error:
             reason = f'took longer than {seconds:.0f} s'
             if not timer.finished.is_set():
-                reason = f'failed ({_reason(process, messages)})'
+                reason = f'failed ({_reason(process, messages) or error})'
             raise JavaError(f'{name} {reason}') from error
         finally:
             timer.cancel()
@@ -156,4 +159,5 @@ def _reason(process, messages):
     messages.seek(0)
     lines = [line.strip() for line in messages.read().decode(errors='replace').split('\n')]
     errors = [line for line in lines if 'Exception' in line or 'Error' in line]
-    return (errors or [*filter(None, lines)][-1:] or [f'exit code {process.returncode}'])[0]
+    code = f'exit code {process.returncode}' if process.returncode else ''
+    return (errors or [*filter(None, lines)][-1:] or [code])[0]

@@ -56,7 +56,7 @@ class CaptionScorer:
 
     def __init__(self, references: list[list[str]], with_java: bool, tokenizer: str = 'words'):
         check_pycocoevalcap('scoring captions')
-        self._with_java = with_java
+        self._with_java = self._with_meteor = with_java
         self._tokenizer = tokenizer
         self._remarks = []
         self._texts = references
@@ -71,8 +71,8 @@ class CaptionScorer:
             captions (list of str): In the order of the references.
 
         Returns:
-            Scores: BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr, in this order. One that
-            fails is left out, with a remark.
+            Scores: BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr, in this order. If Java
+            fails, METEOR is left out from then on, and a remark says why.
         """
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
@@ -81,20 +81,19 @@ class CaptionScorer:
         bleu, counts = _bleu(self._references, candidates)
         values = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
         means = {}
-        metrics = {'ROUGE-L': Rouge().compute_score, 'CIDEr': Cider().compute_score}
-        if self._with_java:
-            metrics = {'METEOR': compute_meteor, **metrics}
-        remarks = [*self._remarks]
-        for name, compute in metrics.items():
+        if self._with_meteor:
             try:
-                values[name], means[name] = compute(self._references, candidates)
+                values['METEOR'], means['METEOR'] = compute_meteor(self._references, candidates)
             except JavaError as error:
-                remarks.append(f'{name} is left out: {error}')
+                self._with_meteor = False
+                self._remarks.append(f'METEOR is left out: {error}')
+        for name, scorer in ('ROUGE-L', Rouge()), ('CIDEr', Cider()):
+            values[name], means[name] = scorer.compute_score(self._references, candidates)
         return Scores(
             {name: float(value) for name, value in values.items()},
             counts,
             {name: numpy.asarray(mean, 'float64') for name, mean in means.items()},
-            remarks,
+            [*self._remarks],
         )
 
     def _tokenize(self, captions_of_images):
@@ -108,7 +107,7 @@ class CaptionScorer:
             try:
                 tokenized = iter(tokenize_treebank(captions))
             except JavaError as error:
-                self._with_java = False
+                self._with_java = self._with_meteor = False
                 self._remarks.append(f'{error}, so {WITHOUT_JAVA}')
                 self._references = self._tokenize(self._texts)
         if not self._with_java:

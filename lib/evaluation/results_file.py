@@ -3,10 +3,10 @@
 import json
 import os
 
-from lib.captions.annotations import check_text
 from lib.errors import InputError
 from lib.files.input import read_utf8
 from lib.files.output import write_json
+from lib.files.text import check_text
 
 
 def results_paths(path: str | None, beam_widths: list[int]) -> list[str | None]:
@@ -64,7 +64,7 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
     captions = {}
     try:
         for result in json.loads(read_utf8(path)):
-            image_id = int(result['image_id'])
+            image_id = _to_id(result['image_id'])
             if image_id in captions:
                 raise InputError(f'{path}: has several captions of image_id {image_id}')
             captions[image_id] = result['caption']
@@ -78,3 +78,11 @@ def read_results(path: str, image_ids: list[int]) -> list[str]:
             f'the {len(image_ids)} images to compare'
         )
     return [captions[image_id] for image_id in image_ids]
+
+
+def _to_id(value):
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if type(value) is not int:
+        raise ValueError(f'image_id {value!r} is not an integer')
+    return value

@@ -108,7 +108,7 @@ class Scores:
         if not self.resampled:
             raise InputError('needs more than one image', option='compare')
         differences = {}
-        for name in self.resampled:
+        for name in (name for name in self.resampled if name in other.resampled):
             changes = self.resampled[name] - other.resampled[name]
             # The images themselves count as one resample, so that no probability is 0.
             share = (1 + min((changes <= 0).sum(), (changes >= 0).sum())) / (1 + len(changes))

@@ -1,4 +1,4 @@
-"""Telling what the arrays in a file of another program are: features, or the images of the rows."""
+"""Recognizing the arrays in a file of another program: features, or names of the rows' images."""
 
 import itertools
 import math
@@ -8,18 +8,26 @@ import numpy
 
 from lib.errors import InputError
 
-# What programs call the features, and what can only be the images of their rows. Arrays of other
-# names are considered, too.
+# What programs call the features, and what names the images of their rows. Arrays of other names
+# are considered, too.
 FEATURES = 'feats', 'features'
 KEYS = 'filenames', 'ids', 'names', 'keys', 'paths', 'image_id', 'image_ids'
+# What names of arrays of images contain.
+OF_IMAGES = re.compile('image|img|file|path')
 
 
 def find_matrix(path, shapes):
-    """Returns the name of the features among arrays: one of ``FEATURES``, or the only matrix."""
+    """Returns the name of the features among arrays: one of ``FEATURES``, or the only matrix.
+
+    Raises:
+        InputError: If there is none, or it may be something else beside vectors of its size.
+    """
     named = [name for name in FEATURES if name in shapes]
+    if named:
+        return named[0]
     matrices = [name for name, shape in shapes.items() if is_matrix(shape)]
-    if named or len(matrices) == 1:
-        return (named or matrices)[0]
+    if len(matrices) == 1 and (shapes[matrices[0]][1],) not in shapes.values():
+        return matrices[0]
     raise missing(path, 'array "features"', shapes)
 
 
@@ -29,40 +37,46 @@ def is_matrix(shape):
 
 
 def find_keys(path, n_rows, shapes, read):
-    """Returns the arrays that may say which images rows are of, as a :class:`FeatureFile` has them.
+    """Returns the arrays that may name the images of the rows, see :class:`FeatureFile`.
 
     Args:
         path (str): The file.
         n_rows (int): The number of rows.
-        shapes (dict): From the names of arrays to their shapes.
+        shapes (dict): From the names of arrays, except the features, to their shapes.
         read (callable): Takes the name of one and returns it.
 
     Raises:
-        InputError: If the file has a different number of images than of rows.
+        InputError: If there are more or fewer of them than rows, or they are something else.
     """
-    found = {}
+    keys_of = {}
     for name, shape in shapes.items():
-        if math.prod(shape) == n_rows and max(shape, default=0) == n_rows:
-            keys = _to_keys(read(name))
-            if keys is not None:
-                found[name] = keys
-        elif name in KEYS and len(shape) == 1:
-            raise InputError(f'{path}: has {shape[0]} {name}, but features of {n_rows} images')
-        if name in KEYS and name not in found:
+        has_length = math.prod(shape) == n_rows == max(shape, default=0)
+        is_likely = len(shape) == 1 and (name in KEYS or OF_IMAGES.search(name))
+        if not has_length and not is_likely and name not in KEYS:
+            continue
+        keys = _to_keys(read(name))
+        if has_length and keys is not None:
+            keys_of[name] = keys
+        elif is_likely and keys is not None and (name in KEYS or isinstance(keys[0], str)):
+            raise InputError(f'{path}: has {len(keys)} {name}, but features of {n_rows} images')
+        elif name in KEYS:
             raise InputError(
                 f'{path}: {name} is not an array (N,) of strings or of distinct integers'
             )
-    return found
+    return keys_of
 
 
 def _to_keys(array):
     """Returns an array of strings, or of distinct integers, as a list; None if it is neither."""
     array = array.ravel()
+    if not array.size:
+        return None
     if array.dtype.kind == 'O':  # MATLAB's cells
         cells = [cell.item() if getattr(cell, 'size', 0) == 1 else cell for cell in array]
         return cells if all(isinstance(cell, str) for cell in cells) else None
     if array.dtype.kind in 'SU':
-        return [text if isinstance(text, str) else text.decode() for text in array.tolist()]
+        texts = (text if isinstance(text, str) else text.decode() for text in array.tolist())
+        return [text.rstrip(' ') for text in texts]  # with which MATLAB fills a matrix
     if array.dtype.kind not in 'iuf' or len(numpy.unique(array)) < len(array):
         return None
     with numpy.errstate(invalid='ignore'):

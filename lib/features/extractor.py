@@ -118,6 +118,8 @@ class FeatureExtractor:
                 program has extracted the model's features, and no layer is given.
         """
         given = {name: value for name, value in preparation.items() if value is not None}
+        if isinstance(given.get('layer'), (list, tuple)):
+            given['layer'] = LAYER_SEPARATOR.join(given['layer'])
         if isinstance(trained_on, ExternalSource):
             if 'layer' not in given:
                 raise InputError(

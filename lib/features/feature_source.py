@@ -134,7 +134,10 @@ def check_same_source(path: str, source, recorded, recorded_by: str):
     if None in (source, recorded) or source == recorded:
         return
     if type(source) is not type(recorded):
-        note = f'{path}: {recorded_by} features of another program, perhaps different ones'
+        note = (
+            f'{path}: may have other features than {recorded_by}, since another program has '
+            'extracted some of them'
+        )
         warnings.warn(note, InputWarning, stacklevel=3)
         return
     for name in 'network', 'layer':

@@ -1,13 +1,7 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
 from lib.cli.parser import number
-from lib.features.feature_source import (
-    AUGMENTATIONS,
-    COMBINATIONS,
-    LAYER_SEPARATOR,
-    POOLING_MODES,
-    RESIZE_MODES,
-)
+from lib.features.feature_source import AUGMENTATIONS, COMBINATIONS, POOLING_MODES, RESIZE_MODES
 
 
 def add_data_flags(parser):
@@ -101,6 +95,5 @@ def add_extraction_flags(parser, defaults):
 
 def extraction_options(args):
     """Returns the flags as keywords of :meth:`lib.features.extractor.FeatureExtractor.load`."""
-    names = 'image_size', 'mean', 'resize', 'pool', 'augment', 'batch_size'
-    options = {name: getattr(args, name) for name in names}
-    return {'layer': args.layer and LAYER_SEPARATOR.join(args.layer), **options}
+    names = 'layer', 'image_size', 'mean', 'resize', 'pool', 'augment', 'batch_size'
+    return {name: getattr(args, name) for name in names}

@@ -37,7 +37,7 @@ class FeatureFile(NamedTuple):
     Attributes:
         rows (array): A row for each image, (N, D), NumPy: any real numbers of a mapped file, a
             :class:`numpy.memmap`; otherwise float32.
-        keys (dict): What may say which image each row is of: from names in the file to lists of N
+        keys (dict): What may name the image of each row: from names of arrays to lists of N
             strings, empty where a row is of no image, or of N distinct integers.
         source (FeatureSource or ExternalSource): How the features were extracted, None if unknown.
         path (str): The file.
@@ -112,8 +112,8 @@ def read_npz(path):
         _check_memory(path, file.zip.getinfo(f'{name}.npy').file_size)
         features = _read_array(path, file, name)
         check_matrix(path, name, features.shape, features.dtype.name)
-        n_rows = len(features)
-        keys = find_keys(path, n_rows, shapes, lambda key: _read_array(path, file, key))
+        del shapes[name]
+        keys = find_keys(path, len(features), shapes, lambda key: _read_array(path, file, key))
     rows = _to_float32(path, features)
     return FeatureFile(rows, keys, ExternalSource.of(path))
 
@@ -145,8 +145,10 @@ def read_hdf5(path):
     MATLAB calls the matrix D x N. Arrays of N entries may name the images.
     """
     with h5py.File(path) as file:
-        # Before MATLAB's variables, some of which contain references, there is a user block.
-        names = [name for name in file if not file.userblock_size or _is_plain(file, name)]
+        # Before MATLAB's variables there is a user block; its groups contain references.
+        names = [name for name in file if not file.userblock_size or not _is_group(file, name)]
+        cells = [name for name in names if file.userblock_size and _has_references(file, name)]
+        names = [name for name in names if name not in cells]
         check_self_contained(path, file, names)
         shapes = {
             name: file[name].shape or () for name in names if isinstance(file[name], h5py.Dataset)
@@ -156,6 +158,13 @@ def read_hdf5(path):
         name = find_matrix(path, shapes)
         matrix = file[name]
         check_matrix(path, name, matrix.shape or (), matrix.dtype.name)
+        del shapes[name]
+        for cell in cells:
+            if file[cell].size == len(matrix):
+                raise InputError(
+                    f'{path}: {cell} is a cell array, which is not read of MATLAB 7.3; save the '
+                    'names of images as cellstr in MATLAB 5 (-v7), or image_ids as numbers'
+                )
         if OFFSETS in file:
             keys = {NAMES: read_texts(file, NAMES)}
         else:
@@ -172,10 +181,13 @@ def read_hdf5(path):
         return FeatureFile(rows, keys, source)
 
 
-def _is_plain(file, name):
+def _is_group(file, name):
+    return file.get(name, getclass=True) is h5py.Group
+
+
+def _has_references(file, name):
     is_here = isinstance(file.get(name, getlink=True), h5py.HardLink)
-    item = file[name] if is_here else None
-    return isinstance(item, h5py.Dataset) and not h5py.check_ref_dtype(item.dtype)
+    return is_here and bool(h5py.check_ref_dtype(file[name].dtype))
 
 
 def _read_hdf5_array(array):
@@ -204,6 +216,7 @@ def read_matlab(path):
     if OFFSETS in contained:
         keys = {NAMES: read_texts({name: read(name).ravel() for name in (NAMES, OFFSETS)}, NAMES)}
     else:
+        del shapes['feats']
         keys = find_keys(path, len(rows), shapes, read)
     source = None
     if 'feature_source' in contained:

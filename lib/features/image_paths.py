@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from lib.errors import InputError, InputWarning
 from lib.files.image_names import HAS_HEIF, HEIF_SUFFIXES, SUFFIXES
 from lib.files.input import read_utf8
+from lib.files.text import to_nfc
 
 
 def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
@@ -59,9 +59,9 @@ def locate_images(
     """Finds the images of a data set below a folder.
 
     Where a name does not lead to a file from there, the file is looked for in all folders below,
-    and names are compared in Unicode's normal form C. Where a folder is named in the name of the
-    file that lists an image, as ``train2017`` in ``captions_train2017.json``, the image has to be
-    in that folder.
+    and names are compared in Unicode's normal form C. If the name of the file that lists an image
+    names a folder with some of its images, as ``captions_train2017.json`` names ``train2017``, the
+    image has to be in such a folder.
 
     Args:
         root (str): The folder.
@@ -81,38 +81,54 @@ def locate_images(
     paths = [path if os.path.exists(path) else None for path in paths]
     if None not in paths:
         return paths
-    files = [*_files_below(root)]
     files_called = defaultdict(list)
-    for file in files:
-        files_called[_to_nfc(os.path.basename(file))].append(file)
-    folders = {part.lower() for file in files for part in file.split(os.sep)[:-1]}
-    for n, (name, path) in enumerate(zip(names, paths)):
-        if path is not None:
-            continue
-        ending = os.sep + _to_nfc(name)
-        found = [
-            file
-            for file in files_called[_to_nfc(os.path.basename(name))]
-            if (os.sep + _to_nfc(file)).endswith(ending)
-        ]
-        words = re.split(r'\W+|_', os.path.basename(listed_in[n]).lower()) if listed_in else []
-        own_folders = folders.intersection(words)
-        if own_folders:
-            found = [file for file in found if own_folders & {*file.lower().split(os.sep)}]
-        if len(found) > 1:
+    for file in _files_below(root):
+        files_called[to_nfc(os.path.basename(file))].append(file)
+    matches = [_files_of(name, files_called) for name in names]
+    if listed_in is not None:
+        _prefer_own_folders(matches, listed_in)
+    for n, files in enumerate(matches):
+        if paths[n] is None and len(files) > 1:
             raise InputError(
-                f'{root}: {name} is in several folders, as {found[0]} and {found[1]}; name the '
+                f'{root}: {names[n]} is in several folders, as {files[0]} and {files[1]}; name the '
                 'folder in the data set'
             )
-        if found:
-            paths[n] = os.path.join(root, found[0])
+        if paths[n] is None and files:
+            paths[n] = os.path.join(root, files[0])
     return paths
+
+
+def _files_of(name, files_called):
+    """Returns the files whose paths end with a name."""
+    ending = os.sep + to_nfc(name)
+    files = files_called[to_nfc(os.path.basename(name))]
+    return [file for file in files if (os.sep + to_nfc(file)).endswith(ending)]
+
+
+def _prefer_own_folders(matches, listed_in):
+    """Leaves only the files in a folder that the name of the list names, if it has any image."""
+    own_files = []
+    for files, path in zip(matches, listed_in):
+        words = {*re.split(r'\W+|_', os.path.basename(path).lower())}
+        folders = ({*file.lower().split(os.sep)[:-1]} for file in files)
+        own_files.append([file for file, parts in zip(files, folders) if parts & words])
+    lists_with_folder = {path for files, path in zip(own_files, listed_in) if files}
+    for n, path in enumerate(listed_in):
+        if path in lists_with_folder:
+            matches[n] = own_files[n]
 
 
 def _files_below(folder):
     """Yields the files below a folder, relative to it and sorted, except hidden ones."""
+
+    def note_error(error):
+        if error.filename == folder:
+            raise error
+        note = f'{error.filename}: {error.strerror}; it is left out'
+        warnings.warn(note, InputWarning, stacklevel=4)
+
     seen = set()
-    for path, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+    for path, folders, files in os.walk(folder, onerror=note_error, followlinks=True):
         identity = os.path.realpath(path)
         # Links may form a circle.
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
@@ -123,11 +139,3 @@ def _files_below(folder):
         for name in sorted(files):
             if not name.startswith('.'):
                 yield os.path.relpath(os.path.join(path, name), folder)
-
-
-def _raise(error):
-    raise error
-
-
-def _to_nfc(text):
-    return unicodedata.normalize('NFC', text)

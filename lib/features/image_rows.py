@@ -1,14 +1,15 @@
 """Which row of some files holds the features of which image."""
 
 import os
-import unicodedata
 import warnings
 from collections import Counter
 
 import numpy
 
 from lib.errors import InputError, InputWarning
+from lib.features.arrays import KEYS
 from lib.files.image_names import without_suffix
+from lib.files.text import to_nfc
 
 # Images that an error message names.
 N_NAMED = 3
@@ -61,7 +62,7 @@ def find_rows(files, dataset, images):
 
 def _check_unnamed(files, dataset):
     """Notes that rows are taken as they come, and checks that there are as many as images."""
-    paths = ' and '.join(file.path for file in files)
+    paths = ', '.join(file.path for file in files)
     n_images = int(dataset.imgid.max()) + 1
     n_rows = sum(len(file.rows) for file in files)
     size = files[0].rows.shape[1]
@@ -106,39 +107,55 @@ def _check_complete(rows, files, dataset, images):
     message = f'{paths}: no features of {len(missing)} of the {len(images)} images needed: {shown}'
     names, counts = numpy.unique(dataset.filename, return_counts=True)
     if numpy.isin(missing, names[counts > 1]).any():
-        message += '; several images of the data set have the same name, so give their ids'
+        message += '; several images of the data set have the same name'
     for file in files:
         for name, keys in file.keys.items():
             shown = ', '.join([str(key) for key in keys if key != ''][:N_NAMED])
-            message += f'; {name} of {file.path} begins with {shown}'
+            message += f'; {name} in {file.path} begins with {shown}'
     raise InputError(message)
 
 
 def _find_imgids(file, dataset):
     """Returns the ``imgid`` of each row of a file, -1 for images that the data set lacks."""
-    found = {name: _look_up_keys(file.path, keys, dataset) for name, keys in file.keys.items()}
-    best = max(found, key=lambda name: (found[name] >= 0).sum())
-    imgids = found[best]
-    for name, other in found.items():
-        if (is_other := (imgids != other) & (imgids >= 0) & (other >= 0)).any():
-            row = int(is_other.argmax())
+    imgids_of = {name: _look_up_keys(file.path, keys, dataset) for name, keys in file.keys.items()}
+    best = max(imgids_of, key=lambda name: (imgids_of[name] >= 0).sum())
+    imgids = imgids_of[best]
+    for name, theirs in imgids_of.items():
+        differs = (imgids != theirs) & (imgids >= 0) & (theirs >= 0)
+        if differs.any():
+            row = int(differs.argmax())
             raise InputError(
-                f'{file.path}: {best} and {name} say of row {row} that it is of different images: '
-                f'{file.keys[best][row]} and {file.keys[name][row]}; remove one of them'
+                f'{file.path}: {best} and {name} disagree on row {row}: {file.keys[best][row]} and '
+                f'{file.keys[name][row]}; remove one of them'
             )
-    if (imgids >= 0).any() or len(found) == 1:
+    if (imgids >= 0).any():
         key, count = Counter(key for key in file.keys[best] if key != '').most_common(1)[0]
         if count > 1:
             raise InputError(f'{file.path}: has features of {key} more than once')
+        if best not in KEYS and not isinstance(file.keys[best][0], str):
+            note = f'{file.path}: rows are those of the images whose ids are in {best}'
+            warnings.warn(note, InputWarning, stacklevel=5)
     return imgids
 
 
 def _look_up_keys(path, keys, dataset):
     """Returns the ``imgid`` of each of some names or ids, -1 for images that the data set lacks."""
     imgids = dataset.imgid.tolist()
-    imgid_of_id = dict(zip(dataset.ids_of(numpy.arange(len(imgids))), imgids))
+    ids = dataset.cocoid.tolist()
+    if max(ids) < 0:
+        ids = imgids
+    imgid_of_id = _unambiguous(ids, imgids)
+    numbers = [_to_id(without_suffix(os.path.basename(name))) for name in dataset.filename]
     if not isinstance(keys[0], str):
-        return _look_up(keys, imgid_of_id)
+        by_id = _look_up(keys, imgid_of_id)
+        by_number = _look_up(keys, _unambiguous(numbers, imgids))
+        n_by_id, n_by_number = (by_id >= 0).sum(), (by_number >= 0).sum()
+        if n_by_id == n_by_number and (by_id != by_number).any():
+            raise InputError(
+                f'{path}: ids may be imgid, or the numbers of files such as {dataset.filename[0]}; '
+                'give the names of files instead'
+            )
+        return by_number if n_by_number > n_by_id else by_id
     # The way that finds most images, and of equals the first, which is the strictest.
     candidates = [
         _look_up(theirs, _unambiguous(ours, imgids))
@@ -157,7 +174,7 @@ def _look_up_keys(path, keys, dataset):
 
 def _ways_to_compare(names):
     """Returns lists of file names: as they are, without suffix, without folder, without either."""
-    names = [unicodedata.normalize('NFC', name) for name in names]
+    names = [to_nfc(name) for name in names]
     without_folder = [os.path.basename(name) for name in names]
     return (
         names,
@@ -172,9 +189,13 @@ def _to_id(name):
 
 
 def _unambiguous(names, imgids):
-    """Returns the ``imgid`` of each name of a data set that only one image has."""
+    """Returns the ``imgid`` of each name or id of a data set that only one image has."""
     counts = Counter(names)
-    return {name: imgid for name, imgid in zip(names, imgids) if name and counts[name] == 1}
+    return {
+        name: imgid
+        for name, imgid in zip(names, imgids)
+        if name not in ('', -1, None) and counts[name] == 1
+    }
 
 
 def _look_up(keys, imgid_of):

@@ -25,14 +25,15 @@ def partial_path(path: str, rank: int = 0) -> str:
 class PartialFeatures:
     """Keeps the features extracted so far in ``PATH.partial``, beside the final file.
 
-    The file only grows, by records of an image's number, its features and their checksum. Whenever
-    the program is killed, all but the last record are complete; after a power loss, some at the end
-    may be damaged, which are dropped. Several processes have a file each, and whoever continues
-    reads those of all.
+    The file only grows, by records of an image's number, its file's size, its features and a
+    checksum. Whenever the program is killed, all but the last record are complete; after a power
+    loss, some at the end may be damaged, which are dropped. Several processes have a file each, and
+    whoever continues reads those of all.
 
     Args:
         path (str): The file that all features will be written to.
-        n_images (int): Number of images.
+        sizes (array): The size of each image's file, (n_images,), integers. Features of a file of
+            another size, which has been replaced, do not count.
         settings (dict): What is extracted from which images, JSON values.
         rank (int): The process, if several extract features.
 
@@ -47,11 +48,12 @@ class PartialFeatures:
         OSError: If a file cannot be read or written.
     """
 
-    def __init__(self, path, n_images, settings, rank=0):
+    def __init__(self, path, sizes, settings, rank=0):
+        self._sizes = numpy.asarray(sizes, '<i8')
         self._output = os.fspath(path)
         self._own_path = partial_path(path, rank)
         self._first_line = f'{FORMAT} {json.dumps(settings)}\n'.encode()
-        self.done = numpy.zeros(n_images, bool)
+        self.done = numpy.zeros(len(self._sizes), bool)
         self.size = None
         for images, _ in self._records():
             self.done[images] = True
@@ -68,6 +70,7 @@ class PartialFeatures:
         self.size = size
         records = numpy.empty(len(images), self._record_type)
         records['image'] = images
+        records['file_size'] = self._sizes[images]
         records['features'] = features
         records['checksum'] = [_checksum(record) for record in records]
         with errors_naming(self._own_path):
@@ -109,7 +112,12 @@ class PartialFeatures:
     @property
     def _record_type(self):
         return numpy.dtype(
-            [('image', '<i4'), ('features', '<f4', (self.size,)), ('checksum', '<u4')]
+            [
+                ('image', '<i4'),
+                ('file_size', '<i8'),
+                ('features', '<f4', (self.size,)),
+                ('checksum', '<u4'),
+            ]
         )
 
     def _records(self):
@@ -139,11 +147,13 @@ class PartialFeatures:
                 len(records),
             )
             end += n_intact * records.itemsize
-            yield records['image'][:n_intact], records['features'][:n_intact]
+            intact = records[:n_intact]
+            current = intact[intact['file_size'] == self._sizes[intact['image']]]
+            yield current['image'], current['features']
             if n_intact < len(records):
                 break
         file.truncate(end)  # so that no record is added to an incomplete one
 
 
 def _checksum(record):
-    return zlib.crc32(record['features'].tobytes(), record['image'])
+    return zlib.crc32(record.tobytes()[: -record['checksum'].nbytes])

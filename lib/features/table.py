@@ -9,9 +9,9 @@ from chainer.backends import cuda
 
 from lib.errors import InputError, InputWarning
 from lib.features.feature_source import ExternalSource
+from lib.features.file_rows import CombinedRows, FileRows, take
 from lib.features.formats import read_features
 from lib.features.image_rows import find_rows
-from lib.features.rows import CombinedRows, FileRows, take
 
 # Values read at a time.
 BLOCK = 1 << 22
@@ -73,11 +73,13 @@ class FeatureTable:
         files = [read_features(path) for path in paths]
         if combine is None or len(files) == 1:
             table = cls._of_files(files, dataset, images)
+            has_features = table.check_images(dataset, images)
         else:
             tables = [cls._of_files([file], dataset, images) for file in files]
             path = ' and '.join(table.path for table in tables)
             table = cls(CombinedRows(tables, combine, path), ExternalSource.of(*paths), path)
-        is_left_out = ~table.check_images(dataset, images)
+            has_features = numpy.all([t.check_images(dataset, images) for t in tables], axis=0)
+        is_left_out = ~has_features
         table.left_out = images[is_left_out]
         if len(table.left_out):
             first = dataset.filename[table.left_out[0]]
@@ -156,7 +158,7 @@ class FeatureTable:
         self._device = device
 
     def check_images(self, dataset, images):
-        """Checks that some images have finite features, and notes features that say nothing.
+        """Checks that some images have finite features, and notes features that are useless.
 
         Args:
             dataset (lib.captions.dataset.CaptionDataset): The data set.

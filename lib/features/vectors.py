@@ -8,6 +8,7 @@ import numpy
 from lib.device import check_memory
 from lib.errors import InputError
 from lib.features.arrays import check_matrix, missing
+from lib.files.input import check_input
 
 
 def read_vectors_in_folder(path):
@@ -22,13 +23,18 @@ def read_vectors_in_folder(path):
     """
     names = sorted(
         os.path.relpath(os.path.join(folder, file), path)
-        for folder, _, files in os.walk(path)
+        for folder, _, files in os.walk(path, followlinks=True)
         for file in files
-        if file.endswith('.npy')
+        if file.endswith('.npy') and not file.startswith('.')
     )
 
     def read(name):
-        return numpy.load(os.path.join(path, name), mmap_mode='r', allow_pickle=False)
+        file = os.path.join(path, name)
+        try:
+            check_input(file)
+            return numpy.lib.format.open_memmap(file, mode='r')
+        except (ValueError, EOFError, OSError) as error:
+            raise InputError(f'{file}: not an array in .npy, or damaged ({error})') from error
 
     rows = _stack(path, names, read, 'files ID.npy')
     return rows, {'names': [os.path.splitext(name)[0] for name in names]}
@@ -59,14 +65,13 @@ def _stack(path, names, read, expected):
     for n, name in enumerate(names):
         vector = read(name)
         shape = vector.shape or ()
-        is_vector = len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
-        if rows is None and is_vector:
+        actual = ' x '.join(map(str, shape)) or 'not an array'
+        if not (len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)):
+            raise InputError(f'{path}: "{name}" is {actual}; expected a vector of each image')
+        if rows is None:
             check_memory(4 * len(names) * shape[-1], f'{path}, which is not mapped like .npy,')
             rows = numpy.empty((len(names), shape[-1]), 'float32')
-        if rows is None:
-            break
-        if not is_vector or shape[-1] != rows.shape[1]:
-            actual = ' x '.join(map(str, shape)) or 'not an array'
+        if shape[-1] != rows.shape[1]:
             raise InputError(
                 f'{path}: "{name}" is {actual}, but "{names[0]}" a vector of {rows.shape[1]}'
             )

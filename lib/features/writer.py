@@ -28,17 +28,18 @@ def save_features(path: str, rows, source: FeatureSource | None = None, names=No
             (``.mat``), which Karpathy's tools read; or ``.npy``, which holds the rows alone.
         rows (array): The features, (N, D), float32.
         source (FeatureSource): How they were extracted, None if unknown.
-        names (list of str): The file name of each row's image, empty where there is none; None
-            leaves them out.
+        names (list): The file name or id of each row's image, an empty string where there is none;
+            None leaves them out.
 
     Raises:
         InputError: If they are too large for the format, or the suffix is another one.
         OSError: If the file cannot be written.
     """
-    check_format(path, rows.shape)
+    check_suffix(path)
+    _check_size(path, rows.shape)
     keys = {}
     if names is not None:
-        write_texts(keys, 'filenames', names)
+        write_texts(keys, 'filenames', map(str, names))
     source = FeatureSource.to_json(source)
     suffix = _suffix(path)
     with open_output(path) as output:
@@ -80,22 +81,25 @@ def check_fits(path, shape):
     Raises:
         InputError: If they cannot.
     """
-    check_format(path, shape)
+    _check_size(path, shape)
     n_copies = 2 if _suffix(path) == '.mat' else 1  # scipy makes one
     check_memory(n_copies * _size(shape), f'{path}: features of {shape[0]:,} images')
 
 
-def check_format(path, shape=(0,)):
-    """Checks that there is a format of a file's suffix, and that features of a shape fit into it.
+def check_suffix(path):
+    """Checks that there is a format of a file's suffix.
 
     Raises:
         InputError: If not.
     """
-    size = _size(shape)
-    suffix = _suffix(path)
-    if suffix not in (*HDF5_SUFFIXES, '.mat', '.npy'):
+    if _suffix(path) not in (*HDF5_SUFFIXES, '.mat', '.npy'):
         raise InputError(f'{path}: choose a name that ends with .h5, .mat or .npy')
-    if size >= MATLAB_5_LIMIT and suffix == '.mat':
+
+
+def _check_size(path, shape):
+    """Checks that float32 features of a shape fit into the format."""
+    size = _size(shape)
+    if size >= MATLAB_5_LIMIT and _suffix(path) == '.mat':
         raise InputError(
             f'{path}: {size / 2**30:.1f} GiB of features exceed the 2 GiB of a MATLAB 5 '
             'file; choose a name that ends with .h5'

@@ -69,8 +69,8 @@ def check_outputs(outputs, inputs=(), kind=None):
     outputs = [os.fspath(path) for path in outputs]
     targets = set()
     for path in outputs:
-        if not path:
-            raise InputError('an output has an empty name; give it one')
+        if path in ('', '-'):
+            raise InputError(f'{path!r} is not the name of a file to write; choose one')
         with errors_naming(path):
             _check_kind(path)
             target = os.path.realpath(path)

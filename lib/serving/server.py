@@ -18,10 +18,10 @@ MORE_THREADS = 4
 MORE_CONNECTIONS = 96
 # Seconds without a request or data after which a connection is closed.
 IDLE_TIME = 15
-# Seconds in which the headers of a request, and all of it, have to arrive, however often some of it
-# does.
+# Seconds in which the headers of a request have to arrive, however often some of them do, and bytes
+# of its body in a second, on average.
 HEADER_TIME = 15
-REQUEST_TIME = 120
+BODY_RATE = 100_000
 # Seconds to finish what is running when the server is told to stop, and then to send it.
 DRAIN_TIME = 60
 SEND_TIME = 5
@@ -34,14 +34,19 @@ class Connection(HTTPChannel):
     """
 
     def received(self, data):
-        if self.request is None:
+        before = self.request
+        is_received = super().received(data)
+        if self.request is not before:
             self._began = time.monotonic()
-        return super().received(data)
+        return is_received
 
     def readable(self):
         """Returns whether to read more; it is asked once a second, or more often."""
         if self.request is not None:
-            seconds = REQUEST_TIME if self.request.headers_finished else HEADER_TIME
+            n_bytes = self.request.content_length
+            if self.request.chunked:  # which does not say how many
+                n_bytes = self.adj.max_request_body_size
+            seconds = HEADER_TIME + n_bytes / BODY_RATE
             self.will_close |= time.monotonic() > self._began + seconds
         return super().readable()
 

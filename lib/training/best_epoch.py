@@ -10,7 +10,7 @@ from lib.evaluation.metrics import CaptionScorer
 from lib.training.epoch_log import VALIDATION
 from lib.training.output_folder import BEST, epoch_file
 
-# What epochs are compared by: the key in the log, and the sign of what is to be small.
+# What epochs are compared by: the key in the log, and 1 if low values are best, -1 if high ones.
 CRITERIA = {'loss': (f'{VALIDATION}/loss', 1), 'CIDEr': (f'{VALIDATION}/CIDEr', -1)}
 # The beam width of all captions decoded during training.
 BEAM_WIDTH = 3

@@ -252,8 +252,11 @@ def check_run(args):
     if args.resume and not has_snapshot:
         raise InputError(f'--resume: there is no {snapshot}; {RESTART}')
     if not args.resume and has_models(args.output):
-        advice = f'continue it with --resume, or {RESTART}' if has_snapshot else RESTART
-        raise InputError(f'--output {args.output}: already contains a training run; {advice}')
+        advice = 'continue it with --resume, or choose' if has_snapshot else 'choose'
+        raise InputError(
+            f'--output {args.output}: already contains a training run; {advice} another folder; '
+            f'{RESTART}'
+        )
 
 
 def check_sizes(args, network):

@@ -31,6 +31,7 @@ COCO_VAL = {
 }
 COCO_WITHOUT_IMAGES = {**COCO, 'images': []}
 COCO_WITH_EQUAL_IDS = {**COCO, 'images': [{'id': 4, 'file_name': name} for name in 'ab']}
+COCO_WITH_TEXT_AS_ID = {**COCO, 'annotations': [{'image_id': '4', 'caption': 'A dog'}]}
 COCO_WITHOUT_TEXT = {**COCO, 'annotations': [{'image_id': 4, 'caption': None}]}
 PLAIN_LIST = 'a.jpg#0\tA dog runs.\n\nb.jpg\tTwo men sit\na.jpg#1\tthe dog\n'
 
@@ -113,7 +114,7 @@ def test_lists_of_images_give_the_splits(tmp_path, suffix):
         write(tmp_path / f'Flickr_8k.{split}Images.txt', ''.join(f'{n}{suffix}\n' for n in names))
         for split, names in (('train', 'ca'), ('dev', 'd'))
     ]
-    with pytest.warns(InputWarning, match='1 images are in none of the lists of splits'):
+    with pytest.warns(InputWarning, match='no list of a split names them: 1 images'):
         images = read_dataset([*lists, captions])
     assert [(image.imgid, image.filename, image.split) for image in images] == [
         (0, 'a.jpg', 'train'),
@@ -122,11 +123,58 @@ def test_lists_of_images_give_the_splits(tmp_path, suffix):
     ]
     with pytest.raises(InputError, match='token.txt: cannot tell its split; .* or add lists'):
         read_dataset([captions])
+    lists.append(write(tmp_path / 'test.txt', './a.jpg#1\nmy other.jpg\n'))
+    with pytest.raises(InputError, match='test.txt: a.jpg is also in a list of the split train'):
+        read_dataset([captions, *lists])
+    with pytest.warns(InputWarning, match='test.txt: left out, since they have no captions: 1 im'):
+        read_dataset([captions, lists[-1]])
+
+
+def test_lists_of_images_tell_files_of_two_suffixes_apart(tmp_path):
+    captions = write(tmp_path / 'all.tsv', 'a.jpg\tdog\na.png\tcat\n')
+    lists = [
+        write(tmp_path / f'{split}.txt', f'a.{suffix}\n')
+        for split, suffix in (('train', 'jpg'), ('test', 'png'))
+    ]
+    assert [image.split for image in read_dataset([captions, *lists])] == ['train', 'test']
+
+
+@pytest.mark.parametrize(
+    'name, split',
+    [
+        ('captions_train2014.json', 'train'),
+        ('trainImages.txt', 'train'),
+        ('TEST.tsv', 'test'),
+        ('my-validation.csv', 'val'),
+    ],
+)
+def test_the_split_is_a_word_of_the_name(tmp_path, name, split):
+    content = json.dumps(COCO_VAL) if name.endswith('json') else 'a.jpg\ta dog\n'
+    assert read_dataset([write(tmp_path / name, content)])[0].split == split
+
+
+def test_columns_of_splits_have_many_names(tmp_path):
+    rows = ['Train', 'dev', 'validation', 'test']
+    lines = ''.join(f'{n}.jpg,{split},a dog\n' for n, split in enumerate(rows))
+    images = read_dataset([write(tmp_path / 'all.csv', f'image,split,caption\n{lines}')])
+    assert [image.split for image in images] == ['train', 'val', 'val', 'test']
+    path = write(tmp_path / 'all.csv', 'image,split,caption\na.jpg,,a dog\n')
+    with pytest.raises(InputError, match='all.csv: cannot tell its split'):
+        read_dataset([path])
+    assert read_dataset([f'train={path}'])[0].split == 'train'
+
+
+def test_images_without_captions_are_counted(tmp_path):
+    path = write(tmp_path / 'train.tsv', 'a.jpg\ta dog\nb.jpg\t...\n')
+    with pytest.warns(InputWarning, match='left out, since they have no captions: 1 images'):
+        read_dataset([path])
 
 
 def test_images_in_several_splits_are_noted(tmp_path):
     files = [write(tmp_path / f'{split}.tsv', 'a.jpg\ta dog\n') for split in ('train', 'val')]
-    with pytest.warns(InputWarning, match='1 images are in several splits, such as a.jpg'):
+    with pytest.warns(
+        InputWarning, match=r'listed more than once: 1, such as a.jpg \(in train, val\)'
+    ):
         read_dataset(files)
 
 
@@ -204,6 +252,9 @@ def test_imgid_does_not_depend_on_the_tokenizer(tmp_path):
         ('train.json', json.dumps(COCO_WITHOUT_IMAGES), 'image_id 4 is not among the images'),
         ('train.json', json.dumps(COCO_WITH_EQUAL_IDS), 'several images have the same id'),
         ('train.json', json.dumps(COCO_WITHOUT_TEXT), "not COCO's caption annotations"),
+        ('latest.tsv', 'a.jpg\tA dog', 'cannot tell its split'),
+        ('train.json', json.dumps([{'file_path': 'a.jpg', 'captions': 'A dog'}]), 'not a list'),
+        ('train.json', json.dumps(COCO_WITH_TEXT_AS_ID), "image_id '4' is not among the images"),
         ('train.json', coco_with_id('Infinity'), 'cocoid inf is not an integer'),
         ('train.json', coco_with_id(1.5), 'cocoid 1.5 is not an integer'),
         ('train.json', coco_with_id('true'), 'cocoid True is not an integer'),

@@ -1,11 +1,13 @@
 import signal
+import subprocess
+import sys
 import warnings
 
 import pytest
 
 from lib.cli.run import run_main
 from lib.errors import InputError
-from tests.helpers.scripts import run_python
+from tests.helpers.scripts import ROOT, run_python
 
 
 @pytest.fixture
@@ -152,3 +154,23 @@ def test_a_full_disk_beneath_standard_output_is_reported_at_the_end():
     )
     assert process.returncode == 2
     assert process.stderr == 'error: standard output: No space left on device\n'
+
+
+def test_notes_are_there_at_once_wherever_standard_error_goes(tmp_path):
+    code = (
+        'import sys, warnings\n'
+        'from lib.cli.run import run_main\n'
+        'from lib.errors import InputWarning\n'
+        'def main():\n'
+        '    warnings.warn("early", InputWarning)\n'
+        '    print(open(sys.argv[1]).read())\n'
+        'run_main(main)\n'
+    )
+    with open(tmp_path / 'log', 'wb') as log:
+        process = subprocess.run(
+            [sys.executable, '-c', code, tmp_path / 'log'],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=ROOT,
+        )
+    assert process.stdout == b'note: early\n\n'

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from lib.errors import InputError
-from lib.evaluation.java import has_java, tokenize_treebank
+from lib.evaluation.java import JavaError, has_java, tokenize_treebank
 from lib.evaluation.metrics import CaptionScorer
 
 REFERENCES = [
@@ -103,10 +103,24 @@ def test_meteor_that_fails_is_left_out_with_its_reason(broken_java):
 
 
 def test_meteor_that_does_not_answer_is_left_out(broken_java, monkeypatch):
+    monkeypatch.setattr('lib.evaluation.metrics.tokenize_treebank', lambda captions: captions)
     monkeypatch.setattr('lib.evaluation.java.START_TIME', 2)
-    broken_java('case "$*" in *meteor*) sleep 60;; esac')
+    broken_java('sleep 60')
     scores = CaptionScorer(REFERENCES, with_java=True)(['a dog', 'men'])
     assert scores.remarks == ['METEOR is left out: METEOR took longer than 2 s']
+
+
+@pytest.mark.parametrize('commands', ['head -c 8; exit 0', 'echo a dog; exit 0', 'cat; exit 3'])
+def test_a_tokenizer_that_does_not_finish_has_failed(broken_java, commands):
+    broken_java(commands)
+    with pytest.raises(JavaError, match='the Penn Treebank tokenizer failed'):
+        tokenize_treebank(['a dog', 'a cat', 'men'])
+
+
+def test_answers_that_are_no_numbers_are_called_so(broken_java):
+    broken_java('case "$*" in *meteor*) while read line; do echo 0,5; done;; esac')
+    scores = CaptionScorer(REFERENCES, with_java=True)(['a dog', 'men'])
+    assert "METEOR failed (could not convert string to float: b'0,5')" in scores.remarks[0]
 
 
 def test_java_that_does_not_answer_is_none(broken_java, monkeypatch):

@@ -57,6 +57,16 @@ def matlab_73(values):
     return b'MATLAB 7.3 MAT-file, Platform: GLNXA64'.ljust(512) + content[512:]
 
 
+def matlab_73_with_cells():
+    """Returns HDF5 as MATLAB writes it with a cell array, which refers to its cells."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, 'w', userblock_size=512) as file:
+        file['feats'] = FEATURES
+        cells = [file.create_dataset(f'#refs#/{name}', data=[1, 2]).ref for name in NAMES]
+        file.create_dataset('filenames', data=numpy.array(cells)[None], dtype=h5py.ref_dtype)
+    return b'MATLAB 7.3 MAT-file, Platform: GLNXA64'.ljust(512) + buffer.getvalue()[512:]
+
+
 def read(tmp_path, content):
     path = tmp_path / 'feats'
     path.write_bytes(content)
@@ -193,6 +203,9 @@ OBJECTS = numpy.array(['a.jpg', None, 'c', 'd', 'e', 'f'], object)
         (npz(features=FEATURES[0]), 'features is 4; expected N x D'),
         (npz(features=OBJECTS), 'features cannot be read .* of strings or numbers'),
         (npz(features=FEATURES, filenames=NAMES[1:]), 'has 5 filenames, but features of 6'),
+        (npz(features=FEATURES, image_names=NAMES[1:]), 'has 5 image_names, but features of 6'),
+        (hdf5({'a': FEATURES[0], 'pca': FEATURES}), 'no array "features", only: a, pca'),
+        (matlab_73_with_cells(), 'filenames is a cell array, which is not read of MATLAB 7.3'),
         (npz(features=FEATURES, ids=numpy.arange(7)), 'has 7 ids, but features of 6'),
         (npz(features=FEATURES, filenames=OBJECTS), 'filenames cannot be read .* of strings'),
         (
@@ -236,19 +249,23 @@ IDS = numpy.array([6, 3, 9, 1, 12, 0])
         (npz(fc7=FEATURES, paths=NAMES), {'paths': NAMES}),
         (npz(features=FEATURES, image_ids=IDS, other=3), {'image_ids': IDS.tolist()}),
         (npz(features=FEATURES, image_ids=IDS[:, None] * 1.0), {'image_ids': IDS.tolist()}),
+        (npz(ids=IDS, features=FEATURES[:, :1]), {'ids': IDS.tolist()}),
         (npz(features=FEATURES, boxes=IDS / 2, labels=IDS * 0, widths=IDS[1:]), {}),
         (hdf5({'emb': FEATURES, 'image_id': IDS, 'names': NAMES}), {
             'image_id': IDS.tolist(), 'names': NAMES,
         }),
         (hdf5({'feats': FEATURES, 'keys': numpy.array(NAMES, 'S')}), {'keys': NAMES}),
         (matlab(feats=FEATURES.T, image_ids=IDS), {'image_ids': IDS.tolist()}),
+        (matlab(feats=FEATURES.T, files=[*NAMES[:5], 'longer.jpg']), {
+            'files': [*NAMES[:5], 'longer.jpg'],
+        }),
         (matlab(feats=FEATURES.T, files=numpy.array(NAMES, object)), {'files': NAMES}),
     ],
 )  # fmt: skip
 def test_arrays_that_say_which_images_rows_are_of_are_read(tmp_path, content, keys):
     file = read(tmp_path, content)
     assert file.keys == keys
-    numpy.testing.assert_array_equal(file.rows, FEATURES)
+    numpy.testing.assert_array_equal(file.rows, FEATURES[:, : file.rows.shape[1]])
 
 
 def test_a_folder_of_vectors_is_read(tmp_path):
@@ -260,7 +277,10 @@ def test_a_folder_of_vectors_is_read(tmp_path):
     assert file.keys == {'names': ['12', '7', 'val/1']}
     numpy.testing.assert_array_equal(file.rows, FEATURES[[1, 0, 2]])
     numpy.save(tmp_path / 'val' / '2.npy', FEATURES)
-    with pytest.raises(InputError, match='"val/2.npy" is 6 x 4, but "12.npy" a vector of 4'):
+    with pytest.raises(InputError, match='"val/2.npy" is 6 x 4; expected a vector of each image'):
+        read_features(str(tmp_path))
+    (tmp_path / 'val' / '2.npy').write_bytes(b'damaged')
+    with pytest.raises(InputError, match='val/2.npy: not an array in .npy, or damaged'):
         read_features(str(tmp_path))
     (tmp_path / 'empty').mkdir()
     with pytest.raises(InputError, match='has no files ID.npy, only: nothing'):

@@ -76,6 +76,13 @@ def test_images_are_found_in_the_folder_that_their_annotations_name(tmp_path):
     assert locate_images(str(tmp_path), ['test/3.jpg']) == [None]
 
 
+def test_a_folder_that_is_only_called_like_a_list_does_not_count(tmp_path):
+    make_files(tmp_path, 'captions/captions.csv', 'images/val/1.jpg')
+    assert locate_images(str(tmp_path), ['1.jpg'], ['captions/captions.csv']) == [
+        f'{tmp_path}/images/val/1.jpg'
+    ]
+
+
 @pytest.mark.parametrize('form, other', [('NFC', 'NFD'), ('NFD', 'NFC')])
 def test_names_in_another_normal_form_are_found(tmp_path, form, other):
     name = unicodedata.normalize(form, 'val/café.jpg')

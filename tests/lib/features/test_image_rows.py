@@ -169,7 +169,7 @@ def test_images_that_are_not_needed_may_be_missing(tmp_path, name):
         load(tmp_path / name)
     assert str(raised.value) == (
         f'{tmp_path / name}: no features of 5 of the 9 images needed: val/4_a.jpg, val/3_a.jpg, '
-        f'val/2_a.jpg, ...; filenames of {tmp_path / name} begins with val/8_a.jpg, val/7_a.jpg, '
+        f'val/2_a.jpg, ...; filenames in {tmp_path / name} begins with val/8_a.jpg, val/7_a.jpg, '
         'val/6_a.jpg'
     )
 
@@ -186,9 +186,43 @@ def test_images_with_the_same_name_must_be_in_order(tmp_path):
 
 
 def test_names_that_occur_twice_are_rejected(tmp_path):
-    write(tmp_path / 'a.C.npz', FEATURES[:3], ['x', 'y', 'y'])
-    with pytest.raises(InputError, match=r'npz: has features of y more than once'):
+    write(tmp_path / 'a.C.npz', FEATURES[:3], [NAMES[0], NAMES[1], NAMES[1]])
+    with pytest.raises(InputError, match=r'npz: has features of val/1_a.jpg more than once'):
         load(tmp_path / 'a.C.npz')
+
+
+def test_ids_that_two_images_have_name_neither(tmp_path):
+    cocoids = numpy.arange(N_IMAGES) + 3
+    cocoids[1] = cocoids[0]
+    write(tmp_path / 'a.C.npz', ids=numpy.arange(N_IMAGES) + 3)
+    dataset = make_dataset(cocoids=cocoids)
+    with pytest.raises(
+        InputError, match='no features of 2 of the 9 images needed: val/1_a.jpg, val/0'
+    ):
+        load(tmp_path / 'a.C.npz', dataset)
+    images = numpy.arange(N_IMAGES - 2)  # imgid 8 to 2
+    numpy.testing.assert_array_equal(load(tmp_path / 'a.C.npz', dataset, images)[2:], FEATURES[2:])
+
+
+def test_ids_that_are_numbers_of_files_are_told_from_imgid(tmp_path):
+    dataset = make_dataset([f'{n}.jpg' for n in (5, 6, 7)])
+    write(tmp_path / 'a.C.npz', FEATURES[:3], ids=[7, 5, 6])
+    numpy.testing.assert_array_equal(load(tmp_path / 'a.C.npz', dataset)[:], FEATURES[[1, 2, 0]])
+    dataset = make_dataset([f'{n}.jpg' for n in (0, 10, 1, 2)])
+    write(tmp_path / 'b.C.npz', FEATURES[:4], ids=[0, 1, 2, 10])
+    numpy.testing.assert_array_equal(load(tmp_path / 'b.C.npz', dataset)[:], FEATURES[[0, 3, 1, 2]])
+    dataset = make_dataset([f'{n}.jpg' for n in (0, 2, 1)])
+    write(tmp_path / 'c.C.npz', FEATURES[:3], ids=[0, 1, 2])
+    with pytest.raises(InputError, match='ids may be imgid, or the numbers of files such as 1.jpg'):
+        load(tmp_path / 'c.C.npz', dataset)
+
+
+def test_ids_under_another_name_are_noted(tmp_path):
+    numpy.savez(tmp_path / 'a.npz', features=FEATURES[ROWS], rank=ROWS)
+    with pytest.warns(
+        InputWarning, match='a.npz: rows are those of the images whose ids are in rank'
+    ):
+        numpy.testing.assert_array_equal(load(tmp_path / 'a.npz')[:], FEATURES)
 
 
 def test_names_in_another_normal_form_match(tmp_path):
@@ -206,13 +240,13 @@ def test_of_several_arrays_the_one_that_names_images_counts(tmp_path):
     numpy.testing.assert_array_equal(load(tmp_path / 'b.npz')[:], FEATURES)
     numpy.savez(tmp_path / 'c.npz', features=FEATURES[ROWS], path=names, index=numpy.arange(9))
     with pytest.raises(
-        InputError, match='c.npz: path and index say of row 0 .*: val/4_a.jpg and 0'
+        InputError, match='c.npz: path and index disagree on row 0: val/4_a.jpg and 0'
     ):
         load(tmp_path / 'c.npz')
     for keys in [f'{n}.png' for n in range(9)], numpy.arange(100, 109):
         numpy.savez(tmp_path / 'd.npz', features=FEATURES, image_ids=keys)
         with pytest.raises(
-            InputError, match='no features of 9 of the 9 .*; image_ids of .* begins'
+            InputError, match='no features of 9 of the 9 .*; image_ids in .* begins'
         ):
             load(tmp_path / 'd.npz')
 
@@ -262,6 +296,16 @@ def test_vectors_of_the_same_image_are_combined(tmp_path, two):
     expected = numpy.hstack([FEATURES, 3 * FEATURES, FEATURES[:, :2]])
     numpy.testing.assert_array_equal(features[:], expected)
     assert load(two[:1], combine='average').shape == (N_IMAGES, SIZE)
+
+
+@pytest.mark.parametrize('combine', ['average', 'concatenate'])
+def test_an_image_that_one_file_leaves_out_is_left_out(tmp_path, two, combine):
+    features = FEATURES.copy()
+    features[3] = numpy.nan
+    write(tmp_path / 'c.C.npz', features)
+    with pytest.warns(InputWarning, match='1 of 9 images have no features'):
+        table = load([two[0], tmp_path / 'c.C.npz'], combine=combine)
+    assert table.left_out.tolist() == [5]  # imgid 3
 
 
 def test_vectors_of_the_same_image_need_the_flag(tmp_path, two):

@@ -6,20 +6,22 @@ import pytest
 from lib.errors import InputError
 from lib.features.partial_file import PartialFeatures
 
+# Of the files of the images.
+SIZES = numpy.arange(6) + 100
 FEATURES = numpy.arange(12, dtype='float32').reshape(4, 3)
 
 
 @pytest.fixture
 def path(tmp_path):
     """A file with the features of images 0, 2 and 5 of 6, added in two calls."""
-    partial = PartialFeatures(tmp_path / 'feats.mat', 6, {'layer': 'fc7'})
+    partial = PartialFeatures(tmp_path / 'feats.mat', SIZES, {'layer': 'fc7'})
     partial.put(numpy.array([5]), FEATURES[3:])
     partial.put(numpy.array([0, 2]), FEATURES[[0, 2]])
     return tmp_path / 'feats.mat.partial'
 
 
-def reopen(path, layer='fc7', rank=0):
-    return PartialFeatures(str(path).removesuffix('.partial'), 6, {'layer': layer}, rank)
+def reopen(path, layer='fc7', rank=0, sizes=SIZES):
+    return PartialFeatures(str(path).removesuffix('.partial'), sizes, {'layer': layer}, rank)
 
 
 def images_in(partial):
@@ -110,3 +112,13 @@ def test_nothing_is_left_if_nothing_was_extracted(tmp_path):
 def test_features_of_another_size_are_refused(path):
     with pytest.raises(InputError, match='size 3, .* computes 2'):
         reopen(path).put(numpy.array([1]), FEATURES[:1, :2])
+
+
+def test_features_of_files_that_were_replaced_do_not_count(path):
+    sizes = SIZES.copy()
+    sizes[2] = 1
+    partial = reopen(path, sizes=sizes)
+    assert images_in(partial) == [0, 5]
+    partial.put(numpy.array([2]), FEATURES[1:2])
+    features = reopen(path, sizes=sizes).collect(numpy.arange(6), 6)
+    numpy.testing.assert_array_equal(features[[0, 2, 5]], FEATURES[[0, 1, 3]])
