@@ -21,12 +21,16 @@ from tests.helpers.caffemodels import write_vgg19
 
 LOAD = r"""
 import json, re, sys, time
-from models.caffe.caffemodel import Caffemodel, CaffeFunction
+import lib, chainer
+from chainer.links.caffe import CaffeFunction
+from lib.features.cnn import CNN
+device = chainer.get_device('@numpy')
 def peak():
     # Not getrusage, which includes the memory of the parent process at the fork.
     return 1024 * int(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])
 peak_before, start = peak(), time.perf_counter()
-network = {'ours': Caffemodel, 'Chainer': CaffeFunction}[sys.argv[1]](sys.argv[2])
+load = {'ours': lambda path: CNN(path, 'fc7', 224, device), 'Chainer': CaffeFunction}
+network = load[sys.argv[1]](sys.argv[2])
 print(json.dumps([time.perf_counter() - start, peak() - peak_before, peak()]))
 """
 

@@ -1,9 +1,9 @@
-"""Images per second through VGG19 or SqueezeNet: ours, PyTorch, and Chainer's own layers.
+"""Images per second through VGG19 or SqueezeNet: ours, ONNX Runtime alone, PyTorch and Chainer.
 
     python -m benchmarks.cnn [--cnn squeezenet_v1.0.caffemodel --layer pool10 --image-size 227]
 
 Without a caffemodel, a VGG19 with random weights (558 MB) is written to a temporary folder,
-and its fc7 computed. The three run in turn, several rounds, on prepared images.
+and its fc7 computed. All run in turn, several rounds, on prepared images.
 """
 
 import os
@@ -14,14 +14,18 @@ import tempfile
 
 import chainer
 import numpy
+import onnxruntime
+from chainer.links.caffe import CaffeFunction
 
 from benchmarks.workload import has_torch, measure_sgemm, seconds_of
 from lib.cli.parser import ArgumentParser, add_device_flags, number
 from lib.cli.run import run_main
 from lib.device import select_device
+from lib.features.cnn import FOLDER_KEY
 from lib.features.extractor import FeatureExtractor
 from lib.features.feature_source import FeatureSource
-from models.caffe.caffemodel import Caffemodel
+from models.caffe.caffemodel_file import read_layers
+from models.caffe.to_onnx import make_model
 from tests.helpers.caffemodels import write_vgg19
 
 MEAN = [103.939, 116.779, 123.68]
@@ -131,25 +135,40 @@ def measure_growth(name, path, args, n):
 class Ours:
     def __init__(self, path, layer, size, device):
         source = FeatureSource(os.path.basename(path), layer, size, MEAN, 'warp')
-        self._extractor = FeatureExtractor(path, source, device)
+        self._extractor = FeatureExtractor.load(path, device, source)
         self._to_cpu = chainer.get_device('@numpy').send
 
     def __call__(self, pixels):
         return self._to_cpu(self._extractor(pixels))
 
 
-class ChainersOwn:
-    """CaffeFunction as it comes, except that it loads fast."""
+class RuntimeAlone:
+    """ONNX Runtime on all images at once."""
 
     def __init__(self, path, layer, size, device):
-        self._network = Caffemodel(path)
+        model = make_model(read_layers(path), [layer], size, os.path.basename(path))
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry(FOLDER_KEY, os.path.dirname(os.path.abspath(path)))
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=['CPUExecutionProvider']
+        )
+
+    def __call__(self, pixels):
+        (features,) = self._session.run(None, {'images': pixels})
+        return features.reshape(len(pixels), -1)
+
+
+class ChainersOwn:
+    """CaffeFunction as it comes."""
+
+    def __init__(self, path, layer, size, device):
+        self._network = CaffeFunction(path)
         self._network.to_device(device)
         self._device, self._layer = device, layer
         self._to_cpu = chainer.get_device('@numpy').send
 
     def __call__(self, pixels):
-        # With backpropagation enabled, the layers are Chainer's.
-        with chainer.using_config('train', False):
+        with chainer.using_config('train', False), chainer.no_backprop_mode():
             (features,) = self._network(
                 inputs={'data': self._device.send(pixels)}, outputs=[self._layer]
             )
@@ -179,7 +198,7 @@ class Torch:
         from benchmarks.plain_torch import CaffeNetwork, torch_device
 
         self._device = torch_device(device)
-        self._network = CaffeNetwork(Caffemodel(path), layer).to(self._device)
+        self._network = CaffeNetwork(CaffeFunction(path), layer).to(self._device)
 
     def __call__(self, pixels):
         import torch
@@ -189,7 +208,7 @@ class Torch:
         return features.cpu().numpy().reshape(len(pixels), -1)
 
 
-PROGRAMS = {'ours': Ours, 'PyTorch': Torch, 'Chainer': ChainersOwn}
+PROGRAMS = {'ours': Ours, 'runtime': RuntimeAlone, 'PyTorch': Torch, 'Chainer': ChainersOwn}
 
 
 if __name__ == '__main__':

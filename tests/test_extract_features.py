@@ -41,7 +41,7 @@ def arguments(folder, layer=LAYER):
         *('--dataset', folder / 'dataset.json'),
         *('--image-root', folder),
         *('-o', folder / 'feats.mat'),
-        *('--layer', layer),
+        *('--layer', layer, '--preparation', 'caffe'),
     ]
 
 

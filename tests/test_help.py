@@ -12,7 +12,7 @@ MODELS = '-m, --model FILE'
 # As --help shows them. The short ones are the reference program's, as are --sentence and --image.
 FLAGS = {
     'preprocess_vocab.py': ['-o, --output FILE', '--min-count N', '--train-splits'],
-    'extract_features.py': ['-g, --gpu N', CNN, '-o, --output FILE', '--mean B G R'],
+    'extract_features.py': ['-g, --gpu N', CNN, '-o, --output FILE', '--mean C1 C2 C3'],
     'train.py': [
         '-g, --gpu N', CAPTIONS, FEATURES, '-m, --model FILE', '-o, --output FOLDER', '--resume',
         '--network', '--epoch N', '--batch-size N', '--hidden N', '--embed N', '--layers N',

@@ -39,12 +39,8 @@ def test_extracts_the_squeezenet_features_of_flickr8k():
     with open(real('flickr8k', 'dataset.json'), encoding='utf-8') as file:
         imgid_of = {image['filename']: image['imgid'] for image in json.load(file)['images']}
     expected = read_features(real('flickr8k', 'vgg_feats.mat')).rows
-    extractor = FeatureExtractor(
-        real('squeezenet', 'squeezenet_v1.0.caffemodel'),
-        SQUEEZENET,
-        chainer.get_device('@numpy'),
-        batch_size=1,
-    )
+    path = real('squeezenet', 'squeezenet_v1.0.caffemodel')
+    extractor = FeatureExtractor.load(path, chainer.get_device('@numpy'), SQUEEZENET)
     # Only images of 224 x 224 pixels are exactly those that the features were extracted from.
     paths = [path for path in image_paths() if read_image(path).size == (224, 224)][:4]
     ((indices, features),) = extractor.extract(paths, chunk_size=len(paths))

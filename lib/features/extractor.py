@@ -1,94 +1,46 @@
-"""Image features from a Caffe network."""
+"""Image features from a CNN."""
 
 import collections
-import dataclasses
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import chainer
 import numpy
-from google.protobuf.message import DecodeError
 
-from lib.errors import InputError
+from lib.errors import InputError, InputWarning
+from lib.features.cnn import CNN
 from lib.features.feature_source import (
     LAYER_SEPARATOR,
+    PREPARATIONS,
     ExternalSource,
     FeatureSource,
     note_differences,
 )
 from lib.features.images import UnreadableImageError, prepare_image, read_image
-from lib.files.input import check_input
-from models.caffe.caffemodel import Caffemodel, layers_leading_to
-from models.caffe.validation import LayerError
 
-# How Karpathy's features were extracted.
-VGG19 = FeatureSource(
-    network='VGG_ILSVRC_19_layers.caffemodel',
-    layer='fc7',
-    image_size=224,
-    mean=[103.939, 116.779, 123.68],
-    resize='warp',
-)
+# Images that a CNN takes at a time: enough for a CPU; of VGG19 on a GPU they take 3 GB.
+BATCH_SIZE = 8
+GPU_BATCH_SIZE = 16
 
 
 class FeatureExtractor:
-    """A caffemodel that turns images into features.
+    """A CNN that turns images into features.
 
     Args:
-        path (str): The ``.caffemodel``, in Caffe's old (V1) or new format.
+        cnn (lib.features.cnn.CNN): The network.
         source (lib.features.feature_source.FeatureSource): Layer and preparation of the images.
-        device (chainer.backend.Device): Where to compute.
-        batch_size (int): Images that go through the convolutions at once; by default 4 on a
-            CPU and 32 on a GPU. Fully connected layers process all images at once, since
-            reading their weights takes longer than multiplying by them.
+        device (chainer.backend.Device): Where the features are wanted.
+        batch_size (int): Images that the network takes at once.
 
     Attributes:
         source (lib.features.feature_source.FeatureSource): Layer and preparation of the images.
-
-    Raises:
-        InputError: If the file is not a caffemodel or does not have the layer.
     """
 
-    def __init__(self, path, source, device, batch_size=None):
+    def __init__(self, cnn, source, device, batch_size=None):
         self.source = source
-        self._path = path
+        self._cnn = cnn
         self._device = device
-        self._batch_size = batch_size or (4 if device.xp is numpy else 32)
-        self._network = _load_network(path)
-        self._network.to_device(device)
-        blobs = dict.fromkeys(blob for _, _, tops in self._network.layers for blob in tops)
-        # The name of a single layer may contain the separator, too.
-        is_single = source.layer in blobs
-        self._outputs = [source.layer] if is_single else source.layer.split(LAYER_SEPARATOR)
-        for layer in self._outputs:
-            if layer not in blobs:
-                names = ', '.join(blobs) or 'none'
-                raise InputError(f'{layer}: {path} has no such layer, only {names}', option='layer')
-        layers = layers_leading_to(self._outputs, self._network.layers)
-        for name, _, _ in layers:
-            if name in self._network.unsupported:
-                raise InputError(f'{path}: layer {name!r} {self._network.unsupported[name]}')
-        self._input = self._find_input(layers)
-        # Those that compute a batch of images at a time, and those that compute all at once.
-        self._batch_layers = layers
-        self._chunk_layers = []
-        if len(self._outputs) == 1:
-            self._batch_layers, self._chunk_layers = _split_before_linear(self._network, layers)
-
-    def _find_input(self, layers):
-        """Returns the blob that the layers take but do not compute, which holds the images."""
-        inputs = set()
-        computed = set()
-        for _, bottoms, tops in layers:
-            inputs.update(blob for blob in bottoms if blob not in computed)
-            computed.update(tops)
-        if len(inputs) != 1:
-            names = ', '.join(map(repr, sorted(inputs))) or 'no blob'
-            raise InputError(
-                f'{self._path}: layer {self.source.layer!r} is computed from {names}, not from '
-                'images alone'
-            )
-        return inputs.pop()
+        self._batch_size = batch_size or (BATCH_SIZE if device.xp is numpy else GPU_BATCH_SIZE)
 
     @classmethod
     def load(
@@ -98,26 +50,29 @@ class FeatureExtractor:
         trained_on=None,
         batch_size=None,
         recorded_by='the model was trained with',
-        **preparation,
+        preparation=None,
+        **given,
     ):
-        """Loads a caffemodel to extract features like those that a model was trained on.
+        """Loads a CNN to extract features like those that a model was trained on.
 
         Args:
-            path, device, batch_size: As for the constructor.
-            trained_on (FeatureSource or ExternalSource): How the model's features were extracted;
-                if unknown, Karpathy's are assumed.
+            path (str): An ONNX model, or a caffemodel in Caffe's old (V1) or new format.
+            device (chainer.backend.Device): Where to compute, and where features are wanted.
+            trained_on (FeatureSource or ExternalSource): How the model's features were extracted.
+            batch_size (int): Images that the network takes at once.
             recorded_by (str): The subject and verb of a warning of differences from ``trained_on``.
-            preparation: ``layer``, ``image_size``, ``mean``, ``resize``, ``pool`` and ``augment``
-                replace those of ``trained_on`` unless they are None.
+            preparation (str): A key of :data:`lib.features.feature_source.PREPARATIONS`.
+            given: Fields of :class:`lib.features.feature_source.FeatureSource`, which replace those
+                of ``preparation`` and ``trained_on`` unless they are None. ``layer`` may be a list.
 
         Returns:
             FeatureExtractor: The extractor.
 
         Raises:
-            InputError: If the file is not a caffemodel or does not have the layer; or if another
+            InputError: If the file is not a network or does not have the layer; or if another
                 program has extracted the model's features, and no layer is given.
         """
-        given = {name: value for name, value in preparation.items() if value is not None}
+        given = {name: value for name, value in given.items() if value is not None}
         if isinstance(given.get('layer'), (list, tuple)):
             given['layer'] = LAYER_SEPARATOR.join(given['layer'])
         if isinstance(trained_on, ExternalSource):
@@ -130,16 +85,16 @@ class FeatureExtractor:
                     option='layer',
                 )
             trained_on = None
-        source = dataclasses.replace(trained_on or VGG19, network=os.path.basename(path), **given)
-        try:
-            extractor = cls(path, source, device, batch_size)
-        except InputError as error:
-            if error.option == 'layer' and trained_on is None and 'layer' not in given:
-                error.message += '; VGG19 was assumed, since no other layer is recorded or given'
-            raise
+        if preparation is not None:
+            given = {**PREPARATIONS[preparation], **given}
+        defaults = vars(trained_on) if trained_on is not None else _default_fields(path, given)
+        fields = {**defaults, **given, 'network': os.path.basename(path)}
+        cnn = CNN(path, fields.get('layer'), fields.get('image_size'), device)
+        fields |= {'layer': LAYER_SEPARATOR.join(cnn.layers), 'image_size': cnn.image_size}
+        source = FeatureSource(**fields)
         if trained_on is not None:
             note_differences(source, trained_on, recorded_by, stacklevel=3)
-        return extractor
+        return cls(cnn, source, device, batch_size)
 
     def extract(self, images, chunk_size, on_error=None):
         """Reads images and extracts their features.
@@ -202,8 +157,15 @@ class FeatureExtractor:
             UnreadableImageError: If it is not an image, or too large.
         """
         source = self.source
-        rgb = read_image(image, source.image_size, max_pixels)
-        return prepare_image(rgb, source.image_size, source.mean, source.resize)
+        return prepare_image(
+            read_image(image, source.image_size, max_pixels),
+            source.image_size,
+            source.mean,
+            source.resize,
+            source.channels,
+            source.std,
+            source.interpolation,
+        )
 
     def __call__(self, pixels):
         """Computes the features of prepared images.
@@ -212,100 +174,54 @@ class FeatureExtractor:
             pixels (sequence of array): Images from :meth:`prepare`, (3, S, S), float32.
 
         Returns:
-            array: One row per image, (n, D), float32, on the extractor's device. A layer
+            array: One row per image, (n, D), float32, on the extractor's device. A tensor
             with height and width is flattened, unless it is pooled.
 
         Raises:
             InputError: If the network does not take images of this size, or computes no finite
                 features.
         """
-        try:
-            features = self._compute(pixels)
-            if self.source.augment == 'flip':
-                features = (features + self._compute([image[:, :, ::-1] for image in pixels])) / 2
-        except LayerError as error:
-            raise InputError(
-                f'{self.source.image_size}: {self.source.network} takes images of another '
-                f'size (VGG and GoogLeNet 224, AlexNet and SqueezeNet 227), or is damaged: {error}',
-                option='image_size',
-            ) from error
+        features = self._compute(pixels)
+        if self.source.augment == 'flip':
+            features = (features + self._compute([image[:, :, ::-1] for image in pixels])) / 2
         if not self._device.xp.isfinite(features).all():
-            raise InputError(f'{self._path}: the features are NaN or infinite')
+            raise InputError(f'{self.source.network}: the features are NaN or infinite')
         return features
 
     def _compute(self, pixels):
         """Returns the features of prepared images, (n, D)."""
-        xp = self._device.xp
-        middle = self._outputs
-        if self._chunk_layers:
-            _, middle, _ = self._chunk_layers[0]
-        batches = []
+        rows = []
         for start in range(0, len(pixels), self._batch_size):
             batch = numpy.stack(pixels[start : start + self._batch_size])
-            batches.append(self._run(self._batch_layers, {self._input: batch}, middle))
-        blobs = [xp.concatenate(arrays) for arrays in zip(*batches)]
-        if self._chunk_layers:
-            blobs = self._run(self._chunk_layers, dict(zip(middle, blobs)), self._outputs)
-        return xp.concatenate([self._to_rows(blob, len(pixels)) for blob in blobs], axis=1)
+            tensors = [self._device.send(tensor) for tensor in self._cnn(batch)]
+            parts = [self._to_rows(tensor, len(batch)) for tensor in tensors]
+            rows.append(self._device.xp.concatenate(parts, axis=1))
+        return self._device.xp.concatenate(rows)
 
-    def _run(self, layers, inputs, outputs):
-        """Computes blobs from others with some of the layers only.
-
-        Args:
-            layers (list of tuple): The layers.
-            inputs (dict): Arrays by the names of their blobs.
-            outputs (list of str): Names of blobs.
-
-        Returns:
-            list of array: The blobs.
-        """
-        inputs = {blob: chainer.Variable(self._device.send(inputs[blob])) for blob in inputs}
-        names = {name for name, _, _ in layers}
-        disable = [name for name, _, _ in self._network.layers if name not in names]
-        with (
-            chainer.using_config('train', False),
-            chainer.no_backprop_mode(),
-            numpy.errstate(all='ignore'),  # features that are not finite are rejected
-        ):
-            variables = self._network(inputs=inputs, outputs=outputs, disable=disable)
-        return [variable.array for variable in variables]
-
-    def _to_rows(self, blob, n_images):
-        if len(blob) != n_images:
-            raise InputError(f'{self._path}: layer {self.source.layer!r} mixes images')
-        if blob.ndim == 4 and self.source.pool == 'average':
-            blob = blob.mean(axis=(2, 3))
-        elif blob.ndim == 4 and self.source.pool == 'max':
-            blob = blob.max(axis=(2, 3))
-        return blob.reshape(n_images, -1)
+    def _to_rows(self, tensor, n_images):
+        """Returns a tensor of n images as (n, D), float32."""
+        if len(tensor) != n_images:
+            raise InputError(f'{self.source.layer}: mixes images', option='layer')
+        pool = self.source.pool
+        if pool == 'first' and tensor.ndim != 3:
+            raise InputError(f'first: {self.source.layer} does not have tokens', option='pool')
+        if pool == 'first':
+            tensor = tensor[:, 0]
+        axes = {3: (1,), 4: (1, 2) if self._cnn.has_channels_last else (2, 3)}.get(tensor.ndim)
+        if axes and pool == 'average':
+            tensor = tensor.mean(axis=axes)
+        elif axes and pool == 'max':
+            tensor = tensor.max(axis=axes)
+        return tensor.reshape(n_images, -1).astype('float32', copy=False)
 
 
-def _load_network(path):
-    try:
-        check_input(path)
-        network = Caffemodel(path)
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}') from error
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f'{path}: not a caffemodel, or cut short') from error
-    if not network.layers:
-        raise InputError(f'{path}: not a caffemodel with layers')
-    return network
-
-
-def _split_before_linear(network, layers):
-    """Splits layers before the first fully connected one.
-
-    Returns:
-        tuple of lists: The layers before it, and the others. The second list is empty if no
-        layer is fully connected, or if later layers also need other blobs.
-    """
-    for position, (name, bottoms, _) in enumerate(layers):
-        if isinstance(getattr(network, name, None), chainer.links.Linear):
-            later = layers[position:]
-            computed = {blob for _, _, tops in later for blob in tops}
-            needed = {blob for _, blobs, _ in later for blob in blobs}
-            if needed - computed == set(bottoms):
-                return layers[:position], later
-            break
-    return layers, []
+def _default_fields(path, given):
+    """Returns how images are prepared where neither a model nor a flag says so."""
+    preparation = 'imagenet' if os.fspath(path).lower().endswith('.onnx') else 'caffe'
+    if 'mean' not in given and (preparation == 'imagenet' or 'layer' in given):
+        note = (
+            f'{path}: images are prepared as for {preparation}, since neither a preparation nor a '
+            'mean is given'
+        )
+        warnings.warn(note, InputWarning, stacklevel=4)
+    return {'resize': 'warp', **PREPARATIONS[preparation]}

@@ -10,12 +10,41 @@ from lib.errors import InputError, InputWarning
 # Pixels; larger than the input of any CNN in use.
 MAX_IMAGE_SIZE = 2048
 RESIZE_MODES = 'warp', 'crop'
-POOLING_MODES = 'none', 'average', 'max'
+INTERPOLATIONS = 'bilinear', 'bicubic'
+CHANNELS = 'BGR', 'RGB'
+POOLING_MODES = 'none', 'average', 'max', 'first'
 AUGMENTATIONS = 'none', 'flip'
 # What becomes of the vectors that several files have of an image.
 COMBINATIONS = 'concatenate', 'average'
 # Between the names of several layers.
 LAYER_SEPARATOR = '+'
+# How images are prepared for well-known networks.
+PREPARATIONS = {
+    'caffe': {
+        'channels': 'BGR',
+        'mean': [103.939, 116.779, 123.68],
+        'std': [1.0, 1.0, 1.0],
+        'interpolation': 'bilinear',
+    },
+    'imagenet': {
+        'channels': 'RGB',
+        'mean': [123.675, 116.28, 103.53],
+        'std': [58.395, 57.12, 57.375],
+        'interpolation': 'bilinear',
+    },
+    'clip': {
+        'channels': 'RGB',
+        'mean': [122.7709383, 116.7460125, 104.09373615],
+        'std': [68.5005327, 66.6321579, 70.3231631],
+        'interpolation': 'bicubic',
+    },
+    'efficientnet-lite': {
+        'channels': 'RGB',
+        'mean': [127.0, 127.0, 127.0],
+        'std': [128.0, 128.0, 128.0],
+        'interpolation': 'bicubic',
+    },
+}
 
 
 @dataclass
@@ -23,15 +52,19 @@ class FeatureSource:
     """How features were extracted; those of new images must be extracted the same way.
 
     Attributes:
-        network (str): File name of the caffemodel.
-        layer (str): The blob whose values are the features; or several, such as
+        network (str): File name of the CNN.
+        layer (str): The tensor or blob whose values are the features; or several, such as
             ``'pool10+fire9/concat'``, whose values are concatenated.
         image_size (int): Width and height of the network's input, pixels.
-        mean (list of float): Subtracted from blue, green and red.
+        mean (list of float): Subtracted from the three channels, in [0, 255].
         resize (str): ``'warp'`` or ``'crop'``, see :func:`lib.features.images.prepare_image`.
-        pool (str): What becomes of blobs with height and width: their ``'average'`` or ``'max'``,
-            or all of their values (``'none'``).
+        pool (str): What becomes of tensors with height and width, or of those with tokens, (N,
+            tokens, C): their ``'average'`` or ``'max'``, the ``'first'`` token, or all of their
+            values (``'none'``).
         augment (str): ``'flip'`` averages the features of the image and of its mirror image.
+        channels (str): The order of the channels, ``'BGR'`` or ``'RGB'``.
+        std (list of float): What the three channels are divided by.
+        interpolation (str): How images are resized, ``'bilinear'`` or ``'bicubic'``.
 
     Raises:
         InputError: If no feature can be extracted like that.
@@ -44,6 +77,9 @@ class FeatureSource:
     resize: str
     pool: str = 'none'
     augment: str = 'none'
+    channels: str = 'BGR'
+    std: tuple[float, float, float] | list[float] = (1.0, 1.0, 1.0)
+    interpolation: str = 'bilinear'
 
     def __post_init__(self):
         if not 0 < self.image_size <= MAX_IMAGE_SIZE:
@@ -53,10 +89,15 @@ class FeatureSource:
         self.mean = [float(value) for value in self.mean]
         if len(self.mean) != 3 or not all(0 <= value <= 255 for value in self.mean):
             raise InputError(f'{self.mean}: must be three numbers from 0 to 255', option='mean')
+        self.std = [float(value) for value in self.std]
+        if len(self.std) != 3 or not all(0 < value <= 255 for value in self.std):
+            raise InputError(f'{self.std}: must be three numbers above 0, up to 255', option='std')
         for name, choices in (
             ('resize', RESIZE_MODES),
             ('pool', POOLING_MODES),
             ('augment', AUGMENTATIONS),
+            ('channels', CHANNELS),
+            ('interpolation', INTERPOLATIONS),
         ):
             if getattr(self, name) not in choices:
                 raise InputError(

@@ -1,7 +1,15 @@
 """The flags for features: the files they are in, and how they are extracted."""
 
 from lib.cli.parser import number
-from lib.features.feature_source import AUGMENTATIONS, COMBINATIONS, POOLING_MODES, RESIZE_MODES
+from lib.features.feature_source import (
+    AUGMENTATIONS,
+    CHANNELS,
+    COMBINATIONS,
+    INTERPOLATIONS,
+    POOLING_MODES,
+    PREPARATIONS,
+    RESIZE_MODES,
+)
 
 
 def add_data_flags(parser):
@@ -46,13 +54,14 @@ def add_extraction_flags(parser, defaults):
         '--image',
         required=True,
         metavar='FILE',
-        help='caffemodel, such as VGG_ILSVRC_19_layers.caffemodel',
+        help='CNN: an ONNX model (.onnx), or a caffemodel such as VGG_ILSVRC_19_layers.caffemodel',
     )
     group.add_argument(
         '--layer',
         nargs='+',
         metavar='NAME',
-        help='blob whose values are the features, such as fc7; several are concatenated',
+        help='blob or tensor whose values are the features, such as fc7; several are concatenated; '
+        'of an ONNX model, by default its output or the input of the last fully connected layer',
     )
     group.add_argument(
         '--image-size',
@@ -61,12 +70,22 @@ def add_extraction_flags(parser, defaults):
         help="width and height of the network's input, pixels",
     )
     group.add_argument(
+        '--preparation',
+        choices=PREPARATIONS,
+        help='channels, mean, standard deviation and interpolation of well-known networks',
+    )
+    group.add_argument('--channels', choices=CHANNELS, help="order of the network's channels")
+    group.add_argument(
         '--mean',
         type=float,
         nargs=3,
-        metavar=('B', 'G', 'R'),
-        help='values subtracted from blue, green and red',
+        metavar=('C1', 'C2', 'C3'),
+        help='values subtracted from the channels, from 0 to 255',
     )
+    group.add_argument(
+        '--std', type=float, nargs=3, metavar=('C1', 'C2', 'C3'), help='divisors of the channels'
+    )
+    group.add_argument('--interpolation', choices=INTERPOLATIONS, help='how to resize images')
     group.add_argument(
         '--resize',
         choices=RESIZE_MODES,
@@ -76,8 +95,8 @@ def add_extraction_flags(parser, defaults):
     group.add_argument(
         '--pool',
         choices=POOLING_MODES,
-        help='take the average or the maximum of blobs with height and width; none takes all of '
-        'their values',
+        help='average or maximum over height and width, or over the tokens of a transformer; '
+        'first: the first token; none: all values',
     )
     group.add_argument(
         '--augment',
@@ -88,12 +107,14 @@ def add_extraction_flags(parser, defaults):
         '--batch-size',
         type=number(int, low=1),
         metavar='N',
-        help='images per pass through the convolutions; more need more memory; unless given, 4 on '
-        'the CPU and 32 on a GPU',
+        help='images that the network takes at once; unless given, 8 on the CPU and 16 on a GPU',
     )
 
 
 def extraction_options(args):
     """Returns the flags as keywords of :meth:`lib.features.extractor.FeatureExtractor.load`."""
-    names = 'layer', 'image_size', 'mean', 'resize', 'pool', 'augment', 'batch_size'
+    names = (
+        'layer', 'image_size', 'preparation', 'channels', 'mean', 'std', 'interpolation', 'resize',
+        'pool', 'augment', 'batch_size',
+    )  # fmt: skip
     return {name: getattr(args, name) for name in names}

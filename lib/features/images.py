@@ -120,23 +120,37 @@ def _to_rgb(image):
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def prepare_image(image, image_size: int, mean, resize: str = 'warp') -> numpy.ndarray:
+def prepare_image(
+    image,
+    image_size: int,
+    mean,
+    resize: str = 'warp',
+    channels: str = 'BGR',
+    std=(1, 1, 1),
+    interpolation: str = 'bilinear',
+) -> numpy.ndarray:
     """Converts an image to the input of a CNN.
 
     Args:
         image (PIL.Image.Image): An RGB image of any size.
         image_size (int): Width and height of the network's input, pixels.
-        mean (sequence of float): Subtracted from blue, green and red, in [0, 255].
+        mean (sequence of float): Subtracted from the channels, in [0, 255].
         resize (str): ``'warp'`` resizes the whole image to a square, as for Karpathy's
             features; ``'crop'`` resizes the shorter side and crops the center.
+        channels (str): Their order, ``'BGR'`` or ``'RGB'``.
+        std (sequence of float): What the channels are divided by.
+        interpolation (str): ``'bilinear'`` or ``'bicubic'``.
 
     Returns:
-        array: (3, image_size, image_size), float32, in the order blue, green, red.
+        array: (3, image_size, image_size), float32.
     """
     box = _center_box(image.size, image_size) if resize == 'crop' else None
-    image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box)
-    blue_green_red = numpy.asarray(image, 'float32')[:, :, ::-1] - numpy.float32(mean)
-    return numpy.ascontiguousarray(blue_green_red.transpose(2, 0, 1))
+    filter_ = Image.Resampling[interpolation.upper()]
+    pixels = numpy.asarray(image.resize((image_size, image_size), filter_, box), 'float32')
+    if channels == 'BGR':
+        pixels = pixels[:, :, ::-1]
+    prepared = (pixels - numpy.float32(mean)) / numpy.float32(std)
+    return numpy.ascontiguousarray(prepared.transpose(2, 0, 1))
 
 
 def _center_box(size, target):

@@ -19,94 +19,76 @@ class Layer:
     """A layer's description; the weights of its blobs stay in the file.
 
     Attributes:
-        name (str): Its name, which may be changed.
         blobs (list of Blob): Its weights.
     """
 
     def __init__(self, message, blobs):
-        self._message, self.name, self.blobs = message, message.name, blobs
+        self._message = message
+        self.blobs = blobs
 
     def __getattr__(self, name):
         return getattr(self._message, name)
 
 
 class Blob:
-    """A blob's shape; its ``data`` is a sequence of numbers that is read when sliced."""
+    """A blob's shape; its ``data`` are :class:`Numbers`, which stay in the file."""
 
     def __init__(self, message, data):
-        self._message, self.data = message, data
+        self._message = message
+        self.data = data
 
     def __getattr__(self, name):
         return getattr(self._message, name)
 
 
-class Floats:
-    """A sequence of numbers, of which only finite ones can be read."""
+class Numbers:
+    """A sequence of numbers, in one piece in a file or in memory.
 
-    def __init__(self, array):
+    Attributes:
+        offset (int): Where it begins in the file, float32; None if it is in memory.
+    """
+
+    def __init__(self, path, offset, length, array=None):
+        self._path = path
+        self._length = length
         self._array = array
-
-    def __len__(self):
-        return len(self._array)
-
-    def __getitem__(self, index):
-        if not isinstance(index, slice):
-            return self[index : index + 1][0]
-        values = self._read(index)
-        with numpy.errstate(over='ignore'):  # of doubles
-            is_finite = numpy.isfinite(values.astype('float32', copy=False)).all()
-        if not is_finite:
-            raise ValueError('its weights are NaN or infinite')
-        return values
-
-    def _read(self, index):
-        return self._array[index]
-
-
-class FloatsInFile(Floats):
-    """A contiguous sequence of single-precision numbers in a file."""
-
-    def __init__(self, file, offset, length):
-        self._file, self._offset, self._length = file, offset, length
+        self.offset = offset
 
     def __len__(self):
         return self._length
 
-    def _read(self, index):
-        start, stop, _ = index.indices(self._length)
-        self._file.seek(self._offset + 4 * start)
-        return numpy.fromfile(self._file, '<f4', stop - start)
+    def read(self):
+        """Returns the numbers, (n,), float32 or float64."""
+        if self._array is not None:
+            return self._array
+        return numpy.fromfile(self._path, '<f4', self._length, offset=self.offset)
 
 
-def read_layers(file):
-    """Reads the description of each layer.
-
-    Args:
-        file (io.BufferedReader): The caffemodel, which must stay open as long as weights are
-            read.
-
-    Returns:
-        tuple of lists of Layer: The layers of the old and of the new format.
+def read_layers(path) -> list[Layer]:
+    """Reads the description of each layer of a caffemodel, in Caffe's old (V1) or new format.
 
     Raises:
         google.protobuf.message.DecodeError: If the file is not a caffemodel, or cut short.
+        OSError: If it cannot be read.
     """
-    if os.fstat(file.fileno()).st_size == 0:
-        raise DecodeError('the file is empty')
     layers = {LAYERS_V1: [], LAYERS: []}
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-        for number, wire_type, start, stop, _ in _fields(buffer, 0, len(buffer)):
-            if number in layers and wire_type == BYTES:
-                layers[number].append(_read_layer(file, buffer, start, stop, number == LAYERS_V1))
-    return layers[LAYERS_V1], layers[LAYERS]
+    with open(path, 'rb') as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise DecodeError('the file is empty')
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+            for number, wire_type, start, stop, _ in _fields(buffer, 0, len(buffer)):
+                if number in layers and wire_type == BYTES:
+                    is_old = number == LAYERS_V1
+                    layers[number].append(_read_layer(path, buffer, start, stop, is_old))
+    return layers[LAYERS] or layers[LAYERS_V1]
 
 
-def _read_layer(file, buffer, start, stop, is_old):
+def _read_layer(path, buffer, start, stop, is_old):
     message = caffe_pb.V1LayerParameter() if is_old else caffe_pb.LayerParameter()
     description, blobs = bytearray(), []
     for number, wire_type, first, last, key in _fields(buffer, start, stop):
         if number == (BLOBS_V1 if is_old else BLOBS) and wire_type == BYTES:
-            blobs.append(_read_blob(file, buffer, first, last))
+            blobs.append(_read_blob(path, buffer, first, last))
         else:
             description += buffer[key:last]
     message.ParseFromString(bytes(description))
@@ -116,18 +98,19 @@ def _read_layer(file, buffer, start, stop, is_old):
     return Layer(message, blobs)
 
 
-def _read_blob(file, buffer, start, stop):
+def _read_blob(path, buffer, start, stop):
     description, n_parts, data = bytearray(), 0, None
     for number, _, first, last, key in _fields(buffer, start, stop):
         if number == DATA:
-            data = FloatsInFile(file, first, (last - first) // 4)
+            data = Numbers(path, first, (last - first) // 4)
             n_parts += 1
         elif number != DIFF:
             description += buffer[key:last]
     message = caffe_pb.BlobProto()
     message.ParseFromString(bytes(description))
     if n_parts != 1 or message.double_data:
-        data = Floats(_gather_data(buffer, start, stop, message.double_data))
+        array = _gather_data(buffer, start, stop, message.double_data)
+        data = Numbers(path, None, len(array), array)
     return Blob(message, data)
 
 

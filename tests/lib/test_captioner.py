@@ -1,3 +1,4 @@
+import dataclasses
 import doctest
 import pathlib
 import warnings
@@ -17,7 +18,7 @@ from lib.decoding.constraints import make_constraints
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.options import DecodingOptions
 from lib.errors import InputError, InputWarning
-from lib.features.extractor import VGG19, FeatureExtractor
+from lib.features.extractor import FeatureExtractor
 from lib.features.feature_source import FeatureSource
 from lib.features.images import UnreadableImageError, read_image
 from lib.trained_model import TrainedModel
@@ -156,7 +157,7 @@ def test_features_are_extracted_as_the_model_was_trained_without_a_warning(folde
     with warnings.catch_warnings():
         warnings.simplefilter('error', InputWarning)
         captioner = Captioner.load(str(tmp_path / 'fc6.h5'), cnn=folder.cnn)
-    extractor = FeatureExtractor(folder.cnn, source, CPU)
+    extractor = FeatureExtractor.load(folder.cnn, CPU, source)
     ((_, features),) = extractor.extract(folder.images, chunk_size=3)
     assert_same_results(captioner(folder.images), captioner(features))
 
@@ -167,7 +168,7 @@ def test_features_are_extracted_as_the_model_was_trained_without_a_warning(folde
         ({'layer': 'fc6'}, 'layer fc6 .* trained with fc7'),
         ({'resize': 'crop'}, 'resize crop .* trained with warp'),
         ({'mean': [1.0, 2.0, 3.0]}, r'mean \[1\.0, 2\.0, 3\.0\] .* trained with \[103\.939, '),
-        ({'image_size': 230}, 'image size 230 .* trained with 224'),
+        ({'image_size': 223}, 'image size 223 .* trained with 224'),
     ],
     ids=['layer', 'resize', 'mean', 'image size'],
 )
@@ -275,14 +276,15 @@ def train_on_one_caption(features, caption):
     optimizer = chainer.optimizers.Adam(alpha=0.05).setup(network)
     for _ in range(60):
         optimizer.update(network, batch)
-    return TrainedModel(network, dataset.vocabulary, VGG19)
+    source = dataclasses.replace(SOURCE, network='VGG_ILSVRC_19_layers.caffemodel')
+    return TrainedModel(network, dataset.vocabulary, source)
 
 
 def test_the_docstring_example_prints_the_expected_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    caffemodels.write_vgg19(tmp_path / VGG19.network)
+    cnn = caffemodels.write_vgg19(tmp_path / 'VGG_ILSVRC_19_layers.caffemodel')
     write_image(tmp_path / 'dog.jpg')
-    extractor = FeatureExtractor.load(VGG19.network, CPU)
+    extractor = FeatureExtractor.load(cnn, CPU)
     ((_, features),) = extractor.extract(['dog.jpg'], chunk_size=1)
     train_on_one_caption(features, 'a dog runs on the beach').save('best.h5')
 
