@@ -80,7 +80,7 @@ class Captioner:
 
         Args:
             paths (str or list of str): Models that ``train.py`` wrote; several form an ensemble.
-            cnn (str): The caffemodel; not needed for precomputed features.
+            cnn (str): An ONNX model or a caffemodel; not needed for precomputed features.
             gpu (int): CUDA device number, -1 for the CPU.
             tf32 (bool): See :func:`lib.device.select_device`.
             index (str): An index that ``index_captions.py`` wrote.

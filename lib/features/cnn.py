@@ -139,6 +139,8 @@ class CNN:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.add_session_config_entry(FOLDER_KEY, os.path.dirname(os.path.abspath(path)))
+        if self.is_caffemodel:  # hundreds of megabytes, which need not be copied
+            options.add_session_config_entry('session.disable_prepacking', '1')
         provider = CUDA if wants_gpu and CUDA in providers else 'CPUExecutionProvider'
         try:
             session = onnxruntime.InferenceSession(
