@@ -43,7 +43,6 @@ demo: setup
 	PYTHON=$(BIN)/python sh data/demo.sh
 
 # PyTorch is needed for a minute only, so it gets an environment that is removed afterwards.
-export PIP_EXTRA_INDEX_URL
 cnn: $(CNN)
 
 $(CNN): | setup
