@@ -138,8 +138,9 @@ class CNN:
             warnings.warn(note, InputWarning, stacklevel=5)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.add_session_config_entry(FOLDER_KEY, os.path.dirname(os.path.abspath(path)))
-        if self.is_caffemodel:  # hundreds of megabytes, which need not be copied
+        if self.is_caffemodel:  # hundreds of megabytes, which stay in the file and are not copied
+            folder = os.path.dirname(os.path.abspath(path))
+            options.add_session_config_entry(FOLDER_KEY, folder)
             options.add_session_config_entry('session.disable_prepacking', '1')
         provider = CUDA if wants_gpu and CUDA in providers else 'CPUExecutionProvider'
         try:
