@@ -70,6 +70,11 @@ def read_features(path: str) -> FeatureFile:
     except Exception as error:
         # scipy, zlib, h5py and NumPy raise many kinds of exceptions on damaged files.
         raise InputError(f'{path}: not a file of features, or damaged ({error})') from error
+    for name, keys in file.keys.items():
+        if len(keys) != len(file.rows):
+            raise InputError(
+                f'{path}: has {len(keys)} {name}, but features of {len(file.rows)} images'
+            )
     return file._replace(path=str(path))
 
 

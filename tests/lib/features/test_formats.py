@@ -214,6 +214,10 @@ OBJECTS = numpy.array(['a.jpg', None, 'c', 'd', 'e', 'f'], object)
         ),
         (npz(features=FEATURES, names=OBJECTS), 'names cannot be read .* of strings'),
         (hdf5({'features': FEATURES, 'filenames': ['a']}), 'has 1 filenames'),
+        (
+            hdf5({'feats': FEATURES, 'filenames': [97], 'filenames_offsets': [0, 1]}),
+            'has 1 filenam',
+        ),
         (hdf5({'features': FEATURES, 'ids': numpy.ones(6)}), 'ids is not an array .* of distinct'),
         (hdf5({'features': FEATURES, 'ids': 3}), 'ids is not an array .* integers'),
         (hdf5({'a': FEATURES[0], 'b': FEATURES[0, :2]}), '"b" is 2, but "a" a vector of 4'),
