@@ -1,6 +1,7 @@
 """The server that gives requests to the web application, until it is told to stop."""
 
 import ipaddress
+import logging
 import socket
 import threading
 import time
@@ -66,6 +67,10 @@ def names_of_host(host: str) -> set[str] | None:
         raise InputError(f'{host}: {error.strerror or error}', option='host') from error
     is_local = all(ipaddress.ip_address(address).is_loopback for address in addresses)
     return {'localhost', '127.0.0.1', '::1', host.lower(), *addresses} if is_local else None
+
+
+# It would warn of every request that waits for a moment.
+logging.getLogger('waitress.queue').setLevel(logging.ERROR)
 
 
 def serve(app, host: str, port: int, limits):
