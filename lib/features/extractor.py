@@ -89,7 +89,12 @@ class FeatureExtractor:
             given = {**PREPARATIONS[preparation], **given}
         defaults = vars(trained_on) if trained_on is not None else _default_fields(path, given)
         fields = {**defaults, **given, 'network': os.path.basename(path)}
-        cnn = CNN(path, fields.get('layer'), fields.get('image_size'), device)
+        try:
+            cnn = CNN(path, fields.get('layer'), fields.get('image_size'), device)
+        except InputError as error:
+            if error.option == 'layer' and trained_on is not None and 'layer' not in given:
+                error.message += f'; {recorded_by} {trained_on.network}'
+            raise
         fields |= {'layer': LAYER_SEPARATOR.join(cnn.layers), 'image_size': cnn.image_size}
         source = FeatureSource(**fields)
         if trained_on is not None:

@@ -159,6 +159,12 @@ def test_networks_of_something_else_are_refused(tmp_path):
         compute(str(tmp_path / 'net.onnx'))
 
 
+def test_the_error_for_the_layer_of_another_network_names_that(tmp_path):
+    trained_on = FeatureSource('other.onnx', 'pool5', 6, [0, 0, 0], 'warp')
+    with pytest.raises(InputError, match=r'pool5: .*; the model was trained with other\.onnx'):
+        FeatureExtractor.load(write(tmp_path / 'net.onnx'), CPU, trained_on)
+
+
 def test_the_preparation_is_noted_where_it_is_assumed(tmp_path):
     path = write(tmp_path / 'net.onnx')
     with pytest.warns(InputWarning, match='net.onnx: images are prepared as for imagenet'):
