@@ -13,8 +13,9 @@ from lib.errors import InputError, InputWarning
 from lib.features.feature_source import LAYER_SEPARATOR
 from lib.files.input import check_input
 from models.caffe.caffemodel_file import read_layers
+from models.caffe.layers import SizeError
 from models.caffe.on_gpu import ChainerGraph
-from models.caffe.to_onnx import SizeError, make_model
+from models.caffe.to_onnx import make_model
 
 # Operations of fully connected layers.
 FULLY_CONNECTED = 'Gemm', 'MatMul'

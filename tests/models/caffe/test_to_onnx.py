@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.caffe.caffemodel_file import read_layers
+from models.caffe.layers import SizeError
 from models.caffe.on_gpu import ChainerGraph
-from models.caffe.to_onnx import SizeError, make_model
+from models.caffe.to_onnx import make_model
 from tests.helpers import caffemodels
 
 CPU = chainer.get_device('@numpy')
@@ -217,6 +218,17 @@ def test_what_is_not_computed_as_in_caffe_is_refused(tmp_path, change, message):
     layers = read_layers(writer.write(tmp_path / 'net.caffemodel'))
     with pytest.raises(ValueError, match=message):
         make_model(layers, ['fc'], 4, 'net.caffemodel')
+
+
+@pytest.mark.parametrize(
+    'kernel, stride, pad', [(3, 0, 0), (0, 1, 0), (2, 1, 2), (2**31 - 1, 1, 9)]
+)
+def test_windows_that_no_network_has_are_refused(tmp_path, kernel, stride, pad):
+    writer = caffemodels.Writer()
+    writer.pool('pool', 'data', kernel, stride, pad)
+    layers = read_layers(writer.write(tmp_path / 'net.caffemodel'))
+    with pytest.raises(ValueError, match="layer 'pool': "):
+        make_model(layers, ['pool'], 8, 'net.caffemodel')
 
 
 def test_images_of_another_size_are_told_from_other_errors(tmp_path):
