@@ -36,7 +36,7 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
         if not os.path.isdir(path):
             images.append(path)
             continue
-        for file in _files_below(path):
+        for file in files_below(path):
             suffix = os.path.splitext(file)[1].lower()
             if suffix in SUFFIXES and (HAS_HEIF or suffix not in HEIF_SUFFIXES):
                 images.append(os.path.join(path, file))
@@ -82,7 +82,7 @@ def locate_images(
     if None not in paths:
         return paths
     files_called = defaultdict(list)
-    for file in _files_below(root):
+    for file in files_below(root):
         files_called[to_nfc(os.path.basename(file))].append(file)
     matches = [_files_of(name, files_called) for name in names]
     if listed_in is not None:
@@ -118,7 +118,7 @@ def _prefer_own_folders(matches, listed_in):
             matches[n] = own_files[n]
 
 
-def _files_below(folder):
+def files_below(folder):
     """Yields the files below a folder, relative to it and sorted, except hidden ones."""
 
     def note_error(error):

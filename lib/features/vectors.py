@@ -8,6 +8,7 @@ import numpy
 from lib.device import check_memory
 from lib.errors import InputError
 from lib.features.arrays import check_matrix, missing
+from lib.features.image_paths import files_below
 from lib.files.input import check_input
 
 
@@ -21,12 +22,7 @@ def read_vectors_in_folder(path):
     Raises:
         InputError: If there are none, or they have different sizes.
     """
-    names = sorted(
-        os.path.relpath(os.path.join(folder, file), path)
-        for folder, _, files in os.walk(path, followlinks=True)
-        for file in files
-        if file.endswith('.npy') and not file.startswith('.')
-    )
+    names = sorted(file for file in files_below(path) if file.endswith('.npy'))
 
     def read(name):
         file = os.path.join(path, name)

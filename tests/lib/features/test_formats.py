@@ -291,6 +291,12 @@ def test_a_folder_of_vectors_is_read(tmp_path):
         read_features(str(tmp_path / 'empty'))
 
 
+def test_vectors_in_a_folder_with_a_circle_of_links_are_read_once(tmp_path):
+    numpy.save(tmp_path / '7.npy', FEATURES[0])
+    (tmp_path / 'again').symlink_to(tmp_path)
+    assert read_features(str(tmp_path)).keys == {'names': ['7']}
+
+
 def test_a_table_of_numbers_is_an_error_that_says_how_to_convert_it(tmp_path):
     (tmp_path / 'a.csv').write_text('1,2\n3,4\n')
     with pytest.raises(InputError, match=r'numpy.save\("features.npy", numpy.loadtxt\(".*a.csv"'):
