@@ -6,6 +6,7 @@ import re
 
 import numpy
 
+from lib.device import check_memory
 from lib.errors import InputError
 
 # What programs call the features, and what names the images of their rows. Arrays of other names
@@ -97,10 +98,25 @@ def check_matrix(path, name, shape, type_name):
         InputError: If they are not a matrix of real numbers, or empty.
     """
     if len(shape) != 2 or min(shape) < 1:  # damaged MATLAB files claim negative sizes
-        actual = ' x '.join(map(str, shape)) or 'not an array'
-        raise InputError(f'{path}: {name} is {actual}; expected N x D, in MATLAB D x N')
+        raise InputError(f'{path}: {name} is {describe(shape)}; expected N x D, in MATLAB D x N')
     if not re.fullmatch(r'float\d+|u?int\d+', type_name):
         raise InputError(f'{path}: {name} contains {type_name}, not real numbers')
+
+
+def describe(shape):
+    """Returns the shape of what may be an array, for messages."""
+    return ' x '.join(map(str, shape)) or 'not an array'
+
+
+def allocate(path, shape):
+    """Returns an array of a shape, float32, that a file is read into."""
+    check_fits(path, 4 * math.prod(shape))
+    return numpy.empty(shape, 'float32')
+
+
+def check_fits(path, n_bytes):
+    """Checks that memory holds what is read from a file."""
+    check_memory(n_bytes, f'{path}, which is not mapped like .npy,')
 
 
 def missing(path, what, names):

@@ -72,7 +72,7 @@ class CNN:
         self.layers = self._choose(layer, blobs, blobs[-N_NAMED:], 'fc7')
         self.image_size = image_size or 224
         self.has_channels_last = False
-        self.is_caffemodel = True
+        self._is_caffemodel = True
         try:
             return make_model(described, self.layers, self.image_size, os.path.basename(path))
         except SizeError as error:
@@ -95,7 +95,7 @@ class CNN:
         if len(inputs) != 1:
             raise InputError(f'{path}: takes {len(inputs)} inputs, not images alone')
         self._read_input(path, inputs[0], image_size)
-        self.is_caffemodel = False
+        self._is_caffemodel = False
         outputs = [output.name for output in graph.output]
         penultimate = [node.input[0] for node in graph.node if node.op_type in FULLY_CONNECTED]
         vectors = [output.name for output in graph.output if _rank(output) == 2]
@@ -133,13 +133,13 @@ class CNN:
         providers = onnxruntime.get_available_providers()
         wants_gpu = device.xp is not numpy
         if wants_gpu and CUDA not in providers:
-            if self.is_caffemodel:
+            if self._is_caffemodel:
                 return ChainerGraph(model, path, device)
             note = f'{path}: onnxruntime-gpu is not installed, so the CPU computes features'
             warnings.warn(note, InputWarning, stacklevel=5)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        if self.is_caffemodel:  # hundreds of megabytes, which stay in the file and are not copied
+        if self._is_caffemodel:  # hundreds of megabytes, which stay in the file and are not copied
             folder = os.path.dirname(os.path.abspath(path))
             options.add_session_config_entry(FOLDER_KEY, folder)
             options.add_session_config_entry('session.disable_prepacking', '1')

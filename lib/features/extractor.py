@@ -221,7 +221,7 @@ class FeatureExtractor:
 
 
 def _default_fields(path, given):
-    """Returns how images are prepared where neither a model nor a flag says so."""
+    """Returns how images are prepared unless a model or a flag says otherwise."""
     preparation = 'imagenet' if os.fspath(path).lower().endswith('.onnx') else 'caffe'
     if 'mean' not in given and (preparation == 'imagenet' or 'layer' in given):
         note = (

@@ -13,9 +13,17 @@ import numpy
 import scipy
 from numpy.lib.format import MAGIC_PREFIX
 
-from lib.device import check_memory
 from lib.errors import InputError
-from lib.features.arrays import FEATURES, check_matrix, find_keys, find_matrix, is_matrix, missing
+from lib.features.arrays import (
+    FEATURES,
+    allocate,
+    check_fits,
+    check_matrix,
+    find_keys,
+    find_matrix,
+    is_matrix,
+    missing,
+)
 from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.vectors import read_vectors_in_folder, read_vectors_in_hdf5
 from lib.files.hdf5 import check_self_contained, read_texts
@@ -114,7 +122,7 @@ def read_npz(path):
     with numpy.load(path, allow_pickle=False) as file:
         shapes = {name: _shape_in_npz(file, name) for name in file}
         name = find_matrix(path, shapes)
-        _check_memory(path, file.zip.getinfo(f'{name}.npy').file_size)
+        check_fits(path, file.zip.getinfo(f'{name}.npy').file_size)
         features = _read_array(path, file, name)
         check_matrix(path, name, features.shape, features.dtype.name)
         del shapes[name]
@@ -210,7 +218,7 @@ def read_matlab(path):
     shape, type_name = contained['feats']
     type_name = MATLAB_FLOATS.get(type_name, type_name)
     check_matrix(path, 'feats', shape, type_name)
-    _check_memory(path, math.prod(shape) * numpy.dtype(type_name).itemsize)
+    check_fits(path, math.prod(shape) * numpy.dtype(type_name).itemsize)
 
     def read(name):
         return scipy.io.loadmat(path, variable_names=[name])[name]
@@ -239,22 +247,12 @@ READERS = {
 }
 
 
-def _allocate(path, shape):
-    """Returns an array of a shape, float32, that a file is read into."""
-    _check_memory(path, 4 * math.prod(shape))
-    return numpy.empty(shape, 'float32')
-
-
-def _check_memory(path, n_bytes):
-    check_memory(n_bytes, f'{path}, which is not mapped like .npy,')
-
-
 def _read_blocks(path, matrix, n_rows_together=1):
     """Returns a matrix (N, D) in a file as float32 in memory, row after row.
 
     It is read in blocks of rows, some of which should stay together.
     """
-    rows = _allocate(path, matrix.shape)
+    rows = allocate(path, matrix.shape)
     n_rows = max(1, BLOCK // matrix.shape[1])
     n_rows = -(-n_rows // n_rows_together) * n_rows_together
     with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used
@@ -266,6 +264,6 @@ def _read_blocks(path, matrix, n_rows_together=1):
 def _to_float32(path, array):
     """Returns an array (N, D) in memory as float32, row after row."""
     if array.dtype != 'float32':
-        _check_memory(path, 4 * array.size)
+        check_fits(path, 4 * array.size)
     with numpy.errstate(over='ignore'):
         return numpy.ascontiguousarray(array, 'float32')

@@ -145,8 +145,8 @@ def _look_up_keys(path, keys, dataset):
     if max(ids) < 0:
         ids = imgids
     imgid_of_id = _unambiguous(ids, imgids)
-    numbers = [_to_id(without_suffix(os.path.basename(name))) for name in dataset.filename]
     if not isinstance(keys[0], str):
+        numbers = [_to_id(without_suffix(os.path.basename(name))) for name in dataset.filename]
         by_id = _look_up(keys, imgid_of_id)
         by_number = _look_up(keys, _unambiguous(numbers, imgids))
         n_by_id, n_by_number = (by_id >= 0).sum(), (by_number >= 0).sum()

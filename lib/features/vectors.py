@@ -5,9 +5,8 @@ import os
 import h5py
 import numpy
 
-from lib.device import check_memory
 from lib.errors import InputError
-from lib.features.arrays import check_matrix, missing
+from lib.features.arrays import allocate, check_matrix, describe, missing
 from lib.features.image_paths import files_below
 from lib.files.input import check_input
 
@@ -61,15 +60,16 @@ def _stack(path, names, read, expected):
     for n, name in enumerate(names):
         vector = read(name)
         shape = vector.shape or ()
-        actual = ' x '.join(map(str, shape)) or 'not an array'
         if not (len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)):
-            raise InputError(f'{path}: "{name}" is {actual}; expected a vector of each image')
+            raise InputError(
+                f'{path}: "{name}" is {describe(shape)}; expected a vector of each image'
+            )
         if rows is None:
-            check_memory(4 * len(names) * shape[-1], f'{path}, which is not mapped like .npy,')
-            rows = numpy.empty((len(names), shape[-1]), 'float32')
+            rows = allocate(path, (len(names), shape[-1]))
         if shape[-1] != rows.shape[1]:
             raise InputError(
-                f'{path}: "{name}" is {actual}, but "{names[0]}" a vector of {rows.shape[1]}'
+                f'{path}: "{name}" is {describe(shape)}, but "{names[0]}" a vector of '
+                f'{rows.shape[1]}'
             )
         check_matrix(path, f'"{name}"', (1, shape[-1]), vector.dtype.name)
         with numpy.errstate(over='ignore'):  # becomes infinite, an error where it is used

@@ -2,7 +2,7 @@
 
 The file begins with a line that names its format, and a line with the SHA-256 of all that follows;
 HDF5 skips them as the file's *user block*. The HDF5 library may crash or hang on a damaged file, so
-the checksum is compared before it opens one.
+the checksum is verified before the library opens it.
 """
 
 import contextlib

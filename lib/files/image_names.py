@@ -14,6 +14,6 @@ SUFFIXES = (
 
 
 def without_suffix(name: str) -> str:
-    """Returns the name of an image without a suffix that says so."""
+    """Returns the name of a file without its suffix if that is one of an image format."""
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in SUFFIXES else name

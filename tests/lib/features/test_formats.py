@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 
 from lib.errors import InputError
-from lib.features import formats, vectors, writer
+from lib.features import arrays, formats, writer
 from lib.features.feature_source import ExternalSource, FeatureSource
 from lib.features.formats import read_features
 from lib.features.writer import save_features
@@ -125,8 +125,7 @@ def test_too_little_memory_is_an_error_of_formats_that_are_not_mapped(tmp_path, 
         if n_bytes > 90:
             raise InputError(f'{what} would take {n_bytes} bytes')
 
-    for module in formats, vectors:
-        monkeypatch.setattr(module, 'check_memory', check_memory)
+    monkeypatch.setattr(arrays, 'check_memory', check_memory)
     for name, write in WRITERS.items():
         if name in MAPPED:
             read(tmp_path, write(FEATURES))
