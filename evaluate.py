@@ -1,9 +1,8 @@
 """Captions a split of a data set and prints BLEU, METEOR, ROUGE-L and CIDEr.
 
 Each row has one beam width M, if the search has a beam. After the scores follow the number of
-distinct captions, the share of new ones, which are not in the training set, their mean number of
-words, and the shares of captions with a bad ending, as no training caption has, and with a
-repetition.
+distinct captions, the share of new ones, which are not in the training set, and their mean number
+of words.
 """
 
 import warnings

@@ -132,7 +132,6 @@ def make_model(args, dataset, features, processes):
         flags.check_sizes(args, network)
         network.dropout = args.dropout
         model.feature_source = features.source or model.feature_source
-    model.bad_endings = dataset.bad_endings()
     network.label_smoothing = args.label_smoothing
     if args.standardize:
         imgids = dataset.imgid[dataset.images_of('train')]

@@ -30,8 +30,6 @@ class TrainedModel:
         vocabulary (Vocabulary): Its tokens.
         feature_source (FeatureSource): How the features it was trained on were extracted,
             None if unknown.
-        bad_endings (array): The tokens with which training captions do not end, see
-            :meth:`lib.captions.dataset.CaptionDataset.bad_endings`, (n,), int32.
         path (str): The file it was read from, for error messages.
         run (dict): How it was trained, see :func:`record_run`; of a mean
             of models, how each of them was; None if unknown.
@@ -40,7 +38,6 @@ class TrainedModel:
     network: Network
     vocabulary: Vocabulary
     feature_source: FeatureSource | None = None
-    bad_endings: numpy.ndarray = ()
     path: str = 'the model'
     run: dict | None = None
 
@@ -121,7 +118,6 @@ class TrainedModel:
             write_text(file, 'feature_source', FeatureSource.to_json(self.feature_source))
             write_text(file, 'run', json.dumps(self.run))
             self.vocabulary.write_to(file)
-            file['bad_endings'] = numpy.asarray(self.bad_endings, 'int32')
             HDF5Serializer(file.create_group('network'), compression=None).save(network)
 
     @classmethod
@@ -151,7 +147,6 @@ class TrainedModel:
                 network,
                 Vocabulary.read_from(file),
                 FeatureSource.from_json(read_text(file, 'feature_source')),
-                file['bad_endings'][()],
                 str(path),
                 json.loads(read_text(file, 'run')),
             )

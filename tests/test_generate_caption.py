@@ -56,7 +56,7 @@ def test_prints_and_writes_captions_of_a_folder(folder, tmp_path):
 def test_captions_equal_those_of_separate_steps(folder, tmp_path):
     flags = ['--top', '3', '--beam-width', '4', '--max-length', '6', '--batch-size', '2']
     output = tmp_path / 'captions.json'
-    generate(folder, folder / 'images', '--json', output, *flags, '--repetitions')
+    generate(folder, folder / 'images', '--json', output, *flags)
     results = json.loads(output.read_text())
     model = small_model(feature_size=12)
     network = CaffeFunction(str(folder / 'vgg19.caffemodel'))

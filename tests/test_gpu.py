@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from lib.decoding.beam_search import Beam
-from lib.decoding.constraints import MinimumLength, NoBadEndings, NoRepeatedNgrams, NoRepetitions
+from lib.decoding.constraints import MinimumLength, NoRepeatedNgrams
 from lib.device import select_device
 from lib.features.formats import read_features
 from lib.training.optimizers import OPTIMIZERS, make_optimizer
@@ -51,8 +51,7 @@ def test_beam_search_waits_for_the_number_of_unfinished_captions_only(gpu, monke
     monkeypatch.setattr(cupy, 'flatnonzero', allowed_flatnonzero)
     network.to_device(gpu)
     beam = Beam(network, gpu.send(random_features(4)), width=5, max_length=7)
-    endings = NoBadEndings(gpu.send(numpy.array([False] * 3 + [True] + [False] * 3)))
-    constraints = [MinimumLength(3), NoRepeatedNgrams(2), endings, NoRepetitions([4, -1])]
+    constraints = [MinimumLength(3), NoRepeatedNgrams(2)]
     beam.advance(constraints)
     with allowing_to_wait(False):
         while beam.is_running:

@@ -14,10 +14,6 @@ from lib.files.hdf5 import read_hdf5, read_texts, write_hdf5, write_texts
 ARRAYS = 'tokens', 'offsets', 'image', 'imgid', 'cocoid', 'split'
 TEXTS = 'filename', 'raw'
 
-# A token is a bad ending if so many captions contain it, and it ends at most this share of those.
-MIN_COUNT = 50
-MAX_SHARE = 0.001
-
 
 @dataclass
 class CaptionDataset:
@@ -159,26 +155,6 @@ class CaptionDataset:
         """Returns the captions of each of some images, as they were written."""
         captions_of = self.captions_of_images()
         return [self.raw[captions_of[image]].tolist() for image in images]
-
-    def bad_endings(self) -> numpy.ndarray:
-        """Returns the tokens with which hardly any training caption ends, such as "a" and "of".
-
-        These are the tokens in at least ``MIN_COUNT`` training captions of which they end no more
-        than a share of ``MAX_SHARE``.
-
-        Returns:
-            array: (n,), int32, ascending.
-        """
-        captions = self.captions_of('train')
-        n_tokens = len(self.vocabulary)
-        caption_of_token = numpy.repeat(numpy.arange(len(self.image)), self.lengths)
-        in_train = numpy.isin(caption_of_token, captions)
-        keys = caption_of_token[in_train] * n_tokens + self.tokens[in_train]
-        n_captions = numpy.bincount(numpy.unique(keys) % n_tokens, minlength=n_tokens)
-        last = self.tokens[self.offsets[captions + 1] - 1]
-        n_last = numpy.bincount(last, minlength=n_tokens)
-        is_bad_ending = (n_captions >= MIN_COUNT) & (n_last <= MAX_SHARE * n_captions)
-        return numpy.flatnonzero(is_bad_ending).astype('int32')
 
     def training_texts(self) -> set[str]:
         """Returns the set of training captions as a model would print them."""

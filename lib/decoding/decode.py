@@ -43,7 +43,7 @@ def decode(ensemble, features, options, references=None) -> list[list[Caption]]:
     Returns:
         list of list of Caption: For each image its captions, best first.
     """
-    constraints = make_constraints(ensemble, options)
+    constraints = make_constraints(options)
     if not (options.mbr_samples or options.mbr_neighbors):
         return _search(ensemble, features, options, constraints)
     networks = ensemble.networks

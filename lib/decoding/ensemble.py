@@ -1,7 +1,5 @@
 """Ensembles of trained models."""
 
-import functools
-
 import chainer
 import numpy
 
@@ -23,8 +21,6 @@ class Ensemble:
         vocabulary (lib.captions.vocabulary.Vocabulary): The vocabulary of all models.
         feature_source (lib.features.feature_source.FeatureSource): How the features of all
             models were extracted, None if unknown.
-        bad_endings (array): Tokens with which hardly any training caption ends, of all models,
-            (n,), int32.
         networks (list of models.network.Network): The networks of the models.
 
     Raises:
@@ -40,8 +36,6 @@ class Ensemble:
             _check_compatible(model, first)
         self.vocabulary = first.vocabulary
         self.feature_source = first.feature_source
-        tokens = numpy.concatenate([model.bad_endings for model in self.models])
-        self.bad_endings = numpy.unique(tokens).astype('int32')
         self.networks = [model.network for model in self.models]
 
     @classmethod
@@ -65,13 +59,6 @@ class Ensemble:
     def device(self):
         """The device of the networks."""
         return self.networks[0].device
-
-    @functools.cached_property
-    def is_bad_ending(self):
-        """Whether each token is one of :attr:`bad_endings`, (V,), bool, on the device."""
-        is_bad_ending = numpy.zeros(len(self.vocabulary), bool)
-        is_bad_ending[self.bad_endings] = True
-        return self.device.send(is_bad_ending)
 
     def check_feature_size(self, size: int, origin: str, option: str | None = None):
         """See :meth:`lib.trained_model.TrainedModel.check_feature_size`."""
@@ -112,8 +99,7 @@ def average_weights(paths: list[str]) -> TrainedModel:
         paths (list of str): Files that ``train.py`` wrote.
 
     Returns:
-        lib.trained_model.TrainedModel: The first model with the mean of all weights and all
-        bad endings of all models, on the CPU.
+        lib.trained_model.TrainedModel: The first model with the mean of all weights, on the CPU.
 
     Raises:
         InputError: If a file is not a model, or they differ in vocabulary, features or sizes.
@@ -135,7 +121,6 @@ def average_weights(paths: list[str]) -> TrainedModel:
         for param in params:
             total += param.array
         mean.array[...] = total / len(ensemble.models)
-    first.bad_endings = ensemble.bad_endings
     first.run = {'mean_of': [run for model in ensemble.models for run in model.runs()]}
     return first
 

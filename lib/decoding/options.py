@@ -53,12 +53,6 @@ class DecodingOptions:
     no_repeat_ngram: int = _option(
         0, 'forbid repeating any N-gram within a caption; 0 turns this off'
     )
-    bad_endings: bool = _option(
-        False, 'let captions end as no training caption does, as in "a dog in front of a"'
-    )
-    repetitions: bool = _option(
-        False, 'let captions say up to ten words twice in a row, as in "a dog dog runs"'
-    )
     forbid_unknown: bool = _option(False, 'let captions contain no <UNK>')
     beam_groups: int = _option(
         5, 'groups of --search diverse, a divisor of the beam width', 'G', low=1, high=100

@@ -7,7 +7,6 @@ import numpy
 from lib.captions.batch import make_converter
 from lib.captions.tokenizer import tokenize
 from lib.decoding.caption import Caption
-from lib.decoding.constraints import has_bad_ending, has_repetition
 from lib.decoding.options import DecodingOptions
 from lib.decoding.rescoring import token_log_probs
 from lib.errors import InputError
@@ -49,10 +48,8 @@ class Evaluator:
         self.references = dataset.references_of(self.images)
         if not processes.is_main:
             return
-        tokens = dataset.vocabulary.tokens
         self._tokenizer = dataset.vocabulary.tokenizer
         self._training_texts = dataset.training_texts()
-        self._bad_endings = {tokens[token] for token in dataset.bad_endings()}
         self._remarks = []
         if self._captions.size:
             self._scorer = self._make_scorer()
@@ -121,9 +118,8 @@ class Evaluator:
         Returns:
             Scores: With pycocoevalcap, the scores of
             :class:`lib.evaluation.metrics.CaptionScorer`. In any case, how many captions are
-            ``distinct``; the share that is ``new``, not a training caption; their mean number of
-            ``words``; and, unless words are characters, the shares that have a ``bad ending`` or a
-            ``repetition``, see :mod:`lib.decoding.constraints`.
+            ``distinct``; the share that is ``new``, not a training caption; and their mean number
+            of ``words``.
         """
         scores = self._scorer(texts) if self._scorer else Scores({}, numpy.empty((0, 10)), {})
         scores.remarks = self._remarks + scores.remarks
@@ -132,9 +128,4 @@ class Evaluator:
         scores.values['distinct'] = len(set(texts))
         scores.values['new'] = n_new / len(texts)
         scores.values['words'] = n_tokens / len(texts)
-        if self._tokenizer == 'words':
-            captions = [text.split() for text in texts]
-            n_bad = sum(has_bad_ending(tokens, self._bad_endings) for tokens in captions)
-            scores.values['bad ending'] = n_bad / len(texts)
-            scores.values['repetition'] = sum(map(has_repetition, captions)) / len(texts)
         return scores

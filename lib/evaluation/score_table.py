@@ -5,15 +5,7 @@ import numpy
 from lib.cli.run import print_line
 
 # Scores that are not printed in percent with one decimal.
-FORMATS = {
-    'M': 'd',
-    'CIDEr': '.3f',
-    'distinct': 'd',
-    'new': '.1%',
-    'words': '.1f',
-    'bad ending': '.1%',
-    'repetition': '.1%',
-}
+FORMATS = {'M': 'd', 'CIDEr': '.3f', 'distinct': 'd', 'new': '.1%', 'words': '.1f'}
 
 
 def print_loss(split: str, loss: float | None):

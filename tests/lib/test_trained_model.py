@@ -51,13 +51,6 @@ def test_the_tokenizer_is_saved(tmp_path):
     assert loaded.vocabulary.decode([3, 4, 5, 6]) == '犬が走る'
 
 
-def test_the_bad_endings_are_saved(tmp_path):
-    model = small_model()
-    model.bad_endings = numpy.array([2, 4], 'int32')
-    model.save(tmp_path / 'model.h5')
-    assert TrainedModel.load(tmp_path / 'model.h5').bad_endings.tolist() == [2, 4]
-
-
 def test_loading_a_missing_file_names_it(tmp_path):
     with pytest.raises(InputError, match=r'missing\.h5: no such file'):
         TrainedModel.load(tmp_path / 'missing.h5')

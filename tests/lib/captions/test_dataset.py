@@ -1,5 +1,3 @@
-from collections import Counter
-
 import numpy
 import pytest
 
@@ -47,29 +45,3 @@ def test_references_of_works_for_captions_in_any_order():
     dataset = CaptionDataset.from_images(IMAGES, min_count=1)
     dataset.image, dataset.raw = dataset.image[::-1], dataset.raw[::-1]
     assert dataset.references_of(numpy.array([0, 1])) == [DOG_TEXTS[::-1], ['A cat!']]
-
-
-def plain_bad_endings(captions):
-    """As :meth:`CaptionDataset.bad_endings` of captions that are lists of words."""
-    n_captions, n_last = Counter(), Counter()
-    for words in captions:
-        n_captions.update(set(words))
-        n_last[words[-1]] += 1
-    return {word for word, n in n_captions.items() if n >= 50 and n_last[word] <= n / 1000}
-
-
-@pytest.mark.parametrize(
-    'captions',
-    [
-        [['a', 'dog', 'in', 'a', 'lake']] * 60 + [['a', 'cat']] * 40 + [['two', 'of']],
-        [['a', 'dog']] * 2000 + [['a', 'a']],
-        [['a', 'dog']] * 2000 + [['a']] * 3,
-    ],
-)
-def test_bad_endings_are_the_words_that_end_hardly_any_training_caption(captions):
-    other = CaptionedImage(1, -1, 'b.jpg', 'val', [['dog', 'lake', 'a']], ['A dog'])
-    image = CaptionedImage(0, -1, 'a.jpg', 'train', captions, [' '.join(c) for c in captions])
-    dataset = CaptionDataset.from_images([other, image], min_count=1)
-    words = [dataset.vocabulary.tokens[index] for index in dataset.bad_endings()]
-    assert set(words) == plain_bad_endings(captions)
-    assert len(words) == len(set(words))

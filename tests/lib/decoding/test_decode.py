@@ -25,12 +25,9 @@ from tests.helpers.samples import random_features, small_model
 from tests.helpers.scripts import ROOT
 
 N_IMAGES = 6
-CAT = 5  # of the models of an ensemble
 # Narrower and shorter than the defaults, so that the tests take less time.
 SEARCH = {'beam_width': 6, 'top': 3, 'max_length': 8}
 DIVERSE = {'search': 'diverse', 'beam_groups': 2}
-# As decoders that are called alone.
-UNCONSTRAINED = {'bad_endings': True, 'repetitions': True}
 # Options, values that change the captions, and the arguments that the decoder must get.
 CONSTRAINTS = [
     ('min_length', 5, {'constraints': [MinimumLength(5)]}),
@@ -60,7 +57,7 @@ def features(device):
 
 def decode_with(ensemble, features, **options):
     numpy.random.seed(5)
-    return decode(ensemble, features, DecodingOptions(**UNCONSTRAINED | options))
+    return decode(ensemble, features, DecodingOptions(**options))
 
 
 def test_default_is_beam_search_of_width_20_for_5_captions(ensemble, features):
@@ -118,7 +115,7 @@ def test_a_registered_search_gets_the_options_that_its_parameters_name(
         return model, features, temperature, constraints, other
 
     monkeypatch.setitem(SEARCHES, 'other', search)
-    options = DecodingOptions(search='other', temperature=0.25, min_length=3, repetitions=True)
+    options = DecodingOptions(search='other', temperature=0.25, min_length=3)
     model, given, temperature, (constraint,), other = decode(ensemble, features, options)
     assert model is ensemble
     assert given is features
@@ -133,7 +130,7 @@ def test_the_decoder_of_the_documentation_is_greedy_search(ensemble, features, m
     namespace = {}
     exec(code, namespace)
     monkeypatch.setitem(SEARCHES, 'greedy', namespace['greedy_search'])
-    for options in {}, {'max_length': 4, 'min_length': 3, 'repetitions': False}:
+    for options in {}, {'max_length': 4, 'min_length': 3}:
         captions = decode_with(ensemble, features, search='greedy', **options)
         expected = decode_with(ensemble, features, beam_width=1, top=1, **options)
         for actual, best in zip(captions, expected, strict=True):
@@ -147,7 +144,7 @@ def test_the_decoder_of_the_documentation_is_greedy_search(ensemble, features, m
 @pytest.mark.parametrize('search', [{}, DIVERSE], ids=['beam', 'diverse'])
 @pytest.mark.parametrize('changes', [{'mbr_samples': 30}, {'temperature': 3.0}, {'max_length': 3}])
 def test_minimum_bayes_risk_ranks_the_whole_beam(ensemble, features, search, changes):
-    options = DecodingOptions(**UNCONSTRAINED | SEARCH | {'mbr_samples': 5} | search | changes)
+    options = DecodingOptions(**SEARCH | {'mbr_samples': 5} | search | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
     beams = decode(ensemble, features, whole_beam)
     numpy.random.seed(5)
@@ -176,14 +173,10 @@ def make_models(device, *seeds):
 )
 def test_minimum_bayes_risk_ranks_what_each_network_of_an_ensemble_finds(device, features, changes):
     models = make_models(device, 2, 3)
-    models[0].bad_endings = numpy.array([CAT], 'int32')
     ensemble = Ensemble(models)
     options = DecodingOptions(**SEARCH | {'mbr_samples': 30} | changes)
     whole_beam = dataclasses.replace(options, mbr_samples=0, top=options.beam_width)
-    beams = []
-    for model in models:  # with the constraints of the ensemble
-        alone = Ensemble([dataclasses.replace(model, bad_endings=ensemble.bad_endings)])
-        beams.append(decode(alone, features, whole_beam))
+    beams = [decode(Ensemble([model]), features, whole_beam) for model in models]
     candidates = []
     for beams_of_image in zip(*beams):
         by_log_prob = sorted(itertools.chain(*beams_of_image), key=lambda caption: caption.log_prob)
@@ -205,7 +198,7 @@ def test_captions_with_equal_gains_are_ranked_by_probability_in_any_order_of_mod
     device, features
 ):
     models = make_models(device, 2, 3)
-    options = DecodingOptions(**SEARCH, **UNCONSTRAINED, mbr_neighbors=1)
+    options = DecodingOptions(**SEARCH, mbr_neighbors=1)
     references = [References([[UNK]], numpy.ones(1))] * len(features)  # which matches nothing
     results, others = (
         decode(Ensemble(order), features, options, references) for order in (models, models[::-1])
@@ -221,7 +214,7 @@ def test_a_network_that_finds_no_caption_leaves_those_of_others(device, features
     silent, model = make_models(device, 2, 3)
     silent.network.output.b.array[BOS + 1 :] = -numpy.inf
     assert math.isinf(beam_search(silent.network, features, **SEARCH)[0][0].log_prob)
-    options = DecodingOptions(**SEARCH, **UNCONSTRAINED, mbr_neighbors=1)
+    options = DecodingOptions(**SEARCH, mbr_neighbors=1)
     references = [References([[UNK]], numpy.ones(1))] * len(features)
     results = decode(Ensemble([silent, model]), features, options, references)
     for captions, expected in zip(results, beam_search(model.network, features, **SEARCH)):

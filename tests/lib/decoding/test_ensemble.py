@@ -6,7 +6,6 @@ from lib.decoding.beam_search import beam_search
 from lib.decoding.ensemble import Ensemble, average_weights
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
-from lib.trained_model import TrainedModel
 from tests.helpers.assertions import assert_same_captions
 from tests.helpers.plain_beam_search import plain_beam_search
 from tests.helpers.samples import random_features, small_model
@@ -88,17 +87,6 @@ def test_models_that_differ_in_vocabulary_or_features_are_rejected(tmp_path, opt
         Ensemble.load(paths, CPU)
     with pytest.raises(InputError, match=message):
         average_weights(paths)
-
-
-@pytest.mark.parametrize('of_models, expected', [([[], [3, 5], [2, 3]], [2, 3, 5]), ([[]], [])])
-def test_a_mean_of_models_has_the_bad_endings_of_any_of_them(tmp_path, of_models, expected):
-    paths = [str(tmp_path / f'{n}.h5') for n in range(len(of_models))]
-    for path, bad_endings in zip(paths, of_models):
-        model = small_model()
-        model.bad_endings = numpy.array(bad_endings, 'int32')
-        model.save(path)
-    average_weights(paths).save(tmp_path / 'mean.h5')
-    assert TrainedModel.load(tmp_path / 'mean.h5').bad_endings.tolist() == expected
 
 
 def test_check_feature_size_names_file_and_model(tmp_path):

@@ -16,21 +16,7 @@ def parse(flags, **settings):
 
 def test_every_option_has_a_flag():
     given = DecodingOptions(
-        'diverse',
-        12,
-        4,
-        9,
-        3,
-        0.5,
-        2,
-        True,
-        True,
-        True,
-        3,
-        2.0,
-        0.5,
-        mbr_samples=6,
-        mbr_neighbors=7,
+        'diverse', 12, 4, 9, 3, 0.5, 2, True, 3, 2.0, 0.5, mbr_samples=6, mbr_neighbors=7
     )
     flags = ['--index index.h5']
     for field in dataclasses.fields(given):

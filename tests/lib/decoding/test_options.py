@@ -32,7 +32,7 @@ PLAIN = {'beam_width': 20, 'mbr_neighbors': 0}
         ({'temperature': float('inf')}, 'temperature'),
         ({'length_normalization': float('nan')}, 'length_normalization'),
         ({'diversity_penalty': -0.5}, 'diversity_penalty'),
-        ({'bad_endings': 'no'}, 'bad_endings'),
+        ({'forbid_unknown': 'no'}, 'forbid_unknown'),
     ],
 )
 def test_invalid_options_are_rejected(options, at_fault):
