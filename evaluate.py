@@ -14,7 +14,7 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import SPLITS
 from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
 from lib.cli.run import print_line, run_main
-from lib.decoding.ensemble import Ensemble, average_weights
+from lib.decoding.ensemble import Ensemble
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.decoding.neighbors import NeighborIndex
 from lib.device import select_device, set_seed
@@ -36,12 +36,6 @@ def parse_args():
     add_device_flags(parser)
     add_communicator_flag(parser)
     add_models_flag(parser)
-    parser.add_argument(
-        '--average-weights',
-        metavar='FILE',
-        help="average the models' weights instead of their probabilities, and write that model "
-        'here',
-    )
     add_data_flags(parser)
     parser.add_argument('--split', default='val', choices=SPLITS, help='images to caption')
     parser.add_argument(
@@ -99,11 +93,7 @@ def main():
     if not images.size:
         raise InputError(f'{args.captions}: has no images in the split "{args.split}"')
     check_captions(args, dataset)
-    if args.average_weights:
-        ensemble = Ensemble([average_weights(args.model)])
-        ensemble.models[0].network.to_device(device)
-    else:
-        ensemble = Ensemble.load(args.model, device)
+    ensemble = Ensemble.load(args.model, device)
     check_models(args, ensemble, dataset)
     features = FeatureTable.open(args.features, dataset, images, args.combine)
     ensemble.models[0].check_features(features)
@@ -129,8 +119,6 @@ def main():
     image_ids = dataset.ids_of(images)
     other_captions = read_results(args.compare, image_ids) if args.compare else None
     print_loss(args.split, evaluator.loss())
-    if processes.is_main and args.average_weights:
-        ensemble.models[0].save(args.average_weights)
     if processes.is_main and args.compare:
         other_scores = evaluator.score(other_captions)
     rows = []
@@ -197,11 +185,7 @@ def check_files(args, json_paths, names):
         if n_missing:
             note = f'{n_missing} of {len(paths)} images are not in {args.image_root}'
             warnings.warn(f'{note}; the page does not show them', InputWarning, stacklevel=1)
-    inputs = [*filter(None, [*inputs, args.compare, *paths])]
-    outputs = [*filter(None, outputs)]
-    if args.average_weights:
-        check_outputs([args.average_weights], [*inputs, *outputs], 'model')
-    check_outputs(outputs, inputs)
+    check_outputs([*filter(None, outputs)], [*filter(None, [*inputs, args.compare, *paths])])
     return paths
 
 
@@ -214,7 +198,7 @@ def check_models(args, ensemble, dataset):
         )
     fingerprint = dataset.fingerprint()
     for model in ensemble.models:
-        if model.captions_fingerprints() - {fingerprint}:
+        if model.run is not None and model.run['data']['captions'] != fingerprint:
             note = f'{model.path}: was trained on other captions than {args.captions}'
             warnings.warn(f'{note}, perhaps those of these images', InputWarning, stacklevel=1)
 

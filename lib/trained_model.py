@@ -31,8 +31,7 @@ class TrainedModel:
         feature_source (FeatureSource): How the features it was trained on were extracted,
             None if unknown.
         path (str): The file it was read from, for error messages.
-        run (dict): How it was trained, see :func:`record_run`; of a mean
-            of models, how each of them was; None if unknown.
+        run (dict): How it was trained, see :func:`record_run`; None if unknown.
     """
 
     network: Network
@@ -86,18 +85,6 @@ class TrainedModel:
         arrays = [param.array for _, param in sorted(network.namedparams())]
         arrays += network.feature_mean, network.feature_scale
         return fingerprint(*map(chainer.get_device('@numpy').send, arrays))
-
-    def captions_fingerprints(self) -> set[str]:
-        """Returns the fingerprints of the captions that the model was trained on, if known.
-
-        See :meth:`lib.captions.dataset.CaptionDataset.fingerprint`. A mean of models may have
-        several.
-        """
-        return {run['data']['captions'] for run in self.runs() if run is not None}
-
-    def runs(self) -> list[dict | None]:
-        """Returns how the model, or each of those that it is the mean of, was trained."""
-        return (self.run or {}).get('mean_of', [self.run])
 
     def save(self, path: str, half: bool = False):
         """Writes the model; arrays on a GPU are copied from there.

@@ -329,26 +329,6 @@ def test_ensemble_of_equal_models_scores_like_one(folder, tmp_path):
     assert_input_error(process, 'other.h5', 'another vocabulary')
 
 
-def test_average_weights_writes_the_mean_of_models(folder, tmp_path):
-    epochs = ['result/epoch_011.h5', 'result/epoch_012.h5']
-    average = ['--beam-width', 1, '--average-weights', tmp_path / 'mean.h5']
-    process = evaluate(folder, *average, models=epochs)
-    assert process.returncode == 0, process.stderr
-    mean, *parts = (
-        TrainedModel.load(path).network
-        for path in (tmp_path / 'mean.h5', *(folder / epoch for epoch in epochs))
-    )
-    for param, *others in zip(mean.params(), *(part.params() for part in parts)):
-        expected = sum(other.array for other in others) / 2
-        numpy.testing.assert_allclose(param.array, expected, atol=1e-6)
-    reloaded = evaluate(folder, '--beam-width', 1, models=[tmp_path / 'mean.h5'])
-    assert reloaded.stdout == process.stdout
-    words = TrainedModel.load(folder / epochs[0]).vocabulary.tokens[len(SPECIAL_TOKENS) :]
-    small_model(words=words).save(tmp_path / 'small.h5')
-    process = evaluate(folder, *average, models=[epochs[0], tmp_path / 'small.h5'])
-    assert_input_error(process, 'small.h5', 'cannot be averaged', 'sizes')
-
-
 def test_images_that_are_not_there_are_noted(folder, tmp_path):
     flags = '--beam-width', 2, '--html', tmp_path / 'page.html', '--image-root', tmp_path
     process = evaluate(folder, *flags)
@@ -366,7 +346,7 @@ def test_invalid_input_is_rejected(folder, tmp_path):
 
 
 def test_outputs_are_checked_before_the_work(folder, tmp_path):
-    for flag in '--json', '--html', '--average-weights':
+    for flag in '--json', '--html':
         process = evaluate(folder, flag, tmp_path)
         assert_input_error(process, tmp_path, 'Is a directory')
         assert process.stdout == ''

@@ -30,7 +30,6 @@ def folder(tmp_path_factory):
         ('preprocess_vocab.py train=list.tsv -o ./out/../list.tsv', 'is also an input'),
         ('index_captions.py -s captions.h5 -i feats.mat -o feats.mat', 'is also an input'),
         (f'{EVALUATE} --json model.h5', 'model.h5: is also an input'),
-        (f'{EVALUATE} --average-weights captions.h5', 'captions.h5: is also an input'),
         (f'{EVALUATE} --html 3.jpg --image-root .', '3.jpg: is also an input'),
         (f'{EVALUATE} --json out/x.json --html out/x_scores.json', 'path of two outputs'),
         (f'{EVALUATE} 2 --json out/x.json', 'x_beam2.json: is the path of two outputs'),

@@ -1,7 +1,6 @@
 """Ensembles of trained models."""
 
 import chainer
-import numpy
 
 from lib.decoding.state import start, step
 from lib.errors import InputError
@@ -92,39 +91,6 @@ class Ensemble:
         return total, tuple(new_state)
 
 
-def average_weights(paths: list[str]) -> TrainedModel:
-    """Averages the weights of models, such as those of the last epochs of a training run.
-
-    Args:
-        paths (list of str): Files that ``train.py`` wrote.
-
-    Returns:
-        lib.trained_model.TrainedModel: The first model with the mean of all weights, on the CPU.
-
-    Raises:
-        InputError: If a file is not a model, or they differ in vocabulary, features or sizes.
-    """
-    ensemble = Ensemble([TrainedModel.load(path) for path in paths])
-    first, *others = ensemble.models
-    for model in others:
-        if _shape_of(model.network) != _shape_of(first.network):
-            raise InputError(f'{model.path}: cannot be averaged with {paths[0]}: sizes differ')
-        for name in 'feature_mean', 'feature_scale':
-            arrays = getattr(model.network, name), getattr(first.network, name)
-            if not numpy.array_equal(*arrays):
-                raise InputError(
-                    f'{model.path}: cannot be averaged with {paths[0]}: features are standardized '
-                    'differently'
-                )
-    for mean, *params in zip(*(network.params() for network in ensemble.networks)):
-        total = mean.array.astype('float64')
-        for param in params:
-            total += param.array
-        mean.array[...] = total / len(ensemble.models)
-    first.run = {'mean_of': [run for model in ensemble.models for run in model.runs()]}
-    return first
-
-
 def _check_compatible(model, first):
     for name, value, expected in (
         ('vocabulary', model.vocabulary, first.vocabulary),
@@ -136,7 +102,3 @@ def _check_compatible(model, first):
                 f'{model.path}: was trained with another {name} than {first.path}; the models of '
                 'an ensemble must share it'
             )
-
-
-def _shape_of(network):
-    return type(network), {**network.hyperparameters, 'dropout': None}

@@ -3,7 +3,7 @@ import numpy
 import pytest
 
 from lib.decoding.beam_search import beam_search
-from lib.decoding.ensemble import Ensemble, average_weights
+from lib.decoding.ensemble import Ensemble
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
 from tests.helpers.assertions import assert_same_captions
@@ -85,8 +85,6 @@ def test_models_that_differ_in_vocabulary_or_features_are_rejected(tmp_path, opt
     small_model(**options).save(paths[1])
     with pytest.raises(InputError, match=message):
         Ensemble.load(paths, CPU)
-    with pytest.raises(InputError, match=message):
-        average_weights(paths)
 
 
 def test_check_feature_size_names_file_and_model(tmp_path):
