@@ -21,7 +21,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    check_outputs([args.output], [args.captions, *args.features], 'index')
+    check_outputs([args.output], [args.captions, *args.features])
     dataset = CaptionDataset.load(args.captions)
     images = dataset.images_of('train')
     if not images.size:

@@ -64,7 +64,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    check_outputs([args.output], [parse_split(file)[1] for file in args.dataset], 'captions')
+    check_outputs([args.output], [parse_split(file)[1] for file in args.dataset])
     images = read_dataset(args.dataset, args.tokenizer)
     for split in args.train_splits:
         if not any(image.split == split and image.raw for image in images):

@@ -27,7 +27,7 @@ from lib.training import flags, reports
 from lib.training.best_epoch import SaveModel, ScoreCaptions
 from lib.training.epoch_log import EpochLog, TokenMeanEvaluator
 from lib.training.optimizers import OPTIMIZERS, check_training_memory, make_optimizer
-from lib.training.output_folder import SNAPSHOT, OutputFolder, check_folder
+from lib.training.output_folder import SNAPSHOT, locked
 from lib.training.reward import CiderReward, RewardLoss
 from lib.training.schedules import LearningRate, LearningRateSchedule, ScheduledSampling
 from lib.training.snapshot import (
@@ -47,14 +47,6 @@ def main():
     args = flags.parse_args(__doc__)
     processes = connect_processes(args.communicator)
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
-    folder = OutputFolder(args.output)
-    if processes.is_main:
-        check_folder(args.output, filter(None, [args.captions, *args.features, args.model]))
-    with folder if processes.is_main else contextlib.nullcontext():
-        return train(args, folder, device, processes)
-
-
-def train(args, folder, device, processes):
     flags.check_run(args)
     dataset = CaptionDataset.load(args.captions)
     fingerprints = {'captions': dataset.fingerprint()}
@@ -72,8 +64,9 @@ def train(args, folder, device, processes):
     model.network.to_device(device)
     model.network.try_out()
     features.to_device(device)
-    with Interruption(processes) as interruption:
-        trainer = make_trainer(args, folder, dataset, features, model, interruption, processes)
+    lock = locked(args.output) if processes.is_main else contextlib.nullcontext()
+    with lock, Interruption(processes) as interruption:
+        trainer = make_trainer(args, dataset, features, model, interruption, processes)
         settings = flags.fixed_settings(args, model, fingerprints, processes)
         trainer.extend(Snapshot(settings, args.snapshot_every, processes))
         if args.resume:
@@ -141,7 +134,7 @@ def make_model(args, dataset, features, processes):
     return model
 
 
-def make_trainer(args, folder, dataset, features, model, interruption, processes):
+def make_trainer(args, dataset, features, model, interruption, processes):
     """Connects data, optimizer and network, and adds what happens during training."""
     network = model.network
     captions = dataset.captions_of('train')
@@ -167,7 +160,7 @@ def make_trainer(args, folder, dataset, features, model, interruption, processes
         loss,
     )
     stop_trigger = StopTrigger(args.epoch, args.patience, args.select_by, interruption)
-    trainer = training.Trainer(updater, stop_trigger, folder)
+    trainer = training.Trainer(updater, stop_trigger, args.output)
     trainer.extend(
         TokenMeanEvaluator(network, dataset, features, args.batch_size, processes),
         name='validation',

@@ -1,7 +1,5 @@
 """No script overwrites what it reads, or one of its outputs by another."""
 
-import os
-
 import pytest
 
 from tests.fuzz.cases import TRAINING, contents_of, make_folder
@@ -20,7 +18,6 @@ def folder(tmp_path_factory):
     make_folder(folder)
     (folder / 'run').mkdir()
     (folder / 'run' / 'best.h5').symlink_to('../model.h5')
-    os.link(folder / 'captions.h5', folder / 'run' / 'epoch_001.h5')
     return folder
 
 
@@ -39,10 +36,7 @@ def folder(tmp_path_factory):
         (f'{GENERATE} --json net.caffemodel', 'net.caffemodel: is also an input'),
         (f'{EXTRACT} -o net.caffemodel', 'net.caffemodel: is also an input'),
         (f'{EXTRACT} -o 2.jpg', '2.jpg: is also an input'),
-        (f'{TRAIN} -i feats.mat -m model.h5', 'best.h5: is also an input'),
-        (f'{TRAIN} -i feats.mat', 'epoch_001.h5: is also an input'),
-        ('preprocess_vocab.py train=list.tsv -o model.h5', 'model.h5: is a file of type model'),
-        (f'{GENERATE} --json captions.h5', 'captions.h5: is a file of type captions'),
+        (f'{TRAIN} -i feats.mat -m model.h5', 'already contains a training run'),
     ],
 )
 def test_inputs_and_outputs_are_kept_apart(folder, command, message):

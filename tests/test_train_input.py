@@ -1,6 +1,5 @@
 """What train.py reads and refuses: recipes, flags, files and snapshots."""
 
-import re
 import shutil
 
 import numpy
@@ -126,20 +125,6 @@ def test_a_run_without_its_snapshot_is_kept(data, trained, tmp_path):
         shutil.copy(trained[0] / name, tmp_path / name / name)
         assert_input_error(train(data, tmp_path / name), name, 'already contains a training run')
         assert_input_error(train(data, tmp_path / name, '--resume'), 'there is no', '--model')
-
-
-def test_resuming_a_finished_run_names_a_model_that_is_there(data, trained, tmp_path):
-    shutil.copytree(trained[0], tmp_path / 'result')
-    (tmp_path / 'result' / 'best.h5').write_bytes(b'')
-    flags = '--epoch 12 --standardize --dropout 0.1 --resume'
-    process = train(data, tmp_path / 'result', flags)
-    assert process.returncode == 0, process.stderr
-    (path,) = re.findall(r'best validation loss .* after epoch \d+: (.*)', process.stdout)
-    assert re.fullmatch(r'.*/epoch_\d+\.h5', path)
-    for model in (tmp_path / 'result').glob('*_*.h5'):
-        model.unlink()
-    process = train(data, tmp_path / 'result', flags)
-    assert process.stdout.endswith(f', whose model is no longer in {tmp_path}/result\n')
 
 
 def test_a_data_set_without_validation_images_says_how_to_choose_some(data, tmp_path):

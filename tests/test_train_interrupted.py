@@ -2,16 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import numpy
 import pytest
 
 from lib.trained_model import TrainedModel
+from lib.training.output_folder import locked
 from tests.helpers.assertions import assert_input_error
 from tests.helpers.samples import dataset, features_of, write_json, write_matlab
-from tests.helpers.scripts import ROOT, run_python, run_script
+from tests.helpers.scripts import run_python, run_script
 from tests.helpers.training import SMALL, arrays_of, assert_same_training, read_log, train
 
 # Runs train.py, which sends itself a signal in an iteration.
@@ -35,36 +34,6 @@ def stop(data, output, iteration, numbers, *flags):
     """Trains until some signals in an iteration; returns the finished process."""
     inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', output, *SMALL.split()
     return run_python(TRAIN_AND_STOP, iteration, [int(n) for n in numbers], *inputs, *flags)
-
-
-# Trains, and lets another training begin in the same folder, deleted before, after an iteration.
-TRAIN_IN_A_DELETED_FOLDER = """
-import os, shutil, subprocess, sys
-import lib
-import train
-update = train.training.updaters.StandardUpdater.update
-def update_and_replace(self):
-    update(self)
-    if self.iteration == 3 and 'AGAIN' not in os.environ:
-        folder = sys.argv[sys.argv.index('-o') + 1]
-        shutil.rmtree(folder)
-        os.environ['AGAIN'] = ''
-        command = [sys.executable, 'train.py', *sys.argv[1:], '--seed', '5']
-        subprocess.run(command, check=True, capture_output=True)
-train.training.updaters.StandardUpdater.update = update_and_replace
-train.run_main(train.main)
-"""
-
-
-def test_a_run_whose_folder_was_deleted_leaves_that_of_the_next_one_alone(data, tmp_path):
-    output = tmp_path / 'result'
-    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', *SMALL.split(), '--epoch', 2
-    process = run_python(TRAIN_IN_A_DELETED_FOLDER, *inputs, '-o', output)
-    assert_input_error(process, 'result: has been deleted or replaced during training')
-    expected = run_script('train.py', *inputs, '-o', tmp_path / 'expected', '--seed', 5)
-    assert expected.returncode == 0, expected.stderr
-    assert sorted(os.listdir(output)) == sorted(os.listdir(tmp_path / 'expected'))
-    assert_same_training(output, tmp_path / 'expected', ['best.h5', 'epoch_001.h5', 'snapshot.h5'])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +67,7 @@ def test_a_second_signal_stops_at_once(data, tmp_path):
     process = stop(data, tmp_path / 'result', 3, [signal.SIGINT, signal.SIGINT])
     assert process.returncode == 130
     assert 'Traceback' not in process.stderr
-    assert not (tmp_path / 'result').exists()
+    assert os.listdir(tmp_path / 'result') == []
 
 
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM])
@@ -136,13 +105,8 @@ def test_snapshots_in_the_middle_of_an_epoch_resume_exactly_after_a_kill(device,
 
 
 def test_a_second_training_in_the_same_folder_is_refused(data, tmp_path):
-    flags = ['-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result']
-    command = [sys.executable, os.path.join(ROOT, 'train.py'), *flags, '--epoch', '100000']
-    with subprocess.Popen(map(str, command), stdout=subprocess.PIPE) as first:
-        first.stdout.readline()
+    with locked(tmp_path / 'result'):
         assert_input_error(train(data, tmp_path / 'result'), 'another process is writing')
-        first.send_signal(signal.SIGKILL)
-    assert train(data, tmp_path / 'result', '--epoch 1').returncode in (0, 2)
 
 
 def test_a_loss_that_is_not_finite_ends_training(device, data, tmp_path):
@@ -152,7 +116,7 @@ def test_a_loss_that_is_not_finite_ends_training(device, data, tmp_path):
     flags = '--epoch 2 --lr 1 --no-standardize --batch-size 3'
     process = train(data, tmp_path / 'result', '-i', huge, flags, device=device)
     assert_input_error(process, 'the loss is', 'in iteration', 'lower learning rate')
-    assert not (tmp_path / 'result').exists()
+    assert os.listdir(tmp_path / 'result') == []
 
 
 def test_divergence_keeps_the_last_good_snapshot(data, tmp_path):

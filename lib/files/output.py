@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import stat
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from lib.errors import InputError
 
 # What a file is called until it is complete.
 TEMPORARY_SUFFIX = '.tmp'
-# What others write to, too, even where it is redirected to a regular file.
-STREAMS = '/dev/stdout', '/dev/stderr', '/dev/fd/', '/proc/'
 
 
 @contextlib.contextmanager
@@ -52,18 +49,16 @@ def open_output(path):
             raise
 
 
-def check_outputs(outputs, inputs=(), kind=None):
+def check_outputs(outputs, inputs=()):
     """Checks the files to write, before the work whose results they are to hold.
 
     Args:
         outputs (iterable of str): The files to write.
         inputs (iterable of str): The files that are read; they need not exist.
-        kind (str): The kind of our HDF5 files that they become, see
-            :data:`lib.files.hdf5.VERSIONS`; None for other files.
 
     Raises:
-        InputError: If two outputs have the same path, or an output is also an input, a pipe, a
-            device, or one of our HDF5 files of another kind.
+        InputError: If two outputs have the same path, or an output is also an input, a pipe or a
+            device.
         OSError: If a file cannot be created there, or an output is a folder.
     """
     outputs = [os.fspath(path) for path in outputs]
@@ -79,8 +74,6 @@ def check_outputs(outputs, inputs=(), kind=None):
             targets.add(target)
             _check_can_be_created(target)
     check_not_overwritten(outputs, inputs)
-    for path in outputs:
-        _check_replaced(path, kind)
 
 
 def check_not_overwritten(outputs, inputs):
@@ -128,19 +121,8 @@ def _check_kind(path):
         return
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(mode) or os.path.abspath(path).startswith(STREAMS):
+    if not stat.S_ISREG(mode):
         raise InputError(f'{path}: is a pipe or a device; choose a regular file as output')
-
-
-def _check_replaced(path, kind):
-    """Checks that one of our HDF5 files is only replaced by one of the same kind."""
-    if os.path.isfile(path):
-        with open(path, 'rb') as file:
-            found = re.match(rb'show-and-tell (captions|model|snapshot|index) \d+\n', file.read(64))
-        if found and found[1].decode() != kind:
-            raise InputError(
-                f'{path}: is a file of type {found[1].decode()}; choose another output'
-            )
 
 
 def _check_can_be_created(target):

@@ -1,5 +1,7 @@
 """Which epoch of a training run is the best one, and saving its model."""
 
+import os
+
 import chainer
 from chainer import training
 
@@ -47,9 +49,9 @@ class SaveModel(training.Extension):
 
     def __call__(self, trainer):
         log = trainer.get_extension('EpochLog').log
-        self._model.save(trainer.out.file(epoch_file(trainer.updater.epoch)))
+        self._model.save(os.path.join(trainer.out, epoch_file(trainer.updater.epoch)))
         if best_index(log, self._criterion) == len(log) - 1:
-            self._model.save(trainer.out.file(BEST))
+            self._model.save(os.path.join(trainer.out, BEST))
 
 
 class ScoreCaptions(training.Extension):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections import defaultdict
 
 import chainer
@@ -44,7 +45,7 @@ class EpochLog(extensions.LogReport):
                 self.log[-1]['run'] = self._run
                 self._run = None
             if self._processes.is_main:
-                write_json(trainer.out.file(LOG), self.log)
+                write_json(os.path.join(trainer.out, LOG), self.log)
 
     def exchange(self):
         """Exchanges the observations of this epoch, before a snapshot is written."""

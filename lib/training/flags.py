@@ -14,9 +14,10 @@ from lib.cli.parser import (
 from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags
+from lib.files.output import check_outputs
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS
-from lib.training.output_folder import RESTART, SNAPSHOT, has_models
+from lib.training.output_folder import BEST, RESTART, SNAPSHOT, has_models
 from models import NETWORKS
 
 # Flags that must stay the same when training is resumed.
@@ -246,7 +247,8 @@ def parse_args(description):
 
 
 def check_run(args):
-    """Checks that there is a training run to resume in the output folder, or none."""
+    """Checks that the output folder can be written, and has a training run to resume, or none."""
+    check_outputs([os.path.join(args.output, BEST)])
     snapshot = os.path.join(args.output, SNAPSHOT)
     has_snapshot = os.path.exists(snapshot)
     if args.resume and not has_snapshot:

@@ -1,5 +1,6 @@
 """Reports during training: a progress bar, a table, sample captions and plots."""
 
+import os
 import sys
 import time
 
@@ -13,7 +14,7 @@ from lib.decoding.options import DecodingOptions
 from lib.files.output import open_output
 from lib.training.best_epoch import BEAM_WIDTH, CRITERIA, best_index
 from lib.training.epoch_log import TRAINING, VALIDATION
-from lib.training.output_folder import find_best, plot_file
+from lib.training.output_folder import BEST, plot_file
 
 # Heading, key of the log, and format of each column of the table.
 COLUMNS = (
@@ -150,7 +151,7 @@ class PlotLog(training.Extension):
         log = trainer.get_extension('EpochLog').log
         for quantity, label in PLOTS.items():
             if log and f'{VALIDATION}/{quantity}' in log[-1]:
-                _plot(log, quantity, label, trainer.out.file(plot_file(quantity)))
+                _plot(log, quantity, label, os.path.join(trainer.out, plot_file(quantity)))
         self._last_time = time.monotonic()
 
 
@@ -180,6 +181,5 @@ def print_best(trainer, criterion):
     log = trainer.get_extension('EpochLog').log
     best = log[best_index(log, criterion)]
     key, _ = CRITERIA[criterion]
-    path = find_best(trainer.out, best['epoch'])
-    where = f': {path}' if path else f', whose model is no longer in {trainer.out}'
-    print_line(f'best validation {criterion} {best[key]:.4f} after epoch {best["epoch"]}{where}')
+    path = os.path.join(trainer.out, BEST)
+    print_line(f'best validation {criterion} {best[key]:.4f} after epoch {best["epoch"]}: {path}')

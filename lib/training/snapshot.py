@@ -60,7 +60,7 @@ class Snapshot(training.Extension):
         if not self._processes.is_main:
             return
         check_finite(trainer.updater.get_optimizer('main'))
-        with write_hdf5(trainer.out.file(SNAPSHOT), 'snapshot') as file:
+        with write_hdf5(os.path.join(trainer.out, SNAPSHOT), 'snapshot') as file:
             write_text(file, 'settings', json.dumps(self._settings))
             HDF5Serializer(file.create_group('trainer'), compression=None).save(trainer)
 
