@@ -1,7 +1,5 @@
 """Running a script: its exit code, error messages in one line, signals, and what is printed."""
 
-import errno
-import io
 import os
 import re
 import signal
@@ -20,7 +18,8 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143, signa
 
 def run_main(main):
     """Runs a script's ``main`` and exits with its result, or with 2 for wrong input."""
-    stdout, _ = map(_make_unbreakable, ('stdout', 'stderr'))
+    # File names may hold bytes that the terminal cannot show.
+    sys.stdout.reconfigure(errors='backslashreplace')
     for number in EXIT_CODES:
         # As nohup ignores SIGHUP, and a shell without job control Ctrl-C in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -30,8 +29,10 @@ def run_main(main):
         _check_working_directory()
         status = main()
         sys.stdout.flush()
-        if stdout is not None and stdout.error is not None:
-            raise stdout.error
+    except BrokenPipeError:  # a reader such as head has seen enough
+        # Or Python would fail when it ends and flushes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except (InputError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and 'new thread' not in str(error):
             raise
@@ -79,52 +80,6 @@ def _raise_exception(number, frame):
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(EXIT_CODES[number])
-
-
-class UnbreakableStream(io.FileIO):
-    """An output stream that discards what can no longer be written instead of ending the script.
-
-    The program that reads it, such as head, may have exited, or the terminal may be closed.
-
-    Attributes:
-        error (OSError): Why something could not be written, if there may be a reader, as on a full
-            disk; names the stream.
-    """
-
-    error = None
-
-    def write(self, data):
-        try:
-            return super().write(data)
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):
-                self.error = OSError(error.errno, error.strerror, 'standard output')
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            return len(data)
-
-
-def _make_unbreakable(name):
-    """Replaces a standard stream by an unbreakable one, and returns that; None without a file."""
-    stream = getattr(sys, name)
-    if stream is None:  # closed by whoever started the script
-        setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
-        return None
-    try:
-        output = UnbreakableStream(stream.fileno(), 'w', closefd=False)
-    except io.UnsupportedOperation:  # an object in its place
-        return None
-    text = io.TextIOWrapper(
-        io.BufferedWriter(output),
-        encoding=stream.encoding,
-        # File names may hold bytes that the terminal cannot show.
-        errors='backslashreplace',
-        # Python writes through to standard error, where notes must not wait for the end.
-        line_buffering=stream.line_buffering or name == 'stderr',
-    )
-    setattr(sys, name, text)
-    return output
 
 
 def _format_warning(message, category, *location, default_format=warnings.formatwarning):

@@ -107,31 +107,14 @@ def test_input_warnings_are_printed_as_notes():
     assert other.endswith('UserWarning: something else')
 
 
-@pytest.mark.parametrize(
-    'close',
-    [
-        'reader, writer = os.pipe(); os.dup2(writer, 1); os.close(reader)',
-        'sys.stdout = None; os.close(1)',
-        'sys.stderr = None; os.close(2)',
-    ],
-)
-def test_scripts_finish_whatever_has_become_of_their_output(tmp_path, close):
+def test_a_script_ends_quietly_when_nobody_reads_its_output():
     process = run_python(
-        'import os, pathlib, sys\n'
+        'import os\n'
         'from lib.cli.run import run_main\n'
-        f'{close}\n'
-        'def main():\n'
-        '    for _ in range(3):\n'
-        '        print("a line", flush=True)\n'
-        '        print("a note", file=sys.stderr)\n'
-        '    pathlib.Path(sys.argv[1]).write_text("done")\n'
-        '    return 3\n'
-        'run_main(main)\n',
-        tmp_path / 'file',
+        'reader, writer = os.pipe(); os.dup2(writer, 1); os.close(reader)\n'
+        'run_main(lambda: print("a line"))\n'
     )
-    assert process.returncode == 3
-    assert process.stderr in ('', 3 * 'a note\n')
-    assert (tmp_path / 'file').read_text() == 'done'
+    assert (process.returncode, process.stderr) == (1, '')
 
 
 def test_file_names_that_are_not_text_can_be_printed():
@@ -143,17 +126,6 @@ def test_file_names_that_are_not_text_can_be_printed():
     )
     assert process.returncode == 0, process.stderr
     assert process.stdout == 'name_\\udcff caf\\xe9\n'
-
-
-def test_a_full_disk_beneath_standard_output_is_reported_at_the_end():
-    process = run_python(
-        'import os\n'
-        'from lib.cli.run import run_main\n'
-        'os.dup2(os.open("/dev/full", os.O_WRONLY), 1)\n'
-        'run_main(lambda: print("a result"))\n'
-    )
-    assert process.returncode == 2
-    assert process.stderr == 'error: standard output: No space left on device\n'
 
 
 def test_notes_are_there_at_once_wherever_standard_error_goes(tmp_path):
