@@ -143,18 +143,6 @@ def test_recipes_are_found_from_any_folder(data, tmp_path, monkeypatch):
     assert (tmp_path / 'result' / 'best.h5').exists()
 
 
-def test_a_working_directory_that_is_gone_is_named():
-    code = """
-import os, tempfile
-folder = tempfile.mkdtemp()
-os.chdir(folder)
-os.rmdir(folder)
-import train
-train.run_main(train.main)
-"""
-    assert_input_error(run_python(code), 'the working directory has been deleted')
-
-
 def test_captions_and_features_that_do_not_fit_are_rejected(data, trained, tmp_path):
     def run(*flags, small=SMALL):
         return train(data, tmp_path / 'result', *flags, small=small)

@@ -26,16 +26,13 @@ def run_main(main):
             signal.signal(number, _raise_exception)
     warnings.formatwarning = _format_warning
     try:
-        _check_working_directory()
         status = main()
         sys.stdout.flush()
     except BrokenPipeError:  # a reader such as head has seen enough
         # Or Python would fail when it ends and flushes what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-    except (InputError, OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and 'new thread' not in str(error):
-            raise
+    except (InputError, OSError, MemoryError) as error:
         wait_before_error()
         print('error:', _one_line(_message_of(error)), file=sys.stderr)
         status = 2
@@ -68,13 +65,6 @@ def escape_control_characters(text):
     )
 
 
-def _check_working_directory():
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise InputError('the working directory has been deleted; change to another one') from None
-
-
 def _raise_exception(number, frame):
     """Lets a signal end a script like an exception, so that temporary files are removed."""
     if number == signal.SIGINT:
@@ -92,8 +82,6 @@ def _message_of(error):
     if isinstance(error, InputError):
         flag = f'--{error.option.replace("_", "-")} ' if error.option else ''
         return flag + error.message
-    if isinstance(error, RuntimeError):
-        return f'{error}: the limit of threads is reached, see ulimit -u; end other programs'
     if isinstance(error, MemoryError):  # of the host or, with CuPy's subclass, of a GPU
         return f'not enough memory, try smaller batches or sizes ({error})'
     # A full disk or a read-only folder; h5py leaves out the file's name.

@@ -56,14 +56,6 @@ def test_os_error_is_printed_with_its_file(run):
     assert run(raises(OSError('cannot write'))) == (2, '', 'error: cannot write\n')
 
 
-def test_too_many_threads_are_one_line(run):
-    code, _, message = run(raises(RuntimeError("can't start new thread")))
-    assert code == 2
-    assert message.startswith("error: can't start new thread: the limit of threads is reached")
-    with pytest.raises(RuntimeError):
-        run_main(raises(RuntimeError('a fault of the program')))
-
-
 def test_interruption_exits_with_130(run):
     assert run(raises(KeyboardInterrupt())) == (130, '', '')
 
