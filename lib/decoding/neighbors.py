@@ -10,7 +10,7 @@ import tqdm
 from lib.captions.vocabulary import Vocabulary
 from lib.decoding.neighbor_space import NeighborSpace, embed_captions, in_blocks
 from lib.errors import InputError
-from lib.features.feature_source import FeatureSource
+from lib.features.feature_source import FeatureSource, check_same_source
 from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
 
 SPACE_ARRAYS = 'mean', 'inverse_std', 'components', 'topics'
@@ -119,18 +119,13 @@ class NeighborIndex:
                 rows.
 
         Raises:
-            InputError: If they have another size, are known to have been extracted in another way,
+            InputError: If they have another size, are known to come from another network or layer,
                 or are others for training images that the index contains.
         """
         self._check_size(features)
-        if None not in (self.feature_source, features.source) and (
-            self.feature_source != features.source
-        ):
-            raise InputError(
-                f'{self.path}: was made of features that were extracted in another way than those '
-                f'of {features.path}',
-                option='index',
-            )
+        check_same_source(
+            features.path, features.source, self.feature_source, f'{self.path} was made with'
+        )
         images = dataset.images_of('train')[:IMAGES_TO_COMPARE]
         _, ours, theirs = numpy.intersect1d(
             self.fingerprints, dataset.fingerprints_of(images), return_indices=True

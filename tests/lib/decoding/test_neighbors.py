@@ -212,7 +212,9 @@ def test_an_index_must_have_been_made_of_such_features(device, data, index):
 
     check(array)
     check(array, SOURCE)
-    with pytest.raises(InputError, match='in another way than those of feats.h5'):
+    with pytest.raises(
+        InputError, match='feats.h5: has features of layer fc6, but the index was made with'
+    ):
         check(array, dataclasses.replace(SOURCE, layer='fc6'))
     with pytest.raises(InputError, match='size 8, not 9'):
         check(numpy.ones((60, 9), 'float32'))
