@@ -33,7 +33,7 @@ help:
 	@echo 'make test     run the tests, 2 minutes on two cores'
 	@echo 'make test-gpu run the tests that compute on a GPU, on the first one'
 	@echo 'make test-mpi run the tests of several processes, which make test skips without MPI'
-	@echo 'make fuzz     run 20,000 hostile cases and kill 60 trainings'
+	@echo 'make fuzz     run 20,000 hostile cases'
 	@echo 'make lint     check style and format'
 	@echo 'make format   sort imports and format the code'
 	@echo 'make clean    delete .venv, the CNN, the captions and what the demo wrote'

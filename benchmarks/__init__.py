@@ -1,3 +1,3 @@
-"""Speed, measured against the programs people would write instead, and how captions fail."""
+"""Speed, measured against the programs people would write instead."""
 
 import lib  # noqa: F401  patches Chainer

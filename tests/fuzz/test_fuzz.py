@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fuzz import cases, kills
+from tests.fuzz import cases
 
 N_SHARES = 4
 CASES_PER_SHARE = 50
@@ -21,10 +21,3 @@ def test_hostile_input_ends_in_success_or_one_line(original, tmp_path, share):
     results = [cases.run_case(number, 0, original, tmp_path / 'copy') for number in numbers]
     assert [complaint for _, complaint in results if complaint] == []
     assert {code for code, _ in results} == {0, 1, 2}
-
-
-@pytest.mark.parametrize('number', range(2))
-def test_killed_trainings_end_like_uninterrupted_ones(original, tmp_path, number):
-    n_kills, complaint = kills.kill_training(number, 0, original, tmp_path / 'copy')
-    assert complaint is None
-    assert n_kills
