@@ -88,10 +88,44 @@ def main():
     json_paths = results_paths(args.json, [options.beam_width for options in decodings])
     processes = connect_processes(args.communicator)
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
+    dataset, evaluator = make_evaluator(args, device, processes)
+    names = dataset.filename[evaluator.images]
+    image_ids = dataset.ids_of(evaluator.images)
+    if processes.is_main:
+        paths = check_files(args, json_paths, names)
+    other_captions = read_results(args.compare, image_ids) if args.compare else None
+    print_loss(args.split, evaluator.loss())
+    rows = []
+    for options, json_path in zip(decodings, json_paths):
+        set_seed(args.seed, processes.rank)
+        captions = evaluator.caption(options)
+        if not processes.is_main:
+            continue
+        texts = [best.text for best, *_ in captions]
+        if json_path:  # already now, since scoring may fail
+            write_results(json_path, image_ids, texts)
+        scores = evaluator.score(texts)
+        rows.append(print_row(options, scores, rows))
+        if args.compare:
+            other_scores = evaluator.score(other_captions)
+            rows[-1]['differences'] = compare(args.compare, scores, other_scores)
+        if json_path:
+            write_results(json_path, image_ids, texts, scores.means.get('CIDEr'))
+    if processes.is_main:
+        for remark in scores.remarks:
+            print_line(remark)
+        if args.json:
+            write_json(add_to_name(args.json, 'scores'), rows)
+        if args.html:
+            title = f'{len(names)} images of {args.split}, beam width {options.beam_width}'
+            cards = make_cards(names, paths, captions, evaluator.references, scores)
+            write_gallery(args.html, title, cards)
+
+
+def make_evaluator(args, device, processes):
+    """Returns the data set, without images that have no features, and what evaluates the models."""
     dataset = CaptionDataset.load(args.captions)
     images = dataset.images_of(args.split)
-    if not images.size:
-        raise InputError(f'{args.captions}: has no images in the split "{args.split}"')
     check_captions(args, dataset)
     ensemble = Ensemble.load(args.model, device)
     check_models(args, ensemble, dataset)
@@ -106,59 +140,35 @@ def main():
         index_features.to_device(device)
         left_out = numpy.union1d(left_out, index_features.left_out)
     dataset = dataset.without(left_out)
-    images = dataset.images_of(args.split)
-    if processes.is_main:
-        paths = check_files(args, json_paths, dataset.filename[images])
     if args.index:
         index = NeighborIndex.load(args.index, device)
-        index.check_no_overlap(dataset, images)
+        index.check_no_overlap(dataset, dataset.images_of(args.split))
         index.check_features(index_features or features, dataset)
     captioner = Captioner(ensemble, index=index)
-    evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
+    return dataset, Evaluator(captioner, dataset, args.split, features, processes, index_features)
 
-    image_ids = dataset.ids_of(images)
-    other_captions = read_results(args.compare, image_ids) if args.compare else None
-    print_loss(args.split, evaluator.loss())
-    if processes.is_main and args.compare:
-        other_scores = evaluator.score(other_captions)
-    rows = []
-    for options, json_path in zip(decodings, json_paths):
-        set_seed(args.seed, processes.rank)
-        captions = evaluator.caption(options)
-        if not processes.is_main:
-            continue
-        texts = [best.text for best, *_ in captions]
-        if json_path:  # already now, since scoring may fail
-            write_results(json_path, image_ids, texts)
-        scores = evaluator.score(texts)
-        intervals = scores.intervals()
-        beam_width = options.beam_width if options.has_beam else None
-        row = {'beam_width': beam_width, **scores.values, 'intervals': intervals}
-        with_header = not rows or rows[-1].keys() - {'differences'} != row.keys()
-        print_scores(beam_width, scores.values, intervals, with_header)
-        rows.append(row)
-        if args.compare:
-            if other_scores.remarks != scores.remarks:  # Java has failed in between
-                other_scores = evaluator.score(other_captions)
-            differences = scores.compare(other_scores)
-            print_differences(args.compare, differences)
-            row['differences'] = {name: d._asdict() for name, d in differences.items()}
-        if json_path:
-            write_results(json_path, image_ids, texts, scores.means.get('CIDEr'))
-    if processes.is_main:
-        for remark in scores.remarks:
-            print_line(remark)
-        if args.json:
-            write_json(add_to_name(args.json, 'scores'), rows)
-        if args.html:
-            title = f'{len(images)} images of {args.split}, beam width {options.beam_width}'
-            names = dataset.filename[images]
-            cards = make_cards(names, paths, captions, evaluator.references, scores)
-            write_gallery(args.html, title, cards)
+
+def print_row(options, scores, rows):
+    """Prints a row of scores after others, and returns what the results contain of it."""
+    beam_width = options.beam_width if options.has_beam else None
+    intervals = scores.intervals()
+    row = {'beam_width': beam_width, **scores.values, 'intervals': intervals}
+    with_header = not rows or rows[-1].keys() - {'differences'} != row.keys()
+    print_scores(beam_width, scores.values, intervals, with_header)
+    return row
+
+
+def compare(path, scores, other_scores):
+    """Prints how scores differ from those of a file, and returns what the results contain of it."""
+    differences = scores.compare(other_scores)
+    print_differences(path, differences)
+    return {name: difference._asdict() for name, difference in differences.items()}
 
 
 def check_captions(args, dataset):
-    """Checks that there is something to do if nobody has captioned the images of the split."""
+    """Checks that the split has images and, if nobody has captioned them, that there is a use."""
+    if not dataset.images_of(args.split).size:
+        raise InputError(f'{args.captions}: has no images in the split "{args.split}"')
     if dataset.captions_of(args.split).size:
         return
     if args.compare or not (args.json or args.html):
