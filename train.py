@@ -71,6 +71,7 @@ def main():
         trainer.extend(Snapshot(settings, args.snapshot_every, processes))
         if args.resume:
             load_snapshot(os.path.join(args.output, SNAPSHOT), trainer, settings)
+        reports.print_start(dataset)
         # A loss that overflows ends the training with an error message of its own.
         with numpy.errstate(over='ignore', invalid='ignore'):
             trainer.run(show_loop_exception_msg=False)

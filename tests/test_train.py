@@ -35,7 +35,8 @@ def test_loss_falls_and_is_logged(trained):
 
 
 def test_prints_a_table_and_captions(trained):
-    lines = trained[1].stdout.splitlines()
+    start, *lines = trained[1].stdout.splitlines()
+    assert start == 'training on 90 captions of 18 images, validating on 30 captions of 6 images'
     assert ' '.join(lines[0].split()) == (
         'epoch iteration loss val loss perplexity val perplexity accuracy val accuracy elapsed'
     )
@@ -247,7 +248,7 @@ def test_reward_rises(device, data, trained, tmp_path):
     assert '--model' not in process.stderr
     rewards = [entry['main/reward'] for entry in read_log(tmp_path / 'result')]
     assert sum(rewards[-3:]) > 1.25 * sum(rewards[:3])
-    header, *lines = process.stdout.splitlines()
+    _, header, *lines = process.stdout.splitlines()
     assert ' reward ' in header
     assert f' {rewards[-1]:.3f} ' in next(line for line in lines if line.split()[0] == '8')
 

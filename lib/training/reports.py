@@ -176,6 +176,15 @@ def _plot(log, quantity, label, path):
         figure.savefig(file, format='png', dpi=120)
 
 
+def print_start(dataset):
+    """Prints how many captions there are, since the first epoch may take long."""
+    counts = (
+        f'{len(dataset.captions_of(split)):,} captions of {len(dataset.images_of(split)):,} images'
+        for split in ('train', 'val')
+    )
+    print('training on {}, validating on {}'.format(*counts), flush=True)
+
+
 def print_best(trainer, criterion):
     """Prints which epoch was the best, and where its model is."""
     log = trainer.get_extension('EpochLog').log
