@@ -55,12 +55,13 @@ $(CNN): | setup
 
 # Exit code 1 means that some files are not images, which has been said.
 caption: check-images setup $(CNN)
-	$(BIN)/python generate_caption.py "$(IMAGES)" -m $(PRETRAINED) -i $(CNN) --html captions.html $(DECODING) \
+	@$(BIN)/python generate_caption.py "$(IMAGES)" -m $(PRETRAINED) -i $(CNN) --html captions.html $(DECODING) \
 	    || [ $$? -eq 1 ]
 	@echo 'the captions are in captions.html'
 
 check-images:
-	@[ -n "$(IMAGES)" ] || { echo 'error: name a folder: make caption IMAGES="$$HOME/Pictures"'; exit 1; }
+	@[ -e "$(IMAGES)" ] || \
+	    { echo 'error: IMAGES=$(IMAGES): name a folder: make caption IMAGES="$$HOME/Pictures"'; exit 1; }
 
 serve: setup
 	@if [ -e demo/result/best.h5 ]; then \

@@ -88,11 +88,14 @@ def main():
     json_paths = results_paths(args.json, [options.beam_width for options in decodings])
     processes = connect_processes(args.communicator)
     device = select_device(processes.local_gpu(args.gpu), args.tf32)
-    dataset, evaluator = make_evaluator(args, device, processes)
-    names = dataset.filename[evaluator.images]
-    image_ids = dataset.ids_of(evaluator.images)
+    dataset, ensemble, features, index_features = load(args, device)
+    images = dataset.images_of(args.split)
+    names = dataset.filename[images]
+    image_ids = dataset.ids_of(images)
     if processes.is_main:
         paths = check_files(args, json_paths, names)
+    captioner = Captioner(ensemble, index=load_index(args, dataset, index_features, device))
+    evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
     other_captions = read_results(args.compare, image_ids) if args.compare else None
     print_loss(args.split, evaluator.loss())
     rows = []
@@ -122,34 +125,39 @@ def main():
             write_gallery(args.html, title, cards)
 
 
-def make_evaluator(args, device, processes):
-    """Returns the data set, without images that have no features, and what evaluates the models."""
+def load(args, device):
+    """Loads the models, the data set without images that lack features, and the features.
+
+    Returns:
+        tuple: Data set, models, their features, and those that the index is searched by.
+    """
     dataset = CaptionDataset.load(args.captions)
     images = dataset.images_of(args.split)
     check_captions(args, dataset)
     ensemble = Ensemble.load(args.model, device)
     check_models(args, ensemble, dataset)
-    features = FeatureTable.open(args.features, dataset, images, args.combine)
+    features = index_features = FeatureTable.open(args.features, dataset, images, args.combine)
     ensemble.models[0].check_features(features)
     features.to_device(device)
-    index = None
-    index_features = None
-    left_out = features.left_out
     if args.index_features:
         index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
         index_features.to_device(device)
-        left_out = numpy.union1d(left_out, index_features.left_out)
-    dataset = dataset.without(left_out)
-    if args.index:
-        index = NeighborIndex.load(args.index, device)
-        index.check_no_overlap(dataset, dataset.images_of(args.split))
-        index.check_features(index_features or features, dataset)
-    captioner = Captioner(ensemble, index=index)
-    return dataset, Evaluator(captioner, dataset, args.split, features, processes, index_features)
+    left_out = numpy.union1d(features.left_out, index_features.left_out)
+    return dataset.without(left_out), ensemble, features, index_features
+
+
+def load_index(args, dataset, features, device):
+    """Loads the index of captions and checks that it fits; returns None if there is none."""
+    if not args.index:
+        return None
+    index = NeighborIndex.load(args.index, device)
+    index.check_no_overlap(dataset, dataset.images_of(args.split))
+    index.check_features(features, dataset)
+    return index
 
 
 def print_row(options, scores, rows):
-    """Prints a row of scores after others, and returns what the results contain of it."""
+    """Prints a row of scores after others, and returns its entry in the JSON file."""
     beam_width = options.beam_width if options.has_beam else None
     intervals = scores.intervals()
     row = {'beam_width': beam_width, **scores.values, 'intervals': intervals}
@@ -159,14 +167,14 @@ def print_row(options, scores, rows):
 
 
 def compare(path, scores, other_scores):
-    """Prints how scores differ from those of a file, and returns what the results contain of it."""
+    """Prints how scores differ from those of a file, and returns their entry in the JSON file."""
     differences = scores.compare(other_scores)
     print_differences(path, differences)
     return {name: difference._asdict() for name, difference in differences.items()}
 
 
 def check_captions(args, dataset):
-    """Checks that the split has images and, if nobody has captioned them, that there is a use."""
+    """Checks that the split has images, and captions if flags need them."""
     if not dataset.images_of(args.split).size:
         raise InputError(f'{args.captions}: has no images in the split "{args.split}"')
     if dataset.captions_of(args.split).size:

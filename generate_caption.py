@@ -119,7 +119,8 @@ def write_captions(results, n_images, json_path, html_path):
             progress.update()
     if html_path and captioned:
         cards = [Card(os.path.basename(path), path, captions) for path, captions in captioned]
-        write_gallery(html_path, f'{len(cards)} images and their captions', cards)
+        title = f'{len(cards)} images and their captions, each with its probability'
+        write_gallery(html_path, title, cards)
     if json_path:
         content = [
             {'image': path, 'captions': [caption.to_json() for caption in captions]}

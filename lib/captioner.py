@@ -197,7 +197,7 @@ class Captioner:
 
     def _caption_extracted(self, features, options, index_features):
         source = self._extractor.source
-        self.ensemble.check_feature_size(
+        self.ensemble.models[0].check_feature_size(
             features.shape[1], f'{source.layer} of {source.network}', option='layer'
         )
         return self.caption_features(features, options, index_features=index_features)
@@ -221,7 +221,7 @@ class Captioner:
             InputError: If features have another size than those the models or the index were
                 trained on, the index is missing, or log-probabilities are not finite.
         """
-        self.ensemble.check_feature_size(features.shape[1], 'features')
+        self.ensemble.models[0].check_feature_size(features.shape[1], 'features')
         rows = numpy.arange(len(features)) if rows is None else rows
         n_images = self._images_at_once(options)
         chunks = [rows[start : start + n_images] for start in range(0, len(rows), n_images)]

@@ -16,8 +16,6 @@ TRAIN = TRAINING.format(epoch=1).replace('out/result', 'run').replace('--hidden 
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('inputs')
     make_folder(folder)
-    (folder / 'run').mkdir()
-    (folder / 'run' / 'best.h5').symlink_to('../model.h5')
     return folder
 
 
@@ -36,7 +34,6 @@ def folder(tmp_path_factory):
         (f'{GENERATE} --json net.caffemodel', 'net.caffemodel: is also an input'),
         (f'{EXTRACT} -o net.caffemodel', 'net.caffemodel: is also an input'),
         (f'{EXTRACT} -o 2.jpg', '2.jpg: is also an input'),
-        (f'{TRAIN} -i feats.mat -m model.h5', 'already contains a training run'),
     ],
 )
 def test_inputs_and_outputs_are_kept_apart(folder, command, message):

@@ -51,7 +51,8 @@ def test_prints_a_table_and_captions(trained):
 def test_writes_models_plots_log_and_snapshot_and_nothing_else(trained):
     names = {path.name for path in trained[0].iterdir()}
     models = {f'epoch_{epoch:03}.h5' for epoch in range(1, 13)}
-    assert names == models | {'log', 'loss.png', 'accuracy.png', 'best.h5', 'snapshot.h5'}
+    others = {'log', 'loss.png', 'accuracy.png', 'best.h5', 'snapshot.h5', '.lock'}
+    assert names == models | others
     for name in 'loss.png', 'accuracy.png':
         with Image.open(trained[0] / name) as plot:
             assert plot.format == 'PNG'

@@ -63,11 +63,26 @@ def test_a_signal_saves_what_resumes_bit_for_bit(data, trained, tmp_path, number
     assert files == {path.name for path in (tmp_path / 'uninterrupted').iterdir()}
 
 
+def test_a_stop_is_saved_though_nobody_reads_the_output(data, tmp_path):
+    """As after Ctrl-C in ``train.py | tee log``, which ends tee, too."""
+    losing_reader = (
+        'import os\n'
+        'reader, writer = os.pipe()\n'
+        'os.dup2(writer, 1)\n'
+        'kill = os.kill\n'
+        'os.kill = lambda *signal: (os.close(reader), kill(*signal))\n'
+    )
+    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat', '-o', tmp_path / 'result'
+    flags = *SMALL.split(), '--epoch', 4
+    run_python(losing_reader + TRAIN_AND_STOP, 24, [int(signal.SIGINT)], *inputs, *flags)
+    assert (tmp_path / 'result' / 'snapshot.h5').exists()
+
+
 def test_a_second_signal_stops_at_once(data, tmp_path):
     process = stop(data, tmp_path / 'result', 3, [signal.SIGINT, signal.SIGINT])
     assert process.returncode == 130
     assert 'Traceback' not in process.stderr
-    assert os.listdir(tmp_path / 'result') == []
+    assert os.listdir(tmp_path / 'result') == ['.lock']
 
 
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM])
@@ -116,7 +131,7 @@ def test_a_loss_that_is_not_finite_ends_training(device, data, tmp_path):
     flags = '--epoch 2 --lr 1 --no-standardize --batch-size 3'
     process = train(data, tmp_path / 'result', '-i', huge, flags, device=device)
     assert_input_error(process, 'the loss is', 'in iteration', 'lower learning rate')
-    assert os.listdir(tmp_path / 'result') == []
+    assert os.listdir(tmp_path / 'result') == ['.lock']
 
 
 def test_divergence_keeps_the_last_good_snapshot(data, tmp_path):

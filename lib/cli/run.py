@@ -18,8 +18,9 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143, signa
 
 def run_main(main):
     """Runs a script's ``main`` and exits with its result, or with 2 for wrong input."""
-    # File names may hold bytes that the terminal cannot show.
-    sys.stdout.reconfigure(errors='backslashreplace')
+    if hasattr(sys.stdout, 'reconfigure'):  # not closed, nor that of a notebook
+        # File names may hold bytes that the terminal cannot show.
+        sys.stdout.reconfigure(errors='backslashreplace')
     for number in EXIT_CODES:
         # As nohup ignores SIGHUP, and a shell without job control Ctrl-C in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -27,7 +28,7 @@ def run_main(main):
     warnings.formatwarning = _format_warning
     try:
         status = main()
-        sys.stdout.flush()
+        print(end='', flush=True)
     except BrokenPipeError:  # a reader such as head has seen enough
         # Or Python would fail when it ends and flushes what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

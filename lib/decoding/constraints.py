@@ -5,13 +5,10 @@ A constraint is called with the log-probabilities of the next token of n unfinis
 with the image that each describes, (n,).
 """
 
+import chainer
 import numpy
-from chainer.backends import cuda
 
 from lib.captions.vocabulary import EOS, UNK
-from models.fast.kernels import launch, load_kernel
-
-SOURCE = 'lib/decoding/constraints.cu'
 
 
 def make_constraints(options):
@@ -58,21 +55,15 @@ class NoRepeatedNgrams:
         self.n = n
 
     def __call__(self, log_probs, tokens, images):
+        xp = chainer.backend.get_array_module(log_probs)
         n_captions, length = tokens.shape
-        if not isinstance(tokens, numpy.ndarray):
-            launch(
-                load_kernel(SOURCE, 'forbid_repeated_ngrams', T=log_probs.dtype),
-                (n_captions, max(0, length - self.n + 1)),
-                log_probs,
-                cuda.cupy.ascontiguousarray(tokens),
-                length,
-                log_probs.shape[1],
-                self.n,
-            )
+        n_ngrams = length - self.n + 1
+        if n_ngrams < 1:
             return
-        prefix = tokens[:, length - self.n + 1 :]
-        for start in range(length - self.n + 1):
-            end = start + self.n - 1
-            # Forbid the token that followed an earlier occurrence of the prefix.
-            rows = numpy.nonzero((tokens[:, start:end] == prefix).all(axis=1))[0]
-            log_probs[rows, tokens[rows, end]] = -numpy.inf
+        # Whether the last n - 1 tokens are the first ones of each earlier n-gram.
+        would_repeat = xp.ones((n_captions, n_ngrams), bool)
+        for k in range(self.n - 1):
+            would_repeat &= tokens[:, k : k + n_ngrams] == tokens[:, n_ngrams + k, None]
+        costs = xp.where(would_repeat, xp.inf, 0).astype(log_probs.dtype)
+        last_tokens = tokens[:, self.n - 1 :]
+        xp.add.at(log_probs, (xp.arange(n_captions)[:, None], last_tokens), -costs)

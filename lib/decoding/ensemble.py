@@ -59,10 +59,6 @@ class Ensemble:
         """The device of the networks."""
         return self.networks[0].device
 
-    def check_feature_size(self, size: int, origin: str, option: str | None = None):
-        """See :meth:`lib.trained_model.TrainedModel.check_feature_size`."""
-        self.models[0].check_feature_size(size, origin, option)
-
     def start(self, features):
         """Feeds images, (B, D), to every network; returns their states."""
         return tuple(start(network, features) for network in self.networks)

@@ -102,7 +102,7 @@ def write_gallery(path: str, title: str, cards):
 
 def _article(card):
     captions = ''.join(
-        f'<li>{_escape(caption.text)} <span>{_format_probability(caption.log_prob)}</span></li>'
+        f'<li>{_escape(caption.text)} <span>{100 * math.exp(caption.log_prob):.2g} %</span></li>'
         for caption in card.captions
     )
     references = ''.join(f'<li>{_escape(text)}</li>' for text in card.references)
@@ -124,14 +124,6 @@ def _thumbnail(card):
     image.save(jpeg, 'JPEG', quality=80)
     data = base64.b64encode(jpeg.getvalue()).decode()
     return f'<img alt="" src="data:image/jpeg;base64,{data}">'
-
-
-def _format_probability(log_prob):
-    """Returns a probability such as 12 %, 0.3 % or 2e-07."""
-    probability = math.exp(log_prob)
-    if probability < 1e-4:
-        return f'{probability:.0e}'
-    return f'{100 * probability:.2g} %'
 
 
 def _escape(text):

@@ -81,7 +81,7 @@ def _make_run(graph, path, device):
         if graph.is_caffemodel:
             return ChainerGraph(graph.model, path, device)
         note = f'{path}: onnxruntime-gpu is not installed, so the CPU computes features'
-        warnings.warn(note, InputWarning, stacklevel=4)
+        warnings.warn(note, InputWarning, stacklevel=5)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if graph.is_caffemodel:  # hundreds of megabytes, which stay in the file and are not copied

@@ -123,7 +123,7 @@ def _read_shape(path, graph, image_size):
 
 
 def _choose_layers(path, layer, names, sensible):
-    """Returns the names in ``layer``, which must be among some; an error shows sensible ones."""
+    """Splits ``layer`` into names of the network; the error suggests sensible ones."""
     layers = [layer] if layer in names else layer.split(LAYER_SEPARATOR)
     for name in layers:
         if name not in names:

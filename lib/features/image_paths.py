@@ -26,9 +26,12 @@ def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
         list of str: The paths of the images.
 
     Raises:
-        InputError: If a list cannot be read, or no image is found.
+        InputError: If a list cannot be read, one of ``paths`` does not exist, or no image is found.
         OSError: If a folder cannot be read.
     """
+    for path in paths:
+        if not os.path.lexists(path):
+            raise InputError(f'{path}: no such image or folder')
     lines = (line.strip() for path in lists for line in read_utf8(path).split('\n'))
     images = []
     others = Counter()

@@ -38,8 +38,7 @@ def read_utf8(path) -> str:
                 content = file.read()
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if is_utf16 or content[:4].count(0) == 2:  # without a mark, two characters of ASCII
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f'{path}: is in UTF-16; {_conversion(path, "UTF-16")}')
     try:
         text = content.decode('utf-8-sig')

@@ -73,23 +73,10 @@ def check_outputs(outputs, inputs=()):
                 raise InputError(f'{path}: is the path of two outputs; change one of them')
             targets.add(target)
             _check_can_be_created(target)
-    check_not_overwritten(outputs, inputs)
-
-
-def check_not_overwritten(outputs, inputs):
-    """Checks that no file is read and then replaced.
-
-    Args:
-        outputs, inputs (iterable of str): The files that are written and read; they need not exist.
-
-    Raises:
-        InputError: If an output, or its temporary file, is the same file as an input, by whatever
-            path.
-    """
     identities = {_identity(path) for path in inputs} - {None}
     for path in outputs:
         for written in path, os.path.realpath(path) + TEMPORARY_SUFFIX:
-            if _identity(written) in identities:
+            if _identity(written) in identities:  # by whatever path
                 raise InputError(f'{written}: is also an input; choose another output')
 
 

@@ -17,7 +17,7 @@ from lib.features.flags import add_data_flags
 from lib.files.output import check_outputs
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS
-from lib.training.output_folder import BEST, RESTART, SNAPSHOT, has_models
+from lib.training.output_folder import BEST, LOG, RESTART, SNAPSHOT, has_models
 from models import NETWORKS
 
 # Flags that must stay the same when training is resumed.
@@ -248,7 +248,6 @@ def parse_args(description):
 
 def check_run(args):
     """Checks that the output folder can be written, and has a training run to resume, or none."""
-    check_outputs([os.path.join(args.output, BEST)])
     snapshot = os.path.join(args.output, SNAPSHOT)
     has_snapshot = os.path.exists(snapshot)
     if args.resume and not has_snapshot:
@@ -259,6 +258,7 @@ def check_run(args):
             f'--output {args.output}: already contains a training run; {advice} another folder; '
             f'{RESTART}'
         )
+    check_outputs(os.path.join(args.output, name) for name in (BEST, LOG, SNAPSHOT))
 
 
 def check_sizes(args, network):

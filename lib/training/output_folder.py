@@ -10,6 +10,7 @@ from lib.errors import InputError
 BEST = 'best.h5'
 LOG = 'log'
 SNAPSHOT = 'snapshot.h5'
+LOCK = '.lock'
 # What to do if a run cannot be continued.
 RESTART = 'to start from its best model, give best.h5 with --model and another --output'
 
@@ -41,14 +42,12 @@ def locked(folder: str):
         InputError: If another process is training there.
     """
     os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    # A file, since NFS locks no folders between machines.
+    with open(os.path.join(folder, LOCK), 'ab') as lock:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f'{folder}: another process is writing to this folder') from error
         except OSError:
             pass  # a file system without locks
         yield
-    finally:
-        os.close(descriptor)

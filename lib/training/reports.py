@@ -36,6 +36,8 @@ PLOTS = {
     'accuracy': 'share of tokens predicted correctly',
     'CIDEr': 'CIDEr of captions',
 }
+# Of what prints, since whoever reads it may be gone, as tee is after Ctrl-C.
+AFTER_SNAPSHOT = training.PRIORITY_READER - 250
 # Seconds between plots during training: drawing them takes longer than an epoch on a few captions.
 PLOT_EVERY = 60
 
@@ -81,13 +83,14 @@ class ProgressBar(training.Extension):
 
 
 class PrintEpoch(training.Extension):
-    """Prints a row of a table after each epoch.
+    """Prints a row of a table after each epoch, once its snapshot is written.
 
     Chainer's ``PrintReport`` writes control sequences of terminals even to files, and has one
     format for all columns.
     """
 
     trigger = 1, 'epoch'
+    priority = AFTER_SNAPSHOT
 
     def __init__(self):
         self._header_printed = False
@@ -117,6 +120,7 @@ class PrintCaptions(training.Extension):
     """
 
     trigger = 1, 'epoch'
+    priority = AFTER_SNAPSHOT
 
     def __init__(self, model, names, features):
         self._captioner = Captioner(Ensemble([model]))

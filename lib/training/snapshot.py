@@ -1,5 +1,6 @@
 """Everything that training needs to continue as if it had never stopped."""
 
+import contextlib
 import json
 import os
 import sys
@@ -121,11 +122,12 @@ def save_interrupted(trainer, processes):
     processes.wait_for_all()
     if processes.is_main:
         path = os.path.join(trainer.out, SNAPSHOT)
-        print_line(
-            f'stopped after iteration {updater.iteration}, {updater.epoch_detail:.2f} epochs: '
-            f'saved {path}; the same command with --resume continues',
-            file=sys.stderr,
-        )
+        with contextlib.suppress(OSError):  # nobody may be there to read it
+            print_line(
+                f'stopped after iteration {updater.iteration}, {updater.epoch_detail:.2f} epochs: '
+                f'saved {path}; the same command with --resume continues',
+                file=sys.stderr,
+            )
 
 
 def load_snapshot(path, trainer, settings):

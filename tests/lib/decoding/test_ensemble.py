@@ -85,11 +85,3 @@ def test_models_that_differ_in_vocabulary_or_features_are_rejected(tmp_path, opt
     small_model(**options).save(paths[1])
     with pytest.raises(InputError, match=message):
         Ensemble.load(paths, CPU)
-
-
-def test_check_feature_size_names_file_and_model(tmp_path):
-    small_model().save(tmp_path / 'a.h5')
-    ensemble = Ensemble.load([str(tmp_path / 'a.h5')], CPU)
-    ensemble.check_feature_size(8, 'feats.mat')
-    with pytest.raises(InputError, match=r'feats\.mat: .* size 9, .*a\.h5 .* size 8'):
-        ensemble.check_feature_size(9, 'feats.mat')

@@ -44,7 +44,7 @@ def test_page_shows_images_captions_and_references(tmp_path):
     assert ('h1', 'A <title> & more') in texts
     assert [text for tag, text in texts if tag == 'h2'] == ['wide.jpg CIDEr 1.20', 'none.jpg']
     assert [text for tag, text in texts if tag == 'li'] == ['a dog', 'a <b>', 'The dog.', 'a cat']
-    assert [text for tag, text in texts if tag == 'span'] == ['61 %', '2e-09', '5 %']
+    assert [text for tag, text in texts if tag == 'span'] == ['61 %', '2.1e-07 %', '5 %']
     (jpeg,) = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', page)
     with Image.open(io.BytesIO(base64.b64decode(jpeg))) as image:
         assert image.size == (360, 90)

@@ -17,9 +17,9 @@ def test_finds_images_in_files_folders_and_lists_in_order(tmp_path):
     (tmp_path / 'more' / 'circle').symlink_to(tmp_path)
     (tmp_path / 'linked.jpg').symlink_to('a.png')
     with pytest.warns(InputWarning) as warned:
-        images = find_images(['x.jpg', str(tmp_path)], [str(tmp_path / 'notes.txt')])
+        images = find_images([f'{tmp_path}/best.h5', str(tmp_path)], [str(tmp_path / 'notes.txt')])
     assert images == [
-        'x.jpg',
+        f'{tmp_path}/best.h5',
         f'{tmp_path}/a.png',
         f'{tmp_path}/b.JPG',
         f'{tmp_path}/linked.jpg',
