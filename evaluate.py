@@ -94,7 +94,9 @@ def main():
     image_ids = dataset.ids_of(images)
     if processes.is_main:
         paths = check_files(args, json_paths, names)
-    captioner = Captioner(ensemble, index=load_index(args, dataset, index_features, device))
+    captioner = Captioner(
+        ensemble, index=load_index(args, dataset, index_features or features, device)
+    )
     evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
     other_captions = read_results(args.compare, image_ids) if args.compare else None
     print_loss(args.split, evaluator.loss())
@@ -129,20 +131,23 @@ def load(args, device):
     """Loads the models, the data set without images that lack features, and the features.
 
     Returns:
-        tuple: Data set, models, their features, and those that the index is searched by.
+        tuple: Data set, models, their features, and those that the index is searched by, None if
+        they are the same.
     """
     dataset = CaptionDataset.load(args.captions)
     images = dataset.images_of(args.split)
     check_captions(args, dataset)
     ensemble = Ensemble.load(args.model, device)
     check_models(args, ensemble, dataset)
-    features = index_features = FeatureTable.open(args.features, dataset, images, args.combine)
+    features = FeatureTable.open(args.features, dataset, images, args.combine)
     ensemble.models[0].check_features(features)
     features.to_device(device)
+    index_features = None
+    left_out = features.left_out
     if args.index_features:
         index_features = FeatureTable.open(args.index_features, dataset, images, args.combine)
         index_features.to_device(device)
-    left_out = numpy.union1d(features.left_out, index_features.left_out)
+        left_out = numpy.union1d(left_out, index_features.left_out)
     return dataset.without(left_out), ensemble, features, index_features
 
 
