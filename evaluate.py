@@ -94,9 +94,8 @@ def main():
     image_ids = dataset.ids_of(images)
     if processes.is_main:
         paths = check_files(args, json_paths, names)
-    captioner = Captioner(
-        ensemble, index=load_index(args, dataset, index_features or features, device)
-    )
+    index = load_index(args, dataset, index_features or features, device)
+    captioner = Captioner(ensemble, index=index)
     evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
     other_captions = read_results(args.compare, image_ids) if args.compare else None
     print_loss(args.split, evaluator.loss())
