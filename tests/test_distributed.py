@@ -198,7 +198,7 @@ def test_processes_share_items():
 def test_one_process_does_not_import_mpi(data, tmp_path):
     code = (
         'import sys\nimport lib\nimport train\n'
-        'assert train.train\n'
+        'assert train.make_trainer\n'
         'try:\n    train.run_main(train.main)\n'
         'finally:\n'
         '    print([name for name in sys.modules if name.startswith(("mpi4py", "chainermn"))])\n'
