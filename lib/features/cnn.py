@@ -96,7 +96,8 @@ def _make_run(graph, path, device):
     except Exception as error:  # as above
         raise InputError(f'{path}: ONNX Runtime cannot load it ({_one_line(error)})') from error
     name = session.get_inputs()[0].name
-    return lambda images: session.run(graph.layers, {name: images})
+    layers = graph.layers  # the session has its own copy of the rest
+    return lambda images: session.run(layers, {name: images})
 
 
 def _one_line(error):
