@@ -15,6 +15,7 @@ from lib.files.output import open_output
 from lib.training.best_epoch import BEAM_WIDTH, CRITERIA, best_index
 from lib.training.epoch_log import TRAINING, VALIDATION
 from lib.training.output_folder import BEST, plot_file
+from lib.training.snapshot import Snapshot
 
 # Heading, key of the log, and format of each column of the table.
 COLUMNS = (
@@ -37,7 +38,7 @@ PLOTS = {
     'CIDEr': 'CIDEr of captions',
 }
 # Of what prints, since whoever reads it may be gone, as tee is after Ctrl-C.
-AFTER_SNAPSHOT = training.PRIORITY_READER - 250
+AFTER_SNAPSHOT = Snapshot.priority - 1
 # Seconds between plots during training: drawing them takes longer than an epoch on a few captions.
 PLOT_EVERY = 60
 
