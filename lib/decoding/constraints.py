@@ -64,6 +64,6 @@ class NoRepeatedNgrams:
         would_repeat = xp.ones((n_captions, n_ngrams), bool)
         for k in range(self.n - 1):
             would_repeat &= tokens[:, k : k + n_ngrams] == tokens[:, n_ngrams + k, None]
-        costs = xp.where(would_repeat, xp.inf, 0).astype(log_probs.dtype)
+        changes = xp.where(would_repeat, -xp.inf, 0).astype(log_probs.dtype)
         last_tokens = tokens[:, self.n - 1 :]
-        xp.add.at(log_probs, (xp.arange(n_captions)[:, None], last_tokens), -costs)
+        xp.add.at(log_probs, (xp.arange(n_captions)[:, None], last_tokens), changes)
