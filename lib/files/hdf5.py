@@ -1,8 +1,8 @@
 """Our HDF5 formats: written whole or not at all, with a checksum that finds any damage.
 
 The file begins with a line that names its format, and a line with the SHA-256 of all that follows;
-HDF5 skips them as the file's *user block*. The HDF5 library may crash or hang on a damaged file, so
-the checksum is verified before the library opens it.
+HDF5 skips both, as the file's *user block*. A damaged file can make the HDF5 library crash or hang,
+so the checksum is verified before the library opens it.
 """
 
 import contextlib
