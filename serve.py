@@ -1,5 +1,6 @@
 """Captions images in the browser: a page, and a JSON API beneath it."""
 
+import waitress
 from PIL import Image
 
 from lib.captioner import Captioner
@@ -7,11 +8,12 @@ from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag, numb
 from lib.cli.run import run_main
 from lib.decoding.flags import add_models_flag
 from lib.device import set_seed
+from lib.errors import InputError
 from lib.features.flags import add_extraction_flags, extraction_options
-from lib.serving.app import find_samples, make_app
-from lib.serving.requests import Limits
-from lib.serving.server import names_of_host, serve
-from lib.serving.worker import CaptionWorker
+from lib.serving.app import MAX_REQUEST_BYTES, find_samples, make_app
+
+# The names under which a server for this machine alone is reached.
+LOCAL_HOSTS = ['127.0.0.1', 'localhost', '[::1]']
 
 
 def parse_args():
@@ -41,20 +43,6 @@ def parse_args():
     group.add_argument(
         '--samples', metavar='FOLDER', help='folder whose first eight images the page offers to try'
     )
-    for flag, default, high, description in (
-        ('--max-image-bytes', Limits.image_bytes, None, 'bytes of an image file'),
-        ('--max-image-pixels', Limits.image_pixels, None, 'pixels of an image'),
-        ('--max-images', Limits.images, None, 'images in a request'),
-        # Each has a thread.
-        ('--max-requests', Limits.requests, 256, 'requests that are answered at the same time'),
-    ):
-        group.add_argument(
-            flag,
-            type=number(int, low=1, high=high),
-            default=default,
-            metavar='N',
-            help=f'most {description}',
-        )
     add_extraction_flags(
         parser,
         "By default features are extracted like the model's, or, if the model does not record "
@@ -65,7 +53,6 @@ def parse_args():
 
 def main():
     args = parse_args()
-    hosts = names_of_host(args.host)
     samples = find_samples(args.samples) if args.samples else []
     captioner = Captioner.load(
         args.model, args.cnn, args.gpu, args.tf32, args.index, **extraction_options(args)
@@ -73,9 +60,23 @@ def main():
     set_seed(args.seed)
     # Files that do not fit together are found out now, not by the first request.
     captioner(Image.new('RGB', (64, 64), 'gray'), beam_width=2)
-    limits = Limits(args.max_image_bytes, args.max_image_pixels, args.max_images, args.max_requests)
-    app = make_app(CaptionWorker(captioner), limits, samples, hosts)
-    serve(app, args.host, args.port, limits)
+    app = make_app(captioner, samples, LOCAL_HOSTS if args.host in LOCAL_HOSTS else None)
+    try:
+        server = waitress.create_server(
+            app,
+            host=args.host,
+            port=args.port,
+            threads=16,  # so that the page loads while images wait
+            max_request_body_size=MAX_REQUEST_BYTES,
+            ident=None,
+        )
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise InputError(f'cannot listen at {args.host}, port {args.port}: {reason}') from error
+    # The names of some hosts stand for several addresses.
+    _, port = (getattr(server, 'effective_listen', None) or [(None, server.effective_port)])[0]
+    print(f'serving at http://{args.host}:{port}', flush=True)
+    server.run()  # until Ctrl-C or a signal
 
 
 if __name__ == '__main__':

@@ -141,7 +141,7 @@ class Captioner:
         """Captions images while it reads the next ones.
 
         Args:
-            images (list): Paths or :class:`PIL.Image.Image` objects.
+            images (list): Paths, binary files or :class:`PIL.Image.Image` objects.
             options (lib.decoding.options.DecodingOptions): How to decode captions.
             on_error (callable): See :meth:`lib.features.extractor.FeatureExtractor.extract`.
 
@@ -160,47 +160,12 @@ class Captioner:
             index_features = None
             if self._index_extractor is not None and options.mbr_neighbors:
                 ((_, index_features),) = self._index_extractor.extract(chunk, len(chunk))
-            yield from zip(chunk, self._caption_extracted(features, options, index_features))
-
-    def prepare(self, image, max_pixels: int | None = None):
-        """Prepares an image for :meth:`caption_prepared`; several threads may do so at once.
-
-        Args:
-            image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.read_image`.
-            max_pixels (int): As there.
-
-        Returns:
-            list of array: The inputs of the CNN for the models and, if that is another, for the
-            index, (3, S, S), float32, NumPy.
-
-        Raises:
-            UnreadableImageError: If it is not an image, or too large.
-        """
-        extractors = filter(None, (self._extractor, self._index_extractor))
-        return [extractor.prepare(image, max_pixels) for extractor in extractors]
-
-    def caption_prepared(self, prepared, options: DecodingOptions) -> list[list[Caption]]:
-        """Captions images that :meth:`prepare` has prepared, which the CNN takes together.
-
-        Args:
-            prepared (list of list of array): What it has returned for each image.
-            options (lib.decoding.options.DecodingOptions): How to decode captions.
-
-        Returns:
-            list of list of Caption: For each image its captions, best first.
-        """
-        pixels, *index_pixels = zip(*prepared)
-        index_features = None
-        if index_pixels and options.mbr_neighbors:
-            index_features = self._index_extractor(index_pixels[0])
-        return self._caption_extracted(self._extractor(pixels), options, index_features)
-
-    def _caption_extracted(self, features, options, index_features):
-        source = self._extractor.source
-        self.ensemble.models[0].check_feature_size(
-            features.shape[1], f'{source.layer} of {source.network}', option='layer'
-        )
-        return self.caption_features(features, options, index_features=index_features)
+            source = self._extractor.source
+            self.ensemble.models[0].check_feature_size(
+                features.shape[1], f'{source.layer} of {source.network}', option='layer'
+            )
+            captions = self.caption_features(features, options, index_features=index_features)
+            yield from zip(chunk, captions)
 
     def caption_features(
         self, features, options: DecodingOptions, rows=None, index_features=None
@@ -272,15 +237,6 @@ class Captioner:
             [dataclasses.replace(caption, text=to_text(caption.tokens)) for caption in captions]
             for captions in decoded
         ]
-
-    def with_models(self, numbers) -> 'Captioner':
-        """Returns a captioner that uses the same CNN and some of the models.
-
-        Args:
-            numbers (sequence of int): Which, from 0.
-        """
-        models = [self.ensemble.models[n] for n in numbers]
-        return Captioner(Ensemble(models), self._extractor, self._index, self._index_extractor)
 
 
 def _load_index_extractor(cnn, device, index, batch_size):

@@ -38,8 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def server(folder):
-    limits = '--max-image-bytes', 300_000
-    with serving(*folder.arguments, '--samples', folder.path / 'samples', *limits) as server:
+    with serving(*folder.arguments, '--samples', folder.path / 'samples') as server:
         yield server
 
 
@@ -130,10 +129,14 @@ def test_everything_can_be_reached_with_the_keyboard(open_page):
                 'document.activeElement.firstElementChild?.alt'
             )
         )
-    assert reached[:8] == [
-        'choose', 'Caption sample 1', 'Caption sample 2', 'search', 'beam_width', 'top',
-        'models', 'models',
-    ]  # fmt: skip
+    assert reached[:6] == [
+        'choose',
+        'Caption sample 1',
+        'Caption sample 2',
+        'search',
+        'beam_width',
+        'top',
+    ]
     page.get_by_role('button', name='Caption sample 2').focus()
     page.keyboard.press('Enter')
     wait_until_done(page)
@@ -234,41 +237,21 @@ def test_captioning_again_replaces_what_is_running(folder, open_page):
 
 
 def test_removed_images_are_no_longer_captioned(folder, open_page):
-    page, statuses = open_page(), []
-
-    def refuse(route):
-        statuses.append(503)
-        route.fulfill(status=503, headers={'Retry-After': '0.2'}, json={'error': 'busy'})
-
-    page.route('**/captions', refuse)
+    page, held = open_page(), []
+    page.route('**/captions', held.append)
     page.get_by_label('Choose images').set_input_files(folder.images[:5])
     playwright.expect(page.get_by_text('Captioning …')).to_have_count(4)
     page.get_by_role('button', name='Remove all').click()
     assert page.locator('.card').count() == 0
     assert page.evaluate('document.activeElement.id') == 'choose'
-    n_requests = len(statuses)
-    page.wait_for_timeout(600)
-    assert len(statuses) <= n_requests + 4  # those that had been sent
+    page.wait_for_timeout(100)
+    assert len(held) == 4  # those that had been sent
     assert page.get_by_role('status').inner_text() == 'Removed all images'
     assert not page.get_by_role('progressbar').is_visible()
     page.unroute('**/captions')
     page.get_by_label('Choose images').set_input_files(folder.images[:2])
     wait_until_done(page)
     assert page.get_by_role('status').inner_text() == 'Done: 2 images'
-
-
-def test_models_can_be_left_out(folder, open_page):
-    page = open_page()
-    for label in '/a.h5', '/b.h5':
-        page.get_by_label(label).uncheck()
-    page.get_by_label('Choose images').set_input_files(folder.images[0])
-    assert page.locator('[aria-busy]').count() == 0
-    page.get_by_role('button', name='Remove all').click()
-    page.get_by_label('/a.h5').check()
-    page.get_by_label('Choose images').set_input_files(folder.images[0])
-    wait_until_done(page)
-    expected = folder.captions('-m', folder.models[0])['0.jpg']['captions']
-    assert captions_of(page, '0.jpg') == [caption['caption'] or '(empty)' for caption in expected]
 
 
 def test_hostile_names_are_shown_as_they_are(open_page):
@@ -282,28 +265,11 @@ def test_hostile_names_are_shown_as_they_are(open_page):
 def test_files_that_are_too_large_are_not_sent(open_page, tmp_path):
     page = open_page()
     page.on('request', lambda request: pytest.fail('sent') if request.method == 'POST' else None)
-    (tmp_path / 'large.jpg').write_bytes(bytes(300_001))
+    (tmp_path / 'large.jpg').write_bytes(bytes(40_000_001))
     page.get_by_label('Choose images').set_input_files(tmp_path / 'large.jpg')
     wait_until_done(page)
     error = card(page, 'large.jpg').locator('.error').inner_text()
-    assert error == 'Too large: this server takes images of up to 300 kB.'
-
-
-def test_a_busy_server_is_asked_again(folder, open_page):
-    page, statuses = open_page(), []
-
-    def refuse_twice(route):
-        statuses.append(503)
-        if len(statuses) < 3:
-            route.fulfill(status=503, headers={'Retry-After': '0.1'}, json={'error': 'busy'})
-        else:
-            route.continue_()
-
-    page.route('**/captions', refuse_twice)
-    page.get_by_label('Choose images').set_input_files(folder.images[0])
-    wait_until_done(page)
-    assert len(statuses) == 3
-    assert len(captions_of(page, '0.jpg')) == 5
+    assert error == 'Too large: this server takes files of up to 40 MB.'
 
 
 def test_a_server_that_is_gone_is_named(folder, open_page):

@@ -107,7 +107,7 @@ class FeatureExtractor:
         Threads read and prepare a chunk of images ahead of the one being computed.
 
         Args:
-            images (list): Paths or :class:`PIL.Image.Image` objects.
+            images (list): Paths, binary files or :class:`PIL.Image.Image` objects.
             chunk_size (int): Images to yield at a time.
             on_error (callable): Called with the
                 :class:`lib.features.images.UnreadableImageError` of each image that is left
@@ -148,12 +148,11 @@ class FeatureExtractor:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def prepare(self, image, max_pixels=None):
+    def prepare(self, image):
         """Decodes an image and converts it to the input of the network.
 
         Args:
             image (str, PIL.Image.Image or binary file): See :func:`lib.features.images.read_image`.
-            max_pixels (int): As there.
 
         Returns:
             array: (3, S, S), float32, NumPy.
@@ -163,7 +162,7 @@ class FeatureExtractor:
         """
         source = self.source
         return prepare_image(
-            read_image(image, source.image_size, max_pixels),
+            read_image(image, source.image_size),
             source.image_size,
             source.mean,
             source.resize,

@@ -1,6 +1,5 @@
 """Reading and preparing images."""
 
-import math
 import os
 import threading
 import warnings
@@ -38,14 +37,18 @@ REDUCING_GAP = 4
 
 
 class UnreadableImageError(Exception):
-    """A file that cannot be decoded, or would be too large then; the message names it."""
+    """A file that cannot be decoded, or would be too large then; the message names it.
+
+    Attributes:
+        image: The image as it was given.
+    """
+
+    def __init__(self, message, image):
+        super().__init__(message)
+        self.image = image
 
 
-class TooLargeImageError(UnreadableImageError):
-    """An image that exceeds a limit."""
-
-
-def read_image(image, size: int | None = None, max_pixels: int | None = None) -> Image.Image:
+def read_image(image, size: int | None = None) -> Image.Image:
     """Reads an image as a viewer would show it.
 
     EXIF rotation is applied; transparent pixels are composited over white; of an animation the
@@ -56,7 +59,6 @@ def read_image(image, size: int | None = None, max_pixels: int | None = None) ->
             an image of any mode.
         size (int): What the shorter side will be resized to, pixels. An image of more than
             :data:`HUGE_PIXELS` is decoded at a smaller size then.
-        max_pixels (int): Files with more pixels are refused.
 
     Returns:
         PIL.Image.Image: An RGB image.
@@ -67,25 +69,25 @@ def read_image(image, size: int | None = None, max_pixels: int | None = None) ->
     try:
         if isinstance(image, Image.Image):
             return _to_rgb(image)
-        return _decode(image, size, max_pixels)
+        return _decode(image, size)
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         unreadable = _unreadable(error, image)
     # Raised here, where the first error is gone: it would keep its half-decoded image.
     raise unreadable
 
 
-def _decode(image, size, max_pixels):
+def _decode(image, size):
     if isinstance(image, (str, os.PathLike)):
         check_input(image)
         # Not by its name: Pillow would map the file, which ends the process if it is cut short.
         with open(image, 'rb') as opened:
-            return _decode(opened, size, max_pixels)
+            return _decode(opened, size)
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]  # not all are in every Pillow
     with Image.open(image, formats=formats) as file:
         width, height = file.size
-        if max(width, height) > MAX_SIDE or width * height > (max_pixels or math.inf):
-            raise TooLargeImageError(f'too large: {width} x {height} pixels')
+        if max(width, height) > MAX_SIDE:
+            raise ValueError(f'too large: {width} x {height} pixels')
         if width * height <= HUGE_PIXELS:
             with ONE_PER_CORE:
                 return _to_rgb(file)
@@ -103,9 +105,7 @@ def _unreadable(error, image):
     if isinstance(error, UnidentifiedImageError):
         reason = 'not an image, or of an unknown format'
     path = f'{image}: ' if isinstance(image, (str, os.PathLike)) else ''
-    is_too_large = isinstance(error, (TooLargeImageError, Image.DecompressionBombError))
-    kind = TooLargeImageError if is_too_large else UnreadableImageError
-    return kind(path + ' '.join(reason.split()))
+    return UnreadableImageError(path + ' '.join(reason.split()), image)
 
 
 def _to_rgb(image):

@@ -1,35 +1,26 @@
 """The web application, for any WSGI server."""
 
+import io
 import mimetypes
 import os
-from urllib.parse import urlsplit
+import threading
 
 import flask
-from werkzeug.exceptions import (
-    BadRequest,
-    Forbidden,
-    HTTPException,
-    RequestEntityTooLarge,
-    ServiceUnavailable,
-)  # fmt: skip
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from lib import VERSION
 from lib.errors import InputError
 from lib.features.image_paths import find_images
-from lib.features.images import TooLargeImageError, UnreadableImageError
 from lib.serving.parameters import MAXIMA, parse_parameters
-from lib.serving.requests import InMemoryRequest, Limits, RequestCounter
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
-# Seconds after which a client may try again.
-RETRY_AFTER = 2
-# Images that the page offers to try: in formats that all browsers show, and small.
+# What a request may contain.
+MAX_REQUEST_BYTES = 40_000_000
+MAX_IMAGES = 16
+# Images that the page offers to try: in formats that all browsers show.
 SAMPLE_SUFFIXES = '.jpg', '.jpeg', '.png', '.gif', '.webp'
 MAX_SAMPLES = 8
-MAX_SAMPLE_BYTES = 2_000_000
 mimetypes.add_type('image/webp', '.webp')  # which Python knows from 3.13 on
-# Characters of a file's name that are repeated in the answer.
-MAX_NAME = 255
 # A page from here, with its own styles, scripts and images, and nothing else.
 HEADERS = {
     'Content-Security-Policy': (
@@ -37,52 +28,24 @@ HEADERS = {
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     'X-Content-Type-Options': 'nosniff',
-    'X-Frame-Options': 'DENY',
-    'Referrer-Policy': 'no-referrer',
-    'Cross-Origin-Opener-Policy': 'same-origin',
-    'Cross-Origin-Resource-Policy': 'same-origin',
-    'Permissions-Policy': 'camera=(), geolocation=(), microphone=()',
     'Cache-Control': 'no-cache',
 }
 
 
-def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask:
+def make_app(captioner, samples=(), trusted_hosts=None) -> flask.Flask:
     """Returns the application.
 
     Args:
-        worker (lib.serving.worker.CaptionWorker): What captions images.
-        limits (Limits): What clients may ask for.
+        captioner (lib.captioner.Captioner): What captions images, of one request at a time.
         samples (sequence of str): From :func:`find_samples`.
-        trusted_hosts (set of str): The names under which it is reached; by default any.
-
-    Returns:
-        flask.Flask: The application; ``extensions['requests']`` is its :class:`RequestCounter`.
+        trusted_hosts (list of str): The names under which it is reached; by default any. Otherwise
+            the page of another site might let its own name mean this machine.
     """
-    limits = limits or Limits()
     app = flask.Flask('show_and_tell', static_folder=PAGE, static_url_path='/page')
-    app.request_class = InMemoryRequest
-    app.config['MAX_CONTENT_LENGTH'] = limits.request_bytes
+    app.config['MAX_CONTENT_LENGTH'] = MAX_REQUEST_BYTES
+    app.config['TRUSTED_HOSTS'] = trusted_hosts
     app.json.sort_keys = False
-    requests = app.extensions['requests'] = RequestCounter(limits.requests)
-    settings = {
-        'version': VERSION,
-        'models': [short_name(model.path) for model in worker.captioner.ensemble.models],
-        'has_index': worker.captioner.has_index,
-        'limits': {
-            **MAXIMA,
-            'image_bytes': limits.image_bytes,
-            'image_pixels': limits.image_pixels,
-            'images': limits.images,
-        },
-        'samples': len(samples),
-    }
-
-    @app.before_request
-    def check_host():
-        # The page of another site may have let its own name mean this machine.
-        host = parse_url(f'//{flask.request.host}').hostname
-        if trusted_hosts is not None and host not in trusted_hosts:
-            raise BadRequest(f'this server is not known as {host}')
+    lock = threading.Lock()
 
     @app.get('/')
     def page():
@@ -96,20 +59,27 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
 
     @app.get('/health')
     def health():
-        return {'status': 'ok', 'requests': requests.count, **settings}
+        return {
+            'status': 'ok',
+            'version': VERSION,
+            'has_index': captioner.has_index,
+            'limits': {**MAXIMA, 'request_bytes': MAX_REQUEST_BYTES, 'images': MAX_IMAGES},
+            'samples': len(samples),
+        }
 
     @app.post('/captions')
     def captions():
-        check_origin(flask.request)
-        if not requests.enter():
-            reason = 'too many requests; try again'
-            if requests.is_draining:
-                reason = 'the server is shutting down'
-            raise ServiceUnavailable(reason, retry_after=RETRY_AFTER)
-        try:
-            return answer(worker, flask.request, limits)
-        finally:
-            requests.leave()
+        options = parse_parameters(flask.request.form, captioner.has_index)
+        files = [file for _, file in flask.request.files.items(multi=True) if file.filename]
+        if not files:
+            raise InputError('there are no images in the form; curl -F image=@dog.jpg sends one')
+        if len(files) > MAX_IMAGES:
+            raise RequestEntityTooLarge(f'{len(files)} images exceed {MAX_IMAGES} in a request')
+        with lock:
+            captioner.ensemble.device.use()  # CuPy's current device is that of a thread
+            results = caption_files(captioner, files, options)
+        images = [{'image': file.filename, **result} for file, result in zip(files, results)]
+        return {'images': images}, 200 if any('captions' in image for image in images) else 422
 
     @app.errorhandler(HTTPException)
     def report(error):
@@ -130,110 +100,36 @@ def make_app(worker, limits=None, samples=(), trusted_hosts=None) -> flask.Flask
     return app
 
 
+def caption_files(captioner, files, options) -> list[dict]:
+    """Captions uploaded images.
+
+    Args:
+        captioner (lib.captioner.Captioner): What captions them.
+        files (list of werkzeug.datastructures.FileStorage): The images.
+        options (lib.decoding.options.DecodingOptions): How to decode captions.
+
+    Returns:
+        list of dict: The ``captions`` of each image, or the ``error`` that says why it is
+        unreadable; JSON values.
+    """
+    contents = [io.BytesIO(file.read()) for file in files]
+    results = {}
+
+    def add_error(error):
+        results[error.image] = {'error': str(error)}
+
+    for content, captions in captioner.caption_images(contents, options, add_error):
+        results[content] = {'captions': [caption.to_json() for caption in captions]}
+    return [results[content] for content in contents]
+
+
 def find_samples(folder: str) -> list[str]:
     """Returns the paths of the first images of a folder that the page can offer to try.
 
     Raises:
         InputError: If there are none.
     """
-    samples = [
-        path
-        for path in find_images([folder])
-        if path.lower().endswith(SAMPLE_SUFFIXES)
-        and os.path.isfile(path)  # a pipe would hold a thread for ever
-        and os.path.getsize(path) <= MAX_SAMPLE_BYTES
-    ]
+    samples = [path for path in find_images([folder]) if path.lower().endswith(SAMPLE_SUFFIXES)]
     if not samples:
-        raise InputError(f'{folder}: has no images of up to 2 MB that browsers show', 'samples')
+        raise InputError(f'{folder}: has no images that all browsers show', 'samples')
     return samples[:MAX_SAMPLES]
-
-
-def short_name(path):
-    """Returns the name of a file and of the folder that it is in."""
-    return '/'.join(os.path.abspath(path).split(os.sep)[-2:])
-
-
-def parse_url(url):
-    """Returns the parts of a URL in a request."""
-    try:
-        return urlsplit(url)
-    except ValueError as error:
-        raise BadRequest(f'{url!r} is not an address') from error
-
-
-def check_origin(request):
-    """Refuses what the page of another site sends."""
-    site = request.headers.get('Sec-Fetch-Site')
-    origin = request.headers.get('Origin')
-    is_own = site in ('same-origin', 'none')
-    if site is None:  # an old browser, an address without https, or no browser
-        is_own = origin is None or parse_url(origin).netloc == request.host
-    if not is_own:
-        raise Forbidden("requests from other sites' pages are refused")
-
-
-def answer(worker, request, limits):
-    """Captions the images of a request.
-
-    Args:
-        worker (lib.serving.worker.CaptionWorker): What captions images.
-        request (flask.Request): The request.
-        limits (Limits): What it may contain.
-
-    Returns:
-        tuple: JSON values and the status: 200 if an image was captioned, 413 if one is too large,
-        otherwise 422.
-
-    Raises:
-        InputError: If a parameter is wrong or there are no images.
-        HTTPException: If there are too many images.
-    """
-    if request.mimetype != 'multipart/form-data':
-        raise InputError('send images as a form, such as with curl -F image=@dog.jpg')
-    try:
-        form = request.form
-    except ValueError as error:
-        raise InputError(
-            'the form is damaged or cut short; curl -F image=@dog.jpg sends an image'
-        ) from error
-    models, options = parse_parameters(
-        form, len(worker.captioner.ensemble.models), worker.captioner.has_index
-    )
-    files = [file for _, file in request.files.items(multi=True) if file.filename]
-    if not files:
-        raise InputError('there are no images in the form; curl -F image=@dog.jpg sends one')
-    if len(files) > limits.images:
-        raise RequestEntityTooLarge(f'{len(files)} images exceed {limits.images} in a request')
-    images = [{'image': file.filename[:MAX_NAME]} for file in files]
-    pending = []
-    status = 422
-    for file, image in zip(files, images):
-        try:
-            pixels = prepare(worker.captioner, file.stream, limits)
-        except UnreadableImageError as error:
-            image['error'] = str(error)
-            if isinstance(error, TooLargeImageError):
-                status = 413
-        else:
-            pending.append((image, worker.submit(pixels, models, options)))
-    for image, result in pending:
-        try:
-            image['captions'] = [caption.to_json() for caption in result.result()]
-        except InputError as error:  # of the models, not of the client
-            raise RuntimeError(str(error)) from error
-        status = 200
-    return {'images': images}, status
-
-
-def prepare(captioner, content, limits):
-    """Returns what :meth:`lib.captioner.Captioner.prepare` returns of an uploaded image.
-
-    Raises:
-        UnreadableImageError: If it is not an image, or too large.
-    """
-    n_bytes = content.getbuffer().nbytes
-    if n_bytes > limits.image_bytes:
-        raise TooLargeImageError(
-            f'too large: {n_bytes:,} bytes; at most {limits.image_bytes:,} are accepted'
-        )
-    return captioner.prepare(content, limits.image_pixels)

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
@@ -100,19 +99,14 @@ def encode_form(images, parameters):
 
 
 @contextlib.contextmanager
-def serving(*arguments, code=None):
-    """Runs serve.py on a free port until the block ends.
-
-    Args:
-        arguments: Its flags.
-        code (str): Python to run in place of serve.py.
+def serving(*arguments):
+    """Runs serve.py with some flags on a free port until the block ends.
 
     Yields:
         Server: The server, which answers.
     """
-    command = [sys.executable, *(['-c', code] if code else [os.path.join(ROOT, 'serve.py')])]
     process = subprocess.Popen(
-        [*command, *map(str, arguments), '--port', '0'],
+        [sys.executable, os.path.join(ROOT, 'serve.py'), *map(str, arguments), '--port', '0'],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -126,13 +120,3 @@ def serving(*arguments, code=None):
             yield Server(process, int(line.rpartition(':')[2]))
         finally:
             process.kill()
-
-
-def wait_for(condition, seconds=60):
-    """Waits until a function returns something true, and returns that."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise AssertionError('has not come true')

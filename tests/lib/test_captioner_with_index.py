@@ -29,7 +29,10 @@ def test_captions_are_ranked_by_those_of_similar_images(device, folder, tmp_path
     results = captioner(folder.images, **DECODING, mbr_neighbors=1)
     index = NeighborIndex.load(index_path, CPU)
     options = {'beam_width': 4, 'top': 4, 'max_length': 6}
-    beams = [captioner.with_models([n])(folder.images, **options) for n in range(2)]
+    beams = [
+        load_captioner(device, [model], folder.cnn)(folder.images, **options)
+        for model in folder.models
+    ]
     for number, (captions, *beams_of_image) in enumerate(zip(results, *beams)):
         # The image itself is its nearest neighbor.
         start, stop = index.offsets[number : number + 2]
@@ -38,11 +41,6 @@ def test_captions_are_ranked_by_those_of_similar_images(device, folder, tmp_path
         gains = expected_cider(candidates, [index.tokens[start:stop].tolist()])
         expected = [candidates[n] for n in numpy.argsort(-gains, kind='stable')[:3]]
         assert [c.tokens for c in captions] == expected
-    prepared = [captioner.prepare(image) for image in folder.images]
-    options = DecodingOptions(**DECODING, mbr_neighbors=1)
-    assert_same_results(captioner.caption_prepared(prepared, options), results)
-    same = captioner.with_models([0, 1])
-    assert_same_results(same(folder.images, **DECODING, mbr_neighbors=1), results)
 
 
 def test_features_of_another_program_may_be_those_of_the_index_and_the_models(folder, tmp_path):
@@ -93,9 +91,6 @@ def test_an_index_alone_ranks_the_captions_of_a_wide_beam(device, folder, tmp_pa
     ranked = captioner(folder.images, max_length=6, beam_width=50, mbr_neighbors=100)
     assert_same_results(results, ranked)
     plain = captioner(folder.images, max_length=6, mbr_neighbors=0)
-    assert_same_results(
-        plain, captioner.with_models([0, 1])(folder.images, max_length=6, mbr_neighbors=0)
-    )
     assert [c.text for c, *_ in plain] != [c.text for c, *_ in results]
     samples = captioner(folder.images, search='sample', top=4)
     assert [len(captions) for captions in samples] == [4] * len(folder.images)

@@ -1,9 +1,7 @@
 'use strict';
 
-// Each image is a request of its own, so that its card appears as soon as its captions are there;
-// the server captions those that wait together.
+// Each image is a request of its own, so that its card appears as soon as its captions are there.
 const REQUESTS_AT_ONCE = 4;
-const TRIES = 30;
 // The parameters that each choice of the page sends; docs/serving.md describes them.
 const SEARCHES = {
   neighbors: {search: 'beam'}, // the default of a server with an index
@@ -65,17 +63,6 @@ async function start() {
   fields.beam_width.max = settings.limits.beam_width;
   fields.top.max = settings.limits.top;
   if (!settings.has_index) fields.search.querySelector('[value=neighbors]').remove();
-  if (settings.models.length > 1) {
-    settings.models.forEach((name, index) => {
-      const label = element('label');
-      label.append(
-        element('input', '', {type: 'checkbox', name: 'models', value: index + 1, checked: true}),
-        element('span', `${index + 1}: ${name}`),
-      );
-      $('models').append(label);
-    });
-    $('models').hidden = false;
-  }
   for (let number = 0; number < settings.samples; number++) addSample(number);
   setLimits();
   return settings;
@@ -147,8 +134,6 @@ function abort(image) {
 function formValues() {
   const values = new FormData(options);
   for (const entry of Object.entries(SEARCHES[fields.search.value])) values.set(...entry);
-  const models = values.getAll('models');
-  if (models.length) values.set('models', models.join(','));
   return [...values.entries()];
 }
 
@@ -203,10 +188,9 @@ async function run({image, values, controller}) {
 async function send(file, values, signal) {
   const settings = await ready;
   if (!settings) throw new Error('The server does not answer. Is it still running?');
-  if (file.size > settings.limits.image_bytes) {
-    const kilobytes = Math.floor(settings.limits.image_bytes / 1000);
-    const most = kilobytes < 1000 ? `${kilobytes} kB` : `${Math.floor(kilobytes / 100) / 10} MB`;
-    throw new Error(`Too large: this server takes images of up to ${most}.`);
+  if (file.size > settings.limits.request_bytes) {
+    const megabytes = settings.limits.request_bytes / 1e6;
+    throw new Error(`Too large: this server takes files of up to ${megabytes} MB.`);
   }
   try {
     await file.slice(0, 1).arrayBuffer();
@@ -216,34 +200,21 @@ async function send(file, values, signal) {
   const form = new FormData();
   for (const [name, value] of values) form.append(name, value);
   form.append('image', file, file.name);
-  for (let attempt = 1; ; attempt++) {
-    let response;
-    try {
-      response = await fetch('/captions', {method: 'POST', body: form, signal});
-    } catch {
-      throw new Error('The server does not answer. Is it still running?');
-    }
-    if (response.status === 503 && attempt < TRIES) {
-      await sleep(Number(response.headers.get('Retry-After')) || 2, signal);
-      continue;
-    }
-    let answer;
-    try {
-      answer = await response.json();
-    } catch {
-      throw new Error(`The server refused the image (status ${response.status}).`);
-    }
-    const result = answer.images?.[0] ?? answer;
-    if (result.error) throw new Error(`Not captioned: ${result.error.replace(/\.$/, '')}.`);
-    return result.captions;
+  let response;
+  try {
+    response = await fetch('/captions', {method: 'POST', body: form, signal});
+  } catch {
+    throw new Error('The server does not answer. Is it still running?');
   }
-}
-
-function sleep(seconds, signal) {
-  return new Promise((resolve, reject) => {
-    setTimeout(resolve, 1000 * seconds);
-    signal.addEventListener('abort', () => reject(new Error('aborted')));
-  });
+  let answer;
+  try {
+    answer = await response.json();
+  } catch {
+    throw new Error(`The server refused the image (status ${response.status}).`);
+  }
+  const result = answer.images?.[0] ?? answer;
+  if (result.error) throw new Error(`Not captioned: ${result.error.replace(/\.$/, '')}.`);
+  return result.captions;
 }
 
 function captionList(captions) {
@@ -260,7 +231,7 @@ function show(image, content) {
   image.card.lastElementChild.replaceWith(content);
 }
 
-// A beam yields no more captions than it is wide, and there must be a model.
+// A beam yields no more captions than it is wide.
 function setLimits() {
   const isSampling = fields.search.value === 'sample';
   fields.beam_width.disabled = isSampling;
@@ -268,9 +239,6 @@ function setLimits() {
   const isTooMany = !isSampling && width && Number(fields.top.value) > width;
   fields.top.setCustomValidity(
     isTooMany ? `A beam of width ${width} gives at most ${width} captions.` : '');
-  const boxes = [...document.querySelectorAll('#models input')];
-  const isChosen = !boxes.length || boxes.some((box) => box.checked);
-  boxes[0]?.setCustomValidity(isChosen ? '' : 'Choose at least one model.');
 }
 
 options.addEventListener('input', setLimits);

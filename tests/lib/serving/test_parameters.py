@@ -12,7 +12,7 @@ from lib.serving.parameters import parse_parameters
     'form, has_index, expected',
     [
         ({}, False, {}),
-        ({'beam_width': '', 'search': '', 'top': '', 'models': ''}, False, {}),
+        ({'beam_width': '', 'search': '', 'top': ''}, False, {}),
         ({'beam_width': '3', 'top': '2'}, False, {'beam_width': 3, 'top': 2}),
         ({'beam_width': '2'}, False, {'beam_width': 2, 'top': 2}),
         ({'search': 'diverse'}, False, {'search': 'diverse', 'beam_groups': 5}),
@@ -24,15 +24,7 @@ from lib.serving.parameters import parse_parameters
     ],
 )
 def test_parameters_are_the_options_of_decoding(form, has_index, expected):
-    models, options = parse_parameters(MultiDict(form), 2, has_index)
-    assert models == (0, 1)
-    assert options == DecodingOptions(**expected)
-
-
-@pytest.mark.parametrize('text, expected', [('2', (1,)), ('2,1', (0, 1)), ('1,1', (0,))])
-def test_models_can_be_chosen(text, expected):
-    models, _ = parse_parameters(MultiDict({'models': text}), 2, has_index=False)
-    assert models == expected
+    assert parse_parameters(MultiDict(form), has_index) == DecodingOptions(**expected)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +39,10 @@ def test_models_can_be_chosen(text, expected):
         ({'search': 'best'}, "search 'best' is not one of beam, diverse, sample"),
         ({'mbr_neighbors': '5'}, 'mbr_neighbors cannot be used: this server has no index'),
         ({'mbr_samples': '5', 'search': 'sample'}, 'mbr_samples cannot be combined'),
-        ({'models': '3'}, "models '3' is not a list of numbers of models, of which there are 2"),
-        ({'models': '1,x'}, 'models'),
         ({'beam': '3'}, 'beam is unknown; the parameters are search, beam_width, top, mbr_samples'),
-        ([('top', '3'), ('top', '4')], 'top is given twice'),
     ],
 )
 def test_wrong_parameters_are_named(form, message):
     with pytest.raises(InputError) as raised:
-        parse_parameters(MultiDict(form), 2, has_index=False)
+        parse_parameters(MultiDict(form), has_index=False)
     assert message in str(raised.value)
