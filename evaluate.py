@@ -12,7 +12,7 @@ import numpy
 from lib.captioner import Captioner
 from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import SPLITS
-from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag
 from lib.cli.run import print_line, run_main
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
@@ -28,13 +28,11 @@ from lib.features.flags import add_data_flags
 from lib.features.image_paths import locate_images
 from lib.features.table import FeatureTable
 from lib.files.output import check_outputs, write_json
-from lib.processes import connect_processes
 
 
 def parse_args():
     parser = ArgumentParser(__doc__)
     add_device_flags(parser)
-    add_communicator_flag(parser)
     add_models_flag(parser)
     add_data_flags(parser)
     parser.add_argument('--split', default='val', choices=SPLITS, help='images to caption')
@@ -86,25 +84,21 @@ def main():
         for beam_width in args.beam_width or [None]
     ]
     json_paths = results_paths(args.json, [options.beam_width for options in decodings])
-    processes = connect_processes(args.communicator)
-    device = select_device(processes.local_gpu(args.gpu), args.tf32)
+    device = select_device(args.gpu, args.tf32)
     dataset, ensemble, features, index_features = load(args, device)
     images = dataset.images_of(args.split)
     names = dataset.filename[images]
     image_ids = dataset.ids_of(images)
-    if processes.is_main:
-        paths = check_files(args, json_paths, names)
+    paths = check_files(args, json_paths, names)
     index = load_index(args, dataset, index_features or features, device)
     captioner = Captioner(ensemble, index=index)
-    evaluator = Evaluator(captioner, dataset, args.split, features, processes, index_features)
+    evaluator = Evaluator(captioner, dataset, args.split, features, index_features)
     other_captions = read_results(args.compare, image_ids) if args.compare else None
     print_loss(args.split, evaluator.loss())
     rows = []
     for options, json_path in zip(decodings, json_paths):
-        set_seed(args.seed, processes.rank)
+        set_seed(args.seed)
         captions = evaluator.caption(options)
-        if not processes.is_main:
-            continue
         texts = [best.text for best, *_ in captions]
         if json_path:  # already now, since scoring may fail
             write_results(json_path, image_ids, texts)
@@ -115,15 +109,14 @@ def main():
             rows[-1]['differences'] = compare(args.compare, scores, other_scores)
         if json_path:
             write_results(json_path, image_ids, texts, scores.means.get('CIDEr'))
-    if processes.is_main:
-        for remark in scores.remarks:
-            print_line(remark)
-        if args.json:
-            write_json(add_to_name(args.json, 'scores'), rows)
-        if args.html:
-            title = f'{len(names)} images of {args.split}, beam width {options.beam_width}'
-            cards = make_cards(names, paths, captions, evaluator.references, scores)
-            write_gallery(args.html, title, cards)
+    for remark in scores.remarks:
+        print_line(remark)
+    if args.json:
+        write_json(add_to_name(args.json, 'scores'), rows)
+    if args.html:
+        title = f'{len(names)} images of {args.split}, beam width {options.beam_width}'
+        cards = make_cards(names, paths, captions, evaluator.references, scores)
+        write_gallery(args.html, title, cards)
 
 
 def load(args, device):

@@ -7,18 +7,18 @@ import numpy
 import tqdm
 
 from lib.captions.annotations import parse_split, read_dataset
-from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags
+from lib.cli.parser import ArgumentParser, add_device_flags
 from lib.cli.run import print_line, print_unreadable, run_main
 from lib.device import select_device
 from lib.errors import InputError
 from lib.features.extractor import FeatureExtractor
+from lib.features.feature_source import FeatureSource
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import locate_images
-from lib.features.partial_file import PartialFeatures, partial_path
+from lib.features.partial_file import PartialFeatures
 from lib.features.writer import check_fits, check_suffix, save_features
 from lib.files.fingerprint import fingerprint
 from lib.files.output import check_outputs
-from lib.processes import connect_processes
 
 IMAGES_AT_ONCE = 32
 # Features take a row for each number up to the largest imgid.
@@ -28,7 +28,6 @@ MAX_ROWS_PER_IMAGE = 1000
 def parse_args():
     parser = ArgumentParser(__doc__)
     add_device_flags(parser)
-    add_communicator_flag(parser)
     parser.add_argument(
         '--dataset',
         required=True,
@@ -62,58 +61,53 @@ def parse_args():
 
 def main():
     args = parse_args()
-    processes = connect_processes(args.communicator)
     # All images that have a number, so that the files of several extractions fit together.
     images = read_dataset(args.dataset, with_empty=True)
     names = [image.filename for image in images]
     paths = locate_images(args.image_root, names, [image.listed_in for image in images])
-    if processes.is_main:
-        inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *filter(None, paths)]
-        partial_paths = [partial_path(args.output, rank) for rank in range(processes.size)]
-        check_outputs([args.output, *partial_paths], inputs)
-        check_suffix(args.output)
+    inputs = [args.cnn, *(parse_split(file)[1] for file in args.dataset), *filter(None, paths)]
+    check_outputs([args.output], inputs)
+    check_suffix(args.output)
     imgids = numpy.array([image.imgid for image in images])
     n_rows = int(imgids.max()) + 1
     check_density(args.dataset, len(images), n_rows)
     check_exist(args, names, paths)
-    sizes = [os.path.getsize(path) if path else -1 for path in paths]
     # Those that are left out are named when they are read.
     paths = [path or os.path.join(args.image_root, name) for path, name in zip(paths, names)]
-    device = select_device(processes.local_gpu(args.gpu), args.tf32)
+    device = select_device(args.gpu, args.tf32)
     extractor = FeatureExtractor.load(args.cnn, device, **extraction_options(args))
+    size = extractor.compute_size()
+    check_fits(args.output, (n_rows, size))
 
-    settings = {
-        **vars(extractor.source),
-        'cnn': fingerprint(numpy.memmap(args.cnn, 'uint8', 'r')),
-        'images': fingerprint(*(f'{image.imgid} {image.filename}' for image in images)),
-    }
-    partial = PartialFeatures(args.output, sizes, settings, processes.rank)
+    # Features that are extracted in another way, or of other images, are in another file.
+    settings = fingerprint(
+        FeatureSource.to_json(extractor.source),
+        numpy.memmap(args.cnn, 'uint8', 'r'),
+        *(f'{image.imgid} {image.filename}' for image in images),
+    )
+    partial_path = f'{args.output}.{settings[:8]}.partial'
+    partial = PartialFeatures(partial_path, size)
     try:
-        extract(args.output, extractor, partial, paths, n_rows, processes)
+        extract(extractor, partial, paths)
     except (KeyboardInterrupt, SystemExit):
-        if processes.is_main and partial.done.any():
-            print_line(
-                f'stopped: what has been extracted is kept in {partial_path(args.output)}; the '
-                'same command continues',
-                file=sys.stderr,
-            )
+        print_line(f'stopped: the same command continues from {partial_path}', file=sys.stderr)
         raise
-    # Afterwards all features are in the files.
-    has_features = numpy.any(processes.all_gather(partial.done), axis=0)
-    if not has_features.any():
-        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-    is_complete = args.skip_unreadable or has_features.all()
-    if processes.is_main and is_complete:
-        features = partial.collect(imgids, n_rows)
-        name_of_row = numpy.full(n_rows, '', object)
-        name_of_row[imgids] = names
-        save_features(args.output, features, extractor.source, name_of_row)
-        report(args.output, features.shape[1], has_features)
+    records = partial.read()
+    n_missing = len(images) - len(records)
+    if not len(records):
         partial.remove()
-    elif processes.is_main:
-        report_incomplete(args.output, has_features)
-    processes.wait_for_all()  # an exit code other than 0 ends all processes
-    return 0 if is_complete else 1
+        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
+    if n_missing and not args.skip_unreadable:
+        report_incomplete(args.output, n_missing, len(images))
+        return 1
+    features = numpy.full((n_rows, size), numpy.nan, 'float32')
+    features[imgids[records['image']]] = records['features']
+    name_of_row = numpy.full(n_rows, '', object)
+    name_of_row[imgids] = names
+    save_features(args.output, features, extractor.source, name_of_row)
+    report(args.output, size, len(records), n_missing)
+    partial.remove()
+    return 0
 
 
 def check_exist(args, names, paths):
@@ -135,37 +129,30 @@ def check_density(dataset, n_images, n_rows):
         )
 
 
-def extract(output, extractor, partial, paths, n_rows, processes):
-    """Extracts this process's share of the features that an interrupted run has not."""
-    processes.wait_for_all()  # until all have read what has been done
-    missing = processes.share_of(numpy.flatnonzero(~partial.done))
-    n_done = int(partial.done.sum())
-    if n_done and processes.is_main:
-        print(f'continuing after {n_done} of {len(paths)} images', file=sys.stderr)
-    if partial.size is not None:
-        check_fits(output, (n_rows, partial.size))
+def extract(extractor, partial, paths):
+    """Extracts the features that an interrupted run has not."""
+    done = partial.read()['image']
+    if len(done):
+        print(f'continuing after {len(done)} of {len(paths)} images', file=sys.stderr)
+    missing = numpy.setdiff1d(numpy.arange(len(paths)), done)
     with tqdm.tqdm(total=len(missing), unit='image', disable=None, leave=False) as progress:
         missing_paths = [paths[index] for index in missing]
         for indices, features in extractor.extract(missing_paths, IMAGES_AT_ONCE, print_unreadable):
-            if partial.size is None:
-                # Checked now, not after hours.
-                check_fits(output, (n_rows, features.shape[1]))
-            partial.put(missing[indices], features)
+            partial.add(missing[indices], features)
             progress.update(len(indices))
 
 
-def report_incomplete(output, has_features):
+def report_incomplete(output, n_missing, n_images):
     print_line(
-        f'{output} is not written, since {(~has_features).sum()} of {len(has_features)} images '
-        'cannot be read: replace them and repeat the command, which extracts only those, or '
-        'repeat it with --skip-unreadable to leave them out',
+        f'{output} is not written, since {n_missing} of {n_images} images cannot be read: replace '
+        'them and repeat the command, which extracts only those, or repeat it with '
+        '--skip-unreadable to leave them out',
         file=sys.stderr,
     )
 
 
-def report(output, size, has_features):
-    n_left_out = int((~has_features).sum())
-    print_line(f'wrote {output}: {size} features of each of {has_features.sum()} images')
+def report(output, size, n_images, n_left_out):
+    print_line(f'wrote {output}: {size} features of each of {n_images} images')
     if n_left_out:
         print(
             f'{n_left_out} images are left out; train.py, evaluate.py and index_captions.py leave '

@@ -1,13 +1,12 @@
 """Captions images with a trained model and the CNN that its features come from."""
 
-import itertools
 import os
 import sys
 
 import tqdm
 
 from lib.captioner import Captioner
-from lib.cli.parser import ArgumentParser, add_communicator_flag, add_device_flags, add_seed_flag
+from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag
 from lib.cli.run import escape_control_characters, print_unreadable, run_main
 from lib.decoding.flags import add_decoding_flags, add_models_flag, decoding_options
 from lib.device import set_seed
@@ -16,7 +15,6 @@ from lib.evaluation.html_gallery import Card, write_gallery
 from lib.features.flags import add_extraction_flags, extraction_options
 from lib.features.image_paths import find_images
 from lib.files.output import check_outputs, write_json
-from lib.processes import connect_processes
 
 
 def parse_args():
@@ -28,7 +26,6 @@ def parse_args():
         help='images, and folders, which are searched with all folders in them',
     )
     add_device_flags(parser)
-    add_communicator_flag(parser)
     parser.add_argument(
         '-l',
         '--list',
@@ -63,39 +60,16 @@ def main():
             'no images given; name images, folders or a --list, before -m, which takes every path '
             'after it'
         )
-    processes = connect_processes(args.communicator)
-    paths = processes.compute_on_main(find_images, args.images, args.list)
-    if processes.is_main:
-        inputs = *args.model, args.cnn, args.index, *args.list, *paths
-        check_outputs(filter(None, [args.json, args.html]), filter(None, inputs))
+    paths = find_images(args.images, args.list)
+    inputs = *args.model, args.cnn, args.index, *args.list, *paths
+    check_outputs(filter(None, [args.json, args.html]), filter(None, inputs))
     captioner = Captioner.load(
-        args.model,
-        args.cnn,
-        processes.local_gpu(args.gpu),
-        args.tf32,
-        args.index,
-        **extraction_options(args),
+        args.model, args.cnn, args.gpu, args.tf32, args.index, **extraction_options(args)
     )
-    set_seed(args.seed, processes.rank)
-    results = caption_images(captioner, paths, options, processes)
-    if not processes.is_main:
-        return 0
+    set_seed(args.seed)
+    results = captioner.caption_images(paths, options, print_unreadable)
     n_captioned = write_captions(results, len(paths), args.json, args.html)
     return 0 if n_captioned == len(paths) else 1
-
-
-def caption_images(captioner, paths, options, processes):
-    """Returns what :meth:`Captioner.caption_images` does, of which each process does a share."""
-    if processes.size == 1:
-        return captioner.caption_images(paths, options, print_unreadable)
-    errors = []
-    share = processes.share_of(paths)
-    captions_of = dict(captioner.caption_images(share, options, errors.append))
-    all_captions = processes.merge_shares([captions_of.get(path) for path in share])
-    for error in itertools.chain(*processes.all_gather(errors)):
-        if processes.is_main:
-            print_unreadable(error)
-    return [(path, captions) for path, captions in zip(paths, all_captions) if captions is not None]
 
 
 def write_captions(results, n_images, json_path, html_path):

@@ -1,6 +1,5 @@
 """Several processes compute what one does, and end together."""
 
-import json
 import os
 import shutil
 import signal
@@ -9,11 +8,8 @@ import time
 import numpy
 import pytest
 
-from lib.features.formats import read_features
-from tests.helpers import caffemodels
 from tests.helpers.mpi import run_processes, start_processes, why_no_mpi
-from tests.helpers.samples import dataset, small_model, write_image
-from tests.helpers.scripts import run_python, run_script
+from tests.helpers.scripts import run_python
 from tests.helpers.training import arrays_of, assert_same_training, read_log, train
 
 pytestmark = pytest.mark.skipif(why_no_mpi() is not None, reason=why_no_mpi() or '')
@@ -222,105 +218,6 @@ def test_a_missing_mpi_is_named(data, tmp_path):
         'importlib.util.find_spec = lambda name: None\nconnect_processes("naive")\n'
     )
     assert 'communicator naive: needs mpi4py; make setup MPI=1' in run_python(code).stderr
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    """A folder with a caffemodel, a data set of images, and one file that is not an image."""
-    folder = tmp_path_factory.mktemp('images')
-    caffemodels.write_vgg19(folder / 'vgg19.caffemodel')
-    content = dataset(n_images=7)
-    (folder / 'dataset.json').write_text(json.dumps(content))
-    for number in range(7):
-        write_image(folder / f'{number}.jpg', seed=number)
-    (folder / '8.jpg').write_text('not an image')
-    return folder
-
-
-def test_evaluating_together_gives_what_one_process_gives(data, trained, tmp_path):
-    inputs = '-s', data / 'captions.h5', '-i', data / 'feats.mat'
-    process = run_script('index_captions.py', *inputs, '-o', tmp_path / 'index.h5')
-    assert process.returncode == 0, process.stderr
-    inputs += '-m', trained[0] / 'best.h5', '--index', tmp_path / 'index.h5'
-    inputs += '--index-features', data / 'feats.mat'
-    flags = '--beam-width', 1, 3, '--split', 'val', '--mbr-neighbors', 5
-    one = run_script('evaluate.py', *inputs, *flags, '--json', tmp_path / 'one.json')
-    together = run_processes(
-        2,
-        'evaluate.py',
-        *inputs,
-        *flags,
-        '--json',
-        tmp_path / 'two.json',
-        '--communicator',
-        'naive',
-    )
-    assert together.returncode == 0, together.stderr
-    assert together.stdout == one.stdout
-    for suffix in '_beam1', '_beam3', '_scores':
-        names = (f'{name}{suffix}.json' for name in ('one', 'two'))
-        first, second = ((tmp_path / name).read_text() for name in names)
-        assert first == second
-
-
-def test_captioning_together_gives_what_one_process_gives(images, tmp_path):
-    small_model(feature_size=12).save(tmp_path / 'model.h5')
-    inputs = images, '-m', tmp_path / 'model.h5', '-i', images / 'vgg19.caffemodel'
-    command = 'generate_caption.py', *inputs, '--max-length', 9, '--json'
-    one = run_script(*command, tmp_path / 'one.json')
-    together = run_processes(3, *command, tmp_path / 'all.json', '--communicator', 'naive')
-    assert together.returncode == one.returncode == 1
-    assert 'unreadable: ' in one.stderr
-    assert one.stderr in together.stderr
-    assert together.stdout == one.stdout
-    results, expected = (
-        json.loads((tmp_path / f'{name}.json').read_text()) for name in ('all', 'one')
-    )
-    assert len(results) == 7
-    for result, expected_result in zip(results, expected, strict=True):
-        assert result['image'] == expected_result['image']
-        for caption, other in zip(result['captions'], expected_result['captions'], strict=True):
-            assert caption['caption'] == other['caption']
-            assert caption['log_prob'] == pytest.approx(other['log_prob'], abs=1e-4)
-
-
-# Runs extract_features.py and kills it once one process has kept features of two images.
-EXTRACT_AND_DIE = """
-import os, signal, sys
-sys.path.insert(0, os.getcwd())
-import lib
-import extract_features
-from lib.features.partial_file import PartialFeatures
-put = PartialFeatures.put
-def put_and_die(*arguments):
-    put(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv.pop(1) == os.environ['OMPI_COMM_WORLD_RANK']:
-    PartialFeatures.put = put_and_die
-extract_features.IMAGES_AT_ONCE = 2
-extract_features.run_main(extract_features.main)
-"""
-
-
-@pytest.mark.parametrize('killed', [None, 1])
-def test_extracting_together_gives_what_one_process_gives(images, tmp_path, killed):
-    command = (
-        *('-i', images / 'vgg19.caffemodel', '--dataset', images / 'dataset.json'),
-        *('--image-root', images, '-o'),
-    )
-    one = run_script('extract_features.py', *command, tmp_path / 'one.h5')
-    command = *command, tmp_path / 'all.h5', '--communicator', 'naive'
-    if killed is not None:
-        process = run_processes(2, '-c', EXTRACT_AND_DIE, killed, *command)
-        assert process.returncode == 137, process.stderr
-    together = run_processes(2, 'extract_features.py', *command)
-    assert together.returncode == one.returncode == 0, together.stderr
-    assert ('continuing after' in together.stderr) == (killed is not None)
-    assert together.stdout == one.stdout.replace('one.h5', 'all.h5')
-    features, expected = (read_features(tmp_path / f'{name}.h5') for name in ('all', 'one'))
-    numpy.testing.assert_allclose(features.rows, expected.rows, atol=1e-4)
-    assert features.source == expected.source
-    assert sorted(os.listdir(tmp_path)) == ['all.h5', 'one.h5']
 
 
 def test_mpiexec_passes_on_the_signal_that_ends_training(data, tmp_path):

@@ -87,7 +87,7 @@ def test_an_unreadable_image_can_be_replaced_or_left_out(folder):
     process = extract(folder)
     assert (process.returncode, process.stderr) == (0, 'continuing after 4 of 5 images\n')
     assert numpy.isfinite(read_features(folder / 'feats.mat').rows[[1, 3, 5, 7, 9]]).all()
-    assert not (folder / 'feats.mat.partial').exists()
+    assert not [*folder.glob('*.partial')]
 
 
 def test_images_that_were_left_out_are_left_out_everywhere(folder):
@@ -141,11 +141,11 @@ EXTRACT_AND_DIE = """
 import os, runpy, signal, sys
 import lib
 from lib.features.partial_file import PartialFeatures
-put = PartialFeatures.put
-def put_and_die(*arguments):
-    put(*arguments)
+add = PartialFeatures.add
+def add_and_die(*arguments):
+    add(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-PartialFeatures.put = put_and_die
+PartialFeatures.add = add_and_die
 import extract_features
 extract_features.IMAGES_AT_ONCE = 2
 extract_features.run_main(extract_features.main)
@@ -159,7 +159,7 @@ def test_continues_after_being_killed(folder):
     assert process.returncode == 0
     assert process.stderr == f'continuing after 2 of {N_IMAGES} images\n'
     continued = read_features(folder / 'feats.mat').rows
-    assert not (folder / 'feats.mat.partial').exists()
+    assert not [*folder.glob('*.partial')]
     assert extract(folder).stderr == ''
     numpy.testing.assert_array_equal(read_features(folder / 'feats.mat').rows, continued)
 
@@ -181,22 +181,8 @@ def test_an_interruption_says_what_is_kept(folder, number):
     code = EXTRACT_AND_DIE.replace('SIGKILL', number.name)
     process = run_python(code, *arguments(folder))
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-    assert process.stderr == (
-        f'stopped: what has been extracted is kept in {folder}/feats.mat.partial; the same command '
-        'continues\n'
-    )
-
-
-def test_an_image_that_was_replaced_is_extracted_again(folder):
-    expected = extract(folder, '-o', folder / 'expected.npy')
-    assert expected.returncode == 0, expected.stderr
-    content = (folder / '0.jpg').read_bytes()
-    write_image(folder / '0.jpg', seed=77, size=(90, 50))
-    assert run_python(EXTRACT_AND_DIE, *arguments(folder)).returncode == -signal.SIGKILL
-    (folder / '0.jpg').write_bytes(content)
-    assert extract(folder).stderr == f'continuing after 1 of {N_IMAGES} images\n'
-    features = read_features(folder / 'feats.mat').rows
-    numpy.testing.assert_allclose(features, numpy.load(folder / 'expected.npy'), rtol=1e-4)
+    (partial,) = folder.glob('feats.mat.*.partial')
+    assert process.stderr == f'stopped: the same command continues from {partial}\n'
 
 
 def test_images_of_two_annotation_files_are_found_in_their_folders(folder):
@@ -217,12 +203,25 @@ def test_images_of_two_annotation_files_are_found_in_their_folders(folder):
     ]  # fmt: skip
 
 
-def test_features_extracted_with_other_settings_are_kept(folder):
+def test_features_extracted_in_another_way_are_left_alone(folder):
     run_python(EXTRACT_AND_DIE, *arguments(folder), '--resize', 'crop')
-    content = (folder / 'feats.mat.partial').read_bytes()
-    assert_input_error(extract(folder), 'feats.mat.partial', 'in another way; delete it')
-    assert (folder / 'feats.mat.partial').read_bytes() == content
-    assert extract(folder, '--resize', 'crop').returncode == 0
+    (partial,) = folder.glob('*.partial')
+    content = partial.read_bytes()
+    assert extract(folder).stderr == ''
+    assert partial.read_bytes() == content
+    process = extract(folder, '--resize', 'crop')
+    assert process.stderr == f'continuing after 2 of {N_IMAGES} images\n'
+
+
+def test_half_a_record_is_removed(folder):
+    run_python(EXTRACT_AND_DIE, *arguments(folder))
+    (partial,) = folder.glob('*.partial')
+    expected = extract(folder, '-o', folder / 'expected.npy')
+    assert expected.returncode == 0, expected.stderr
+    partial.write_bytes(partial.read_bytes()[:-1])
+    assert extract(folder).stderr == f'continuing after 1 of {N_IMAGES} images\n'
+    features = read_features(folder / 'feats.mat').rows
+    numpy.testing.assert_allclose(features, numpy.load(folder / 'expected.npy'), rtol=1e-4)
 
 
 def test_suffix_h5_writes_hdf5(folder):

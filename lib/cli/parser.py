@@ -8,7 +8,6 @@ import sys
 
 from lib.errors import InputError
 from lib.files.input import read_utf8
-from lib.processes import COMMUNICATORS
 
 # The folder of the scripts.
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -136,15 +135,6 @@ def add_device_flags(parser):
         '--tf32',
         action='store_true',
         help='faster, less precise products on Ampere and later GPUs (TensorFloat-32)',
-    )
-
-
-def add_communicator_flag(parser):
-    parser.add_argument_group('several processes').add_argument(
-        '--communicator',
-        choices=COMMUNICATORS,
-        help='connect the processes that mpiexec has started: naive for CPUs, flat or pure_nccl '
-        'for GPUs; see docs/scaling.md',
     )
 
 

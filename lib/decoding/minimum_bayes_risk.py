@@ -58,9 +58,10 @@ def mbr_rerank(
             tokens = [caption.tokens for caption in candidates]
             expectations = 0
             if drawn:
-                expectations += expected_cider(tokens, [caption.tokens for caption in drawn])
+                expectations += cider(tokens, [caption.tokens for caption in drawn]).mean(axis=1)
             if references is not None:
-                expectations += expected_cider(tokens, *references[image])
+                of_neighbors, weights = references[image]
+                expectations += cider(tokens, of_neighbors) @ weights
             order = numpy.argsort(-expectations, kind='stable')
             reranked.append([candidates[index] for index in order])
     return reranked
@@ -79,21 +80,6 @@ def zipf_rarity(ngrams):
     """
     ranks = numpy.where(ngrams == UNK, UNK_RANK, numpy.maximum(1, ngrams - UNK))
     return numpy.log(ranks).sum(axis=1)
-
-
-def expected_cider(
-    candidates: list[list[int]], references: list[list[int]], weights=None
-) -> numpy.ndarray:
-    """Returns the mean CIDEr-D of captions against references, see :func:`cider`.
-
-    Args:
-        candidates, references: As for :func:`cider`.
-        weights (array): The references' weights in the mean; by default all are equal.
-
-    Returns:
-        array: One value per candidate, (n,), float64.
-    """
-    return numpy.average(cider(candidates, references), axis=1, weights=weights)
 
 
 def cider(

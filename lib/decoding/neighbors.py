@@ -15,8 +15,10 @@ from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
 
 SPACE_ARRAYS = 'mean', 'inverse_std', 'components', 'topics'
 CAPTION_ARRAYS = 'tokens', 'offsets', 'first_caption', 'fingerprints'
-# How fast the weight of neighbors falls with their similarity: by a factor of e for 1 / SHARPNESS.
-SHARPNESS = 10
+# Of the regression that weighs the neighbors: its kernel is this power of their similarities, and
+# its regularization this constant.
+KERNEL_POWER = 3
+RIDGE = 1
 # Similarities computed at once, which bounds the memory of a search.
 SIMILARITIES_AT_ONCE = 1 << 24
 # Images by which features are compared with those that an index was made of, and how far apart
@@ -30,7 +32,7 @@ class References(NamedTuple):
 
     Attributes:
         captions (list of list of int): Their tokens.
-        weights (array): Their weights, which sum to 1, (n,), float64.
+        weights (array): Their weights, (n,), float64; some may be negative.
     """
 
     captions: list[list[int]]
@@ -167,12 +169,18 @@ class NeighborIndex:
             n_neighbors (int): Images to find for each.
 
         Returns:
-            list of References: One for each image. The weight of a neighbor falls exponentially
-            with its similarity.
+            list of References: One for each image. The weighted sum of a quantity of the neighbors
+            is what kernel ridge regression predicts for the image from theirs.
         """
         images, similarities = self.search(features, n_neighbors)
-        weights = numpy.exp(SHARPNESS * (similarities - similarities[:, :1]).astype('float64'))
-        return [self._references(row, weight) for row, weight in zip(images, weights)]
+        device = chainer.backend.get_device_from_array(self.vectors)
+        to_cpu = chainer.get_device('@numpy').send
+        references = []
+        for neighbors, to_image in zip(images, similarities):
+            vectors = to_cpu(self.vectors[device.send(neighbors)])
+            weights = regression_weights(vectors, to_image)
+            references.append(self._references(neighbors, weights))
+        return references
 
     def search(self, features, n_neighbors):
         """Finds the nearest images; of equally near ones, those that come first in the index.
@@ -229,7 +237,7 @@ class NeighborIndex:
                 start, stop = self.offsets[number : number + 2]
                 captions.append(self.tokens[start:stop].tolist())
                 weights.append(weight / len(numbers))
-        return References(captions, numpy.array(weights) / sum(weights))
+        return References(captions, numpy.array(weights))
 
     def save(self, path: str):
         """Writes the index."""
@@ -266,6 +274,22 @@ class NeighborIndex:
         index.vectors = device.send(index.vectors)
         index.space.to_device(device)
         return index
+
+
+def regression_weights(vectors, similarities):
+    """Returns the weights by which kernel ridge regression predicts a quantity of an image.
+
+    Args:
+        vectors (array): Of the images where it is known, (n, d), of length 1.
+        similarities (array): Of these to the image, (n,).
+
+    Returns:
+        array: The weight of the quantity of each, (n,), float64.
+    """
+    vectors = vectors.astype('float64')
+    kernel = (vectors @ vectors.T) ** KERNEL_POWER
+    to_image = similarities.astype('float64') ** KERNEL_POWER
+    return numpy.linalg.solve(kernel + RIDGE * numpy.eye(len(kernel)), to_image)
 
 
 def _top_k(values, k):

@@ -26,8 +26,6 @@ class Evaluator:
         dataset (lib.captions.dataset.CaptionDataset): The data set.
         split (str): A split with images.
         features (lib.features.table.FeatureTable): The features of its images.
-        processes (lib.processes.Processes): Each of them computes a share of the images. All must
-            call :meth:`loss` and :meth:`caption`.
         index_features (lib.features.table.FeatureTable): What the captioner's index is searched
             by; by default the features.
 
@@ -36,23 +34,18 @@ class Evaluator:
         references (list of list of str): The reference captions of each image.
     """
 
-    def __init__(self, captioner, dataset, split, features, processes, index_features=None):
+    def __init__(self, captioner, dataset, split, features, index_features=None):
         self._captioner = captioner
         self._dataset = dataset
         self._captions = dataset.captions_of(split)
         self._features = features
-        self._processes = processes
         self._index_features = index_features
-        self._scorer = None
-        self.images = dataset.images_of(split)
-        self.references = dataset.references_of(self.images)
-        if not processes.is_main:
-            return
         self._tokenizer = dataset.vocabulary.tokenizer
         self._training_texts = dataset.training_texts()
         self._remarks = []
-        if self._captions.size:
-            self._scorer = self._make_scorer()
+        self.images = dataset.images_of(split)
+        self.references = dataset.references_of(self.images)
+        self._scorer = self._make_scorer() if self._captions.size else None
 
     def _make_scorer(self):
         if not has_pycocoevalcap():
@@ -84,17 +77,15 @@ class Evaluator:
         if ensemble.vocabulary != self._dataset.vocabulary or not self._captions.size:
             return None
         convert = make_converter(self._dataset, self._features)
-        captions = self._processes.share_of(self._captions)
         total = 0.0
         n_tokens = 0
-        for start in range(0, len(captions), BATCH_SIZE):
-            (batch,) = convert(captions[start : start + BATCH_SIZE], ensemble.device)
+        for start in range(0, len(self._captions), BATCH_SIZE):
+            (batch,) = convert(self._captions[start : start + BATCH_SIZE], ensemble.device)
             with numpy.errstate(over='ignore', invalid='ignore'):  # reported below
                 log_probs = token_log_probs(ensemble, batch)
                 total += float(log_probs.sum(dtype='float64'))
             n_tokens += len(batch.targets)
-        observation = {'loss': (-total / n_tokens, n_tokens)} if n_tokens else {}
-        loss = self._processes.mean(observation)['loss']
+        loss = -total / n_tokens
         if not math.isfinite(loss):
             raise InputError(
                 f'the loss is {loss}: the weights of the models, or the features, are too large'
@@ -103,14 +94,11 @@ class Evaluator:
 
     def caption(self, options: DecodingOptions) -> list[list[Caption]]:
         """Returns the captions of each image, best first."""
-        rows = self._processes.share_of(self._dataset.imgid[self.images])
-        captions = self._captioner.caption_features(
-            self._features, options, rows, self._index_features
-        )
-        return self._processes.merge_shares(captions)
+        rows = self._dataset.imgid[self.images]
+        return self._captioner.caption_features(self._features, options, rows, self._index_features)
 
     def score(self, texts: list[str]) -> Scores:
-        """Scores a caption of each image, in the main process.
+        """Scores a caption of each image.
 
         Args:
             texts (list of str): The captions.

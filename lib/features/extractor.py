@@ -192,6 +192,11 @@ class FeatureExtractor:
             raise InputError(f'{self.source.network}: the features are NaN or infinite')
         return features
 
+    def compute_size(self) -> int:
+        """Returns the size of the features, by those of a black image."""
+        size = self.source.image_size
+        return self([numpy.zeros((3, size, size), 'float32')]).shape[1]
+
     def _compute(self, pixels):
         """Returns the features of prepared images, (n, D)."""
         rows = []

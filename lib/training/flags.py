@@ -4,17 +4,12 @@ import argparse
 import os
 import warnings
 
-from lib.cli.parser import (
-    ArgumentParser,
-    add_communicator_flag,
-    add_device_flags,
-    add_seed_flag,
-    number,
-)
+from lib.cli.parser import ArgumentParser, add_device_flags, add_seed_flag, number
 from lib.errors import InputError, InputWarning
 from lib.evaluation.metrics import check_pycocoevalcap
 from lib.features.flags import add_data_flags
 from lib.files.output import check_outputs
+from lib.processes import COMMUNICATORS
 from lib.training.best_epoch import CRITERIA
 from lib.training.optimizers import OPTIMIZERS
 from lib.training.output_folder import BEST, LOG, RESTART, SNAPSHOT, has_models
@@ -226,7 +221,12 @@ def parse_args(description):
     """Parses the flags of ``train.py``, and completes and checks those that depend on others."""
     parser = ArgumentParser(description, recipes=True)
     add_device_flags(parser)
-    add_communicator_flag(parser)
+    parser.add_argument(
+        '--communicator',
+        choices=COMMUNICATORS,
+        help='connect the processes that mpiexec has started: naive for CPUs, flat or pure_nccl '
+        'for GPUs; see docs/scaling.md',
+    )
     add_seed_flag(parser, 'weights, the order of captions and dropout')
     add_file_flags(parser)
     add_network_flags(parser)
