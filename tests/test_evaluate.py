@@ -235,7 +235,7 @@ def test_captions_are_written_before_a_metric_fails(folder, tmp_path, monkeypatc
     code = """
 from lib.evaluation import metrics
 def fail(*arguments):
-    raise metrics.JavaError('METEOR failed')
+    raise metrics.InputError('METEOR failed')
 metrics.compute_meteor = fail
 metrics.tokenize_treebank = lambda captions: captions
 from lib.evaluation import evaluator

@@ -238,7 +238,7 @@ def test_captioning_again_replaces_what_is_running(folder, open_page):
 
 def test_removed_images_are_no_longer_captioned(folder, open_page):
     page, held = open_page(), []
-    page.route('**/captions', held.append)
+    page.route('**/captions', lambda route: held.append(route))
     page.get_by_label('Choose images').set_input_files(folder.images[:5])
     playwright.expect(page.get_by_text('Captioning …')).to_have_count(4)
     page.get_by_role('button', name='Remove all').click()

@@ -11,7 +11,7 @@ from lib.decoding.options import DecodingOptions
 from lib.decoding.rescoring import token_log_probs
 from lib.errors import InputError
 from lib.evaluation.java import has_java
-from lib.evaluation.metrics import WITHOUT_JAVA, CaptionScorer, has_pycocoevalcap
+from lib.evaluation.metrics import CaptionScorer, has_pycocoevalcap
 from lib.evaluation.scores import Scores
 
 # Captions at a time of which the loss is computed.
@@ -59,7 +59,9 @@ class Evaluator:
             self._remarks.append('these are scores of characters, not words; METEOR is omitted')
         elif not with_java:
             self._remarks.append(
-                f'java was not found, or does not work, so {WITHOUT_JAVA}; install Java'
+                'java was not found, or does not work, so METEOR is left out and the scores are '
+                'not comparable with those of other programs, which use the Penn Treebank '
+                'tokenizer; install Java'
             )
         return CaptionScorer(self.references, with_java, self._tokenizer)
 

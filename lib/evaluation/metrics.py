@@ -11,14 +11,8 @@ import numpy
 
 from lib.captions.tokenizer import tokenize
 from lib.errors import InputError
-from lib.evaluation.java import JavaError, compute_meteor, tokenize_treebank
+from lib.evaluation.java import compute_meteor, tokenize_treebank
 from lib.evaluation.scores import Scores
-
-# What follows if Java programs cannot be used.
-WITHOUT_JAVA = (
-    'METEOR is left out and the scores are not comparable with those of other programs, which use '
-    'the Penn Treebank tokenizer'
-)
 
 
 def has_pycocoevalcap() -> bool:
@@ -51,15 +45,14 @@ class CaptionScorer:
             :func:`lib.captions.tokenizer.tokenize`.
 
     Raises:
-        InputError: If pycocoevalcap is not installed, or no reference has a word.
+        InputError: If pycocoevalcap is not installed, its tokenizer fails, or no reference has a
+            word.
     """
 
     def __init__(self, references: list[list[str]], with_java: bool, tokenizer: str = 'words'):
         check_pycocoevalcap('scoring captions')
-        self._with_java = self._with_meteor = with_java
+        self._with_java = with_java
         self._tokenizer = tokenizer
-        self._remarks = []
-        self._texts = references
         self._references = self._tokenize(references)
         if not any(map(any, self._references.values())):
             raise InputError('the reference captions have no words, so nothing can be scored')
@@ -71,8 +64,8 @@ class CaptionScorer:
             captions (list of str): In the order of the references.
 
         Returns:
-            Scores: BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr, in this order. If Java
-            fails, METEOR is left out from then on, and a remark says why.
+            Scores: BLEU-1 to BLEU-4, METEOR (with Java), ROUGE-L and CIDEr, in this order. If
+            METEOR fails, it is left out, and a remark says why.
         """
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
@@ -81,19 +74,19 @@ class CaptionScorer:
         bleu, counts = _bleu(self._references, candidates)
         values = {f'BLEU-{n}': score for n, score in enumerate(bleu, start=1)}
         means = {}
-        if self._with_meteor:
+        remarks = []
+        if self._with_java:
             try:
                 values['METEOR'], means['METEOR'] = compute_meteor(self._references, candidates)
-            except JavaError as error:
-                self._with_meteor = False
-                self._remarks.append(f'METEOR is left out: {error}')
+            except InputError as error:
+                remarks.append(f'METEOR is left out: {error}')
         for name, scorer in ('ROUGE-L', Rouge()), ('CIDEr', Cider()):
             values[name], means[name] = scorer.compute_score(self._references, candidates)
         return Scores(
             {name: float(value) for name, value in values.items()},
             counts,
             {name: numpy.asarray(mean, 'float64') for name, mean in means.items()},
-            [*self._remarks],
+            remarks,
         )
 
     def _tokenize(self, captions_of_images):
@@ -104,13 +97,8 @@ class CaptionScorer:
         ]
         captions = [*itertools.chain(*captions_of_images)]
         if self._with_java:
-            try:
-                tokenized = iter(tokenize_treebank(captions))
-            except JavaError as error:
-                self._with_java = self._with_meteor = False
-                self._remarks.append(f'{error}, so {WITHOUT_JAVA}')
-                self._references = self._tokenize(self._texts)
-        if not self._with_java:
+            tokenized = iter(tokenize_treebank(captions))
+        else:
             tokenized = (' '.join(tokenize(caption, self._tokenizer)) for caption in captions)
         return {
             image: [next(tokenized) for _ in captions]
