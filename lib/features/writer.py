@@ -52,8 +52,7 @@ def save_features(path: str, rows, source: FeatureSource | None = None, names=No
 
 
 def _write_hdf5(path, output, rows, source, keys):
-    # h5py does not survive a full disk, so it only writes what surrounds the rows, once there is
-    # room for everything.
+    # h5py does not survive a full disk, so there has to be room for everything.
     n_bytes = rows.nbytes + sum(array.nbytes for array in keys.values()) + HDF5_OVERHEAD
     with errors_naming(path):
         if hasattr(os, 'posix_fallocate'):  # macOS lacks it
@@ -61,18 +60,10 @@ def _write_hdf5(path, output, rows, source, keys):
         output.truncate(0)
     # By its name: with a Python file, HDF5 calls Python code, in which a signal would be an error.
     with h5py.File(output.name, 'w') as file:
+        file['feats'] = numpy.asarray(rows, '<f4')
         for name, array in keys.items():
             file[name] = array
         file.attrs['feature_source'] = numpy.bytes_(source)
-        # A place in the file that h5py leaves as it is.
-        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        space = h5py.h5s.create_simple(rows.shape)
-        feats = h5py.h5d.create(file.id, b'feats', h5py.h5t.IEEE_F32LE, space, layout)
-        offset = feats.get_offset()
-    output.seek(offset)
-    output.write(numpy.ascontiguousarray(rows, '<f4'))
 
 
 def check_fits(path, shape):

@@ -425,7 +425,7 @@ class InterruptedFile:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize('name', ['feats.mat', 'feats.h5', 'feats.npy'])
+@pytest.mark.parametrize('name', ['feats.mat', 'feats.npy'])
 def test_a_signal_while_features_are_written_leaves_nothing(tmp_path, monkeypatch, name):
     @contextlib.contextmanager
     def open_interrupted(path):
