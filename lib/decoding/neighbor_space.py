@@ -10,15 +10,12 @@ import tqdm
 from lib.device import check_memory
 from lib.errors import InputError
 
-# Principal components of the features, and how many of them are part of the space themselves.
-N_COMPONENTS = 768
-N_OWN_COMPONENTS = 128
-# Dimensions of the embedding of captions that is predicted from the components.
+# Dimensions of the embedding of captions that is predicted from the features.
 N_TOPICS = 300
+# Regularization of this prediction, for standardized features.
+RIDGE = 1000
 # Images whose captions have an n-gram, at least, for it to count; fewer if none has as many.
 MIN_IMAGES = 5
-# Components that vary less than this share of the first one are noise.
-MIN_VARIANCE = 1e-6
 # Images at a time.
 BLOCK = 1024
 
@@ -27,20 +24,16 @@ BLOCK = 1024
 class NeighborSpace:
     """Maps features to unit vectors whose products say how similarly images are described.
 
-    A vector has two parts of equal weight. One is the first whitened principal components of the
-    standardized features. The other is a linear prediction, from more components, of the image's
-    captions in a space of latent semantic analysis (Deerwester et al., 1990): a metric that is
-    learnt from captions.
+    A vector is what ridge regression predicts of the image's captions in a space of latent semantic
+    analysis (Deerwester et al., 1990), from the standardized features.
 
     Attributes:
         mean, inverse_std (array): What standardizes features, (D,), float32.
-        components (array): Principal components divided by their standard deviations, (D, K).
-        topics (array): Prediction from the components, (K, T).
+        topics (array): The coefficients of the regression, (D, T), float32.
     """
 
     mean: numpy.ndarray
     inverse_std: numpy.ndarray
-    components: numpy.ndarray
     topics: numpy.ndarray
 
     @classmethod
@@ -58,11 +51,11 @@ class NeighborSpace:
                 their values are too large.
         """
         size = features.shape[1]
-        # The covariance, a copy of it, and its eigenvectors or what is added to it.
+        # The covariance, what is added to it, and its factor.
         check_memory(3 * 8 * size**2, f'{features.path}: an index of features of size {size:,}')
         mean, inverse_std = features.mean_and_inverse_std(imgids)
         topics = topics - topics.mean(axis=0)
-        covariance = numpy.zeros((size, size))
+        covariance = RIDGE * numpy.eye(size)
         topic_covariance = numpy.zeros((size, topics.shape[1]))
         blocks = in_blocks(imgids)
         progress = tqdm.tqdm(blocks, 'reading features', disable=None, leave=False)
@@ -72,10 +65,8 @@ class NeighborSpace:
             topic_covariance += standardized.T @ block_topics.astype('float32')
         if not numpy.isfinite(covariance).all():
             raise InputError(f'{features.path}: the features are too large for an index')
-        components = _whitening_components(covariance / len(imgids))
-        # The least squares, since whitened components are uncorrelated.
-        topics = components.T @ topic_covariance / len(imgids)
-        return cls(mean, inverse_std, components.astype('float32'), topics.astype('float32'))
+        coefficients = scipy.linalg.solve(covariance, topic_covariance, assume_a='pos')
+        return cls(mean, inverse_std, coefficients.astype('float32'))
 
     @numpy.errstate(over='ignore', invalid='ignore')
     def __call__(self, features):
@@ -85,22 +76,17 @@ class NeighborSpace:
             features (array): (B, D), real numbers, NumPy or CuPy.
 
         Returns:
-            array: (B, d), float32, of length 1, on the same device. Vectors are 0 where all
+            array: (B, T), float32, of length 1, on the same device. Vectors are 0 where all
             features are means, and NaN where numbers are too large.
         """
-        whitened = self._whiten(features)
-        xp = chainer.backend.get_array_module(whitened)
-        parts = whitened[:, :N_OWN_COMPONENTS], whitened @ self.topics
-        vectors = xp.concatenate([part / _norm(part) for part in parts], axis=1)
-        return vectors / _norm(vectors)
+        vectors = _standardize(features, self.mean, self.inverse_std) @ self.topics
+        xp = chainer.backend.get_array_module(vectors)
+        return vectors / xp.maximum(xp.linalg.norm(vectors, axis=1, keepdims=True), 1e-20)
 
     def to_device(self, device):
         """Sends the arrays to a device."""
         for name, array in vars(self).items():
             setattr(self, name, device.send(array))
-
-    def _whiten(self, features):
-        return _standardize(features, self.mean, self.inverse_std) @ self.components
 
 
 def in_blocks(imgids):
@@ -110,22 +96,6 @@ def in_blocks(imgids):
 
 def _standardize(features, mean, inverse_std):
     return ((features - mean) * inverse_std).astype('float32')
-
-
-def _norm(vectors):
-    xp = chainer.backend.get_array_module(vectors)
-    return xp.maximum(xp.linalg.norm(vectors, axis=1, keepdims=True), 1e-20)
-
-
-def _whitening_components(covariance):
-    """Returns the principal components, divided by their standard deviations, strongest first."""
-    size = len(covariance)
-    variances, components = scipy.linalg.eigh(
-        covariance, subset_by_index=(max(0, size - N_COMPONENTS), size - 1), overwrite_a=True
-    )
-    variances, components = variances[::-1], components[:, ::-1]
-    is_kept = variances > MIN_VARIANCE * variances[0]
-    return components[:, is_kept] / numpy.sqrt(variances[is_kept])
 
 
 def embed_captions(tokens, offsets, first_caption):

@@ -13,7 +13,7 @@ from lib.errors import InputError
 from lib.features.feature_source import FeatureSource, check_same_source
 from lib.files.hdf5 import read_hdf5, read_text, write_hdf5, write_text
 
-SPACE_ARRAYS = 'mean', 'inverse_std', 'components', 'topics'
+SPACE_ARRAYS = 'mean', 'inverse_std', 'topics'
 CAPTION_ARRAYS = 'tokens', 'offsets', 'first_caption', 'fingerprints'
 # Of the regression that weighs the neighbors: its kernel is this power of their similarities, and
 # its regularization this constant.
@@ -166,44 +166,33 @@ class NeighborIndex:
 
         Args:
             features (array): Features of images, (B, D), on the device of the index.
-            n_neighbors (int): Images to find for each.
+            n_neighbors (int): Images to find for each; all if the index has fewer.
 
         Returns:
             list of References: One for each image. The weighted sum of a quantity of the neighbors
             is what kernel ridge regression predicts for the image from theirs.
-        """
-        images, similarities = self.search(features, n_neighbors)
-        device = chainer.backend.get_device_from_array(self.vectors)
-        to_cpu = chainer.get_device('@numpy').send
-        references = []
-        for neighbors, to_image in zip(images, similarities):
-            vectors = to_cpu(self.vectors[device.send(neighbors)])
-            weights = regression_weights(vectors, to_image)
-            references.append(self._references(neighbors, weights))
-        return references
-
-    def search(self, features, n_neighbors):
-        """Finds the nearest images; of equally near ones, those that come first in the index.
-
-        Args:
-            features (array): As for :meth:`references`.
-            n_neighbors (int): Images to find for each.
-
-        Returns:
-            tuple of arrays: Which images, (B, n), int64, nearest first, and their similarities,
-            float32; NumPy. There are fewer than ``n_neighbors`` if the index has fewer.
 
         Raises:
             InputError: If the features have another size than those of the index, or are NaN.
         """
         self._check_size(features)
-        n_neighbors = min(n_neighbors, len(self.vectors))
         n_rows = max(1, SIMILARITIES_AT_ONCE // len(self.vectors))
-        results = [
-            self._search(features[start : start + n_rows], n_neighbors)
-            for start in range(0, len(features), n_rows)
-        ]
-        return tuple(map(numpy.concatenate, zip(*results)))
+        references = []
+        for start in range(0, len(features), n_rows):
+            images, similarities = self.search(features[start : start + n_rows], n_neighbors)
+            references += map(self._references, images, similarities)
+        return references
+
+    def search(self, features, n_neighbors):
+        """Returns the numbers of the nearest images, (B, n), and their similarities; NumPy."""
+        similarities = self.space(features) @ self.vectors.T
+        xp = chainer.backend.get_array_module(similarities)
+        if xp.isnan(similarities).any():
+            raise InputError(f'{self.path}: was searched by features that are NaN or too large')
+        n_neighbors = min(n_neighbors, len(self.vectors))
+        nearest = xp.argpartition(similarities, -n_neighbors, axis=1)[:, -n_neighbors:]
+        to_cpu = chainer.get_device('@numpy').send
+        return to_cpu(nearest), to_cpu(xp.take_along_axis(similarities, nearest, axis=1))
 
     def _check_size(self, features):
         if features.shape[1] != len(self.space.mean):
@@ -213,25 +202,12 @@ class NeighborIndex:
                 option='index',
             )
 
-    def _search(self, features, n_neighbors):
-        similarities = self.space(features) @ self.vectors.T
-        xp = chainer.backend.get_array_module(similarities)
-        if xp.isnan(similarities).any():
-            raise InputError(f'{self.path}: was searched by features that are NaN or too large')
-        nearest = _top_k(similarities, n_neighbors)
-        similarities = xp.take_along_axis(similarities, nearest, axis=1)
-        to_cpu = chainer.get_device('@numpy').send
-        nearest, similarities = to_cpu(nearest), to_cpu(similarities)
-        order = numpy.argsort(-similarities, axis=1, kind='stable')
-        return (
-            numpy.take_along_axis(nearest, order, axis=1),
-            numpy.take_along_axis(similarities, order, axis=1),
-        )
-
-    def _references(self, images, image_weights):
+    def _references(self, images, similarities):
+        device = chainer.backend.get_device_from_array(self.vectors)
+        vectors = chainer.get_device('@numpy').send(self.vectors[device.send(images)])
         captions = []
         weights = []
-        for image, weight in zip(images, image_weights):
+        for image, weight in zip(images, regression_weights(vectors, similarities)):
             numbers = range(self.first_caption[image], self.first_caption[image + 1])
             for number in numbers:
                 start, stop = self.offsets[number : number + 2]
@@ -290,17 +266,3 @@ def regression_weights(vectors, similarities):
     kernel = (vectors @ vectors.T) ** KERNEL_POWER
     to_image = similarities.astype('float64') ** KERNEL_POWER
     return numpy.linalg.solve(kernel + RIDGE * numpy.eye(len(kernel)), to_image)
-
-
-def _top_k(values, k):
-    """Returns the columns of the ``k`` largest values of each row, (B, k), ascending.
-
-    Of equal values the first ones are taken, which a partition alone would not guarantee.
-    """
-    xp = chainer.backend.get_array_module(values)
-    column = values.shape[1] - k
-    smallest = xp.partition(values, column, axis=1)[:, column, None]
-    is_larger, is_equal = values > smallest, values == smallest
-    n_equal = k - is_larger.sum(axis=1, keepdims=True)
-    is_chosen = is_larger | (is_equal & (is_equal.cumsum(axis=1, dtype='int32') <= n_equal))
-    return xp.nonzero(is_chosen)[1].reshape(-1, k)

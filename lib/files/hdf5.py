@@ -17,7 +17,7 @@ from lib.files.input import check_input
 from lib.files.output import open_output
 
 # The version of each format; a change that older programs cannot read needs a new number.
-VERSIONS = {'captions': 1, 'model': 1, 'snapshot': 1, 'index': 1}
+VERSIONS = {'captions': 1, 'model': 1, 'snapshot': 1, 'index': 2}
 # HDF5's smallest.
 USER_BLOCK_BYTES = 512
 # Bytes that are read at a time.

@@ -60,7 +60,8 @@ def make_index(folder, layer, path):
     extractor = FeatureExtractor.load(folder.cnn, CPU, source)
     ((_, features),) = extractor.extract(folder.images, chunk_size=len(folder.images))
     vocabulary = small_model(FEATURE_SIZE).vocabulary
-    captions = [['a', 'dog'], ['cat', 'runs'], ['runs']]
+    # Each word is of two images, so that it counts, and the images differ.
+    captions = [['a', 'dog'], ['runs', 'a'], ['dog', 'runs']]
     dataset = CaptionDataset.from_images(
         [
             CaptionedImage(n, -1, f'{n}.jpg', 'train', [tokens], [' '.join(tokens)])
