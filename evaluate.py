@@ -96,6 +96,7 @@ def main():
     other_captions = read_results(args.compare, image_ids) if args.compare else None
     print_loss(args.split, evaluator.loss())
     rows = []
+    remarks = {}  # each once, in their order
     for options, json_path in zip(decodings, json_paths):
         set_seed(args.seed)
         captions = evaluator.caption(options)
@@ -103,13 +104,15 @@ def main():
         if json_path:  # already now, since scoring may fail
             write_results(json_path, image_ids, texts)
         scores = evaluator.score(texts)
+        remarks |= dict.fromkeys(scores.remarks)
         rows.append(print_row(options, scores, rows))
         if args.compare:
             other_scores = evaluator.score(other_captions)
+            remarks |= dict.fromkeys(other_scores.remarks)
             rows[-1]['differences'] = compare(args.compare, scores, other_scores)
         if json_path:
             write_results(json_path, image_ids, texts, scores.means.get('CIDEr'))
-    for remark in scores.remarks:
+    for remark in remarks:
         print_line(remark)
     if args.json:
         write_json(add_to_name(args.json, 'scores'), rows)

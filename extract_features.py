@@ -86,27 +86,27 @@ def main():
         *(f'{image.imgid} {image.filename}' for image in images),
     )
     partial_path = f'{args.output}.{settings[:8]}.partial'
-    partial = PartialFeatures(partial_path, size)
-    try:
-        extract(extractor, partial, paths)
-    except (KeyboardInterrupt, SystemExit):
-        print_line(f'stopped: the same command continues from {partial_path}', file=sys.stderr)
-        raise
-    records = partial.read()
-    n_missing = len(images) - len(records)
-    if not len(records):
+    with PartialFeatures(partial_path, size) as partial:
+        try:
+            extract(extractor, partial, paths)
+        except (KeyboardInterrupt, SystemExit):
+            if len(partial.read()):
+                print_line(f'stopped: the same command continues from {partial_path}', sys.stderr)
+            raise
+        records = partial.read()
+        n_missing = len(images) - len(records)
+        if not len(records):
+            raise InputError(f'--image-root {args.image_root}: none of the images can be read')
+        if n_missing and not args.skip_unreadable:
+            report_incomplete(args.output, n_missing, len(images))
+            return 1
+        features = numpy.full((n_rows, size), numpy.nan, 'float32')
+        features[imgids[records['image']]] = records['features']
+        name_of_row = numpy.full(n_rows, '', object)
+        name_of_row[imgids] = names
+        save_features(args.output, features, extractor.source, name_of_row)
+        report(args.output, size, len(records), n_missing)
         partial.remove()
-        raise InputError(f'--image-root {args.image_root}: none of the images can be read')
-    if n_missing and not args.skip_unreadable:
-        report_incomplete(args.output, n_missing, len(images))
-        return 1
-    features = numpy.full((n_rows, size), numpy.nan, 'float32')
-    features[imgids[records['image']]] = records['features']
-    name_of_row = numpy.full(n_rows, '', object)
-    name_of_row[imgids] = names
-    save_features(args.output, features, extractor.source, name_of_row)
-    report(args.output, size, len(records), n_missing)
-    partial.remove()
     return 0
 
 

@@ -1,5 +1,7 @@
 """Captions images in the browser: a page, and a JSON API beneath it."""
 
+import logging
+
 import waitress
 from PIL import Image
 
@@ -14,6 +16,8 @@ from lib.serving.app import MAX_REQUEST_BYTES, find_samples, make_app
 
 # The names under which a server for this machine alone is reached.
 LOCAL_HOSTS = ['127.0.0.1', 'localhost', '[::1]']
+# It would warn of every request that waits for a moment.
+logging.getLogger('waitress.queue').setLevel(logging.ERROR)
 
 
 def parse_args():
@@ -60,7 +64,8 @@ def main():
     set_seed(args.seed)
     # Files that do not fit together are found out now, not by the first request.
     captioner(Image.new('RGB', (64, 64), 'gray'), beam_width=2)
-    app = make_app(captioner, samples, LOCAL_HOSTS if args.host in LOCAL_HOSTS else None)
+    name = f'[{args.host}]' if ':' in args.host else args.host.lower()
+    app = make_app(captioner, samples, LOCAL_HOSTS if name in LOCAL_HOSTS else None)
     try:
         server = waitress.create_server(
             app,
@@ -75,7 +80,7 @@ def main():
         raise InputError(f'cannot listen at {args.host}, port {args.port}: {reason}') from error
     # The names of some hosts stand for several addresses.
     _, port = (getattr(server, 'effective_listen', None) or [(None, server.effective_port)])[0]
-    print(f'serving at http://{args.host}:{port}', flush=True)
+    print(f'serving at http://{name}:{port}', flush=True)
     server.run()  # until Ctrl-C or a signal
 
 

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -213,6 +214,15 @@ def test_features_extracted_in_another_way_are_left_alone(folder):
     assert process.stderr == f'continuing after 2 of {N_IMAGES} images\n'
 
 
+def test_features_are_extracted_once_at_a_time(folder):
+    run_python(EXTRACT_AND_DIE, *arguments(folder))
+    (partial,) = folder.glob('*.partial')
+    with open(partial, 'ab') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert_input_error(extract(folder), f'{partial}: another process is writing to it')
+    assert extract(folder).returncode == 0
+
+
 def test_half_a_record_is_removed(folder):
     run_python(EXTRACT_AND_DIE, *arguments(folder))
     (partial,) = folder.glob('*.partial')
@@ -284,6 +294,7 @@ def test_invalid_input_is_rejected(folder):
     *unreadable, error = process.stderr.splitlines()
     assert len(unreadable) == N_IMAGES
     assert error == f'error: --image-root {folder}: none of the images can be read'
+    assert not [*folder.glob('*.partial')]
     (folder / '3.jpg').unlink()
     assert_input_error(extract(folder), '1 of 5', '3.jpg', '--skip-unreadable')
     assert_input_error(extract(folder, '-o', folder / 'feats.npz'), 'ends with .h5, .mat or .npy')

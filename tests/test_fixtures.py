@@ -1,4 +1,4 @@
-"""Files of the current versions of our formats can still be read; see ``tests/fixtures/README.md``."""
+"""Files of the current version of each format can be read; see tests/fixtures/README.md."""
 
 import shutil
 from pathlib import Path

@@ -32,7 +32,7 @@ def mbr_rerank(
     This is minimum Bayes risk decoding (Kumar and Byrne, *Minimum Bayes-Risk Decoding for
     Statistical Machine Translation*, 2004) with CIDEr-D as the gain. Captions drawn from the model
     stand for what people would write, or captions of similar images (Devlin et al., *Exploring
-    Nearest Neighbor Approaches for Image Captioning*, arXiv:1505.04467), or both alike.
+    Nearest Neighbor Approaches for Image Captioning*, arXiv:1505.04467), or the sum of both counts.
 
     Args:
         model: As for :func:`lib.decoding.beam_search.beam_search`.

@@ -18,7 +18,7 @@ CAPTION_ARRAYS = 'tokens', 'offsets', 'first_caption', 'fingerprints'
 # Of the regression that weighs the neighbors: its kernel is this power of their similarities, and
 # its regularization this constant.
 KERNEL_POWER = 3
-RIDGE = 1
+KERNEL_RIDGE = 1
 # Similarities computed at once, which bounds the memory of a search.
 SIMILARITIES_AT_ONCE = 1 << 24
 # Images by which features are compared with those that an index was made of, and how far apart
@@ -184,7 +184,7 @@ class NeighborIndex:
         return references
 
     def search(self, features, n_neighbors):
-        """Returns the numbers of the nearest images, (B, n), and their similarities; NumPy."""
+        """Returns the nearest images, (B, n), in no order, and their similarities; NumPy."""
         similarities = self.space(features) @ self.vectors.T
         xp = chainer.backend.get_array_module(similarities)
         if xp.isnan(similarities).any():
@@ -265,4 +265,4 @@ def regression_weights(vectors, similarities):
     vectors = vectors.astype('float64')
     kernel = (vectors @ vectors.T) ** KERNEL_POWER
     to_image = similarities.astype('float64') ** KERNEL_POWER
-    return numpy.linalg.solve(kernel + RIDGE * numpy.eye(len(kernel)), to_image)
+    return numpy.linalg.solve(kernel + KERNEL_RIDGE * numpy.eye(len(kernel)), to_image)

@@ -76,8 +76,9 @@ class DecodingOptions:
     mbr_neighbors: int = _option(
         0,
         'rank the captions of the beam by minimum Bayes risk against those of the K most similar '
-        'images of --index, and against samples alike if there are any; 0 does not',
+        'images of --index, and against samples as well if there are any; 0 does not',
         metavar='K',
+        high=1000,
         with_index=100,
     )
 

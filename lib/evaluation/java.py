@@ -44,10 +44,12 @@ def tokenize_treebank(captions: list[str]) -> list[str]:
     process = subprocess.run(
         [*COMMAND, '-cp', jar, *program], input=content, capture_output=True, check=False
     )
-    *lines, _ = process.stdout.decode().split('\n')
+    *lines, _ = process.stdout.decode(errors='replace').split('\n')
     if process.returncode or len(lines) != len(captions):
-        messages = process.stderr.decode(errors='replace')
-        raise InputError(f'java: the Penn Treebank tokenizer failed ({messages})')
+        raise InputError(
+            f'java: the Penn Treebank tokenizer failed with exit code {process.returncode}; repair '
+            'Java, or hide it from PATH to score without it'
+        )
     punctuation = {*ptbtokenizer.PUNCTUATIONS}
     return [
         ' '.join(token for token in line.rstrip().split(' ') if token not in punctuation)
@@ -91,4 +93,4 @@ def compute_meteor(references: dict, candidates: dict) -> tuple[float, list[floa
             finally:
                 process.kill()
     except (ValueError, OSError) as error:
-        raise InputError(f'java: METEOR failed ({error})') from error
+        raise InputError("METEOR's Java program failed") from error

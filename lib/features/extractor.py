@@ -141,14 +141,14 @@ class FeatureExtractor:
                 chunks = collections.deque()
                 for start in range(0, len(images), chunk_size):
                     indices = range(start, min(start + chunk_size, len(images)))
-                    chunks.append([(i, pool.submit(self.prepare, images[i])) for i in indices])
+                    chunks.append([(i, pool.submit(self._prepare, images[i])) for i in indices])
                     if len(chunks) > 1:
                         yield chunks.popleft()
                 yield from chunks
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def prepare(self, image):
+    def _prepare(self, image):
         """Decodes an image and converts it to the input of the network.
 
         Args:
@@ -175,7 +175,7 @@ class FeatureExtractor:
         """Computes the features of prepared images.
 
         Args:
-            pixels (sequence of array): Images from :meth:`prepare`, (3, S, S), float32.
+            pixels (sequence of array): What :meth:`_prepare` returns, (3, S, S), float32.
 
         Returns:
             array: One row per image, (n, D), float32, on the extractor's device. A tensor
@@ -193,9 +193,9 @@ class FeatureExtractor:
         return features
 
     def compute_size(self) -> int:
-        """Returns the size of the features, by those of a black image."""
+        """Returns the size of the features, by those of an image of the mean color."""
         size = self.source.image_size
-        return self([numpy.zeros((3, size, size), 'float32')]).shape[1]
+        return self._compute([numpy.zeros((3, size, size), 'float32')]).shape[1]
 
     def _compute(self, pixels):
         """Returns the features of prepared images, (n, D)."""

@@ -52,7 +52,7 @@ def save_features(path: str, rows, source: FeatureSource | None = None, names=No
 
 
 def _write_hdf5(path, output, rows, source, keys):
-    # h5py does not survive a full disk, so there has to be room for everything.
+    # h5py does not survive a full disk, so check that there is room, and release it again.
     n_bytes = rows.nbytes + sum(array.nbytes for array in keys.values()) + HDF5_OVERHEAD
     with errors_naming(path):
         if hasattr(os, 'posix_fallocate'):  # macOS lacks it

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -91,6 +92,24 @@ def errors_naming(path):
         if error.filename is not None and not str(error.filename).endswith(TEMPORARY_SUFFIX):
             raise
         raise OSError(error.errno, os.strerror(error.errno), path) from error
+
+
+def lock(file, path):
+    """Keeps other processes from locking a file until it is closed.
+
+    Args:
+        file (file): The file, open to be written. On a file system without locks it is open to all.
+        path (str): What is locked, for the error message.
+
+    Raises:
+        InputError: If another process has locked it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f'{path}: another process is writing to it') from error
+    except OSError:
+        pass  # a file system without locks
 
 
 def write_json(path, content):

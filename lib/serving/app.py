@@ -1,14 +1,12 @@
 """The web application, for any WSGI server."""
 
-import io
 import mimetypes
 import os
 import threading
 
 import flask
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
-from lib import VERSION
 from lib.errors import InputError
 from lib.features.image_paths import find_images
 from lib.serving.parameters import MAXIMA, parse_parameters
@@ -38,8 +36,8 @@ def make_app(captioner, samples=(), trusted_hosts=None) -> flask.Flask:
     Args:
         captioner (lib.captioner.Captioner): What captions images, of one request at a time.
         samples (sequence of str): From :func:`find_samples`.
-        trusted_hosts (list of str): The names under which it is reached; by default any. Otherwise
-            the page of another site might let its own name mean this machine.
+        trusted_hosts (list of str): The names under which it is reached. None allows any; then the
+            page of another site could let its own name mean this machine.
     """
     app = flask.Flask('show_and_tell', static_folder=PAGE, static_url_path='/page')
     app.config['MAX_CONTENT_LENGTH'] = MAX_REQUEST_BYTES
@@ -61,18 +59,20 @@ def make_app(captioner, samples=(), trusted_hosts=None) -> flask.Flask:
     def health():
         return {
             'status': 'ok',
-            'version': VERSION,
             'has_index': captioner.has_index,
-            'limits': {**MAXIMA, 'request_bytes': MAX_REQUEST_BYTES, 'images': MAX_IMAGES},
+            'limits': {**MAXIMA, 'request_bytes': MAX_REQUEST_BYTES},
             'samples': len(samples),
         }
 
     @app.post('/captions')
     def captions():
-        options = parse_parameters(flask.request.form, captioner.has_index)
+        try:
+            options = parse_parameters(flask.request.form, captioner.has_index)
+        except InputError as error:
+            raise BadRequest(str(error)) from error
         files = [file for _, file in flask.request.files.items(multi=True) if file.filename]
         if not files:
-            raise InputError('there are no images in the form; curl -F image=@dog.jpg sends one')
+            raise BadRequest('there are no images in the form; curl -F image=@dog.jpg sends one')
         if len(files) > MAX_IMAGES:
             raise RequestEntityTooLarge(f'{len(files)} images exceed {MAX_IMAGES} in a request')
         with lock:
@@ -87,10 +87,6 @@ def make_app(captioner, samples=(), trusted_hosts=None) -> flask.Flask:
         response.data = flask.json.dumps({'error': error.description})
         response.mimetype = 'application/json'
         return response
-
-    @app.errorhandler(InputError)
-    def report_input_error(error):
-        return {'error': str(error)}, 400
 
     @app.after_request
     def add_headers(response):
@@ -112,15 +108,14 @@ def caption_files(captioner, files, options) -> list[dict]:
         list of dict: The ``captions`` of each image, or the ``error`` that says why it is
         unreadable; JSON values.
     """
-    contents = [io.BytesIO(file.read()) for file in files]
     results = {}
 
     def add_error(error):
         results[error.image] = {'error': str(error)}
 
-    for content, captions in captioner.caption_images(contents, options, add_error):
-        results[content] = {'captions': [caption.to_json() for caption in captions]}
-    return [results[content] for content in contents]
+    for file, captions in captioner.caption_images(files, options, add_error):
+        results[file] = {'captions': [caption.to_json() for caption in captions]}
+    return [results[file] for file in files]
 
 
 def find_samples(folder: str) -> list[str]:

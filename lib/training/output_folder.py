@@ -1,11 +1,10 @@
 """The folder that training writes to: the names of its files, and a lock."""
 
 import contextlib
-import fcntl
 import os
 import re
 
-from lib.errors import InputError
+from lib.files.output import lock
 
 BEST = 'best.h5'
 LOG = 'log'
@@ -43,11 +42,6 @@ def locked(folder: str):
     """
     os.makedirs(folder, exist_ok=True)
     # A file, since NFS locks no folders between machines.
-    with open(os.path.join(folder, LOCK), 'ab') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f'{folder}: another process is writing to this folder') from error
-        except OSError:
-            pass  # a file system without locks
+    with open(os.path.join(folder, LOCK), 'ab') as file:
+        lock(file, folder)
         yield

@@ -55,35 +55,34 @@ class Server:
     def __init__(self, process, port):
         self.process, self.port = process, port
 
-    def connect(self, host='127.0.0.1'):
-        return http.client.HTTPConnection(host, self.port, timeout=120)
+    def connect(self):
+        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=120)
 
-    def request(self, method, path, body=None, headers=(), host='127.0.0.1'):
+    def request(self, method, path, body=None, headers=()):
         """Sends a request; returns the response, read, and its body."""
-        with contextlib.closing(self.connect(host)) as connection:
+        with contextlib.closing(self.connect()) as connection:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             return response, response.read()
 
-    def get(self, path, host='127.0.0.1', **headers):
-        return self.request('GET', path, headers=headers, host=host)
+    def get(self, path, **headers):
+        return self.request('GET', path, headers=headers)
 
     def health(self):
         return json.loads(self.get('/health')[1])
 
-    def post(self, *images, headers=(), **parameters):
+    def post(self, *images, **parameters):
         """Sends images.
 
         Args:
             images: Paths, or pairs of a name and bytes.
-            headers (dict): More headers.
             parameters: Of the form.
 
         Returns:
             tuple: The status and the JSON.
         """
         content_type, body = encode_form(images, parameters)
-        headers = {'Content-Type': content_type, **dict(headers)}
+        headers = {'Content-Type': content_type}
         response, content = self.request('POST', '/captions', body, headers)
         return response.status, json.loads(content)
 

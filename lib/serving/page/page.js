@@ -1,7 +1,7 @@
 'use strict';
 
 // Each image is a request of its own, so that its card appears as soon as its captions are there.
-const REQUESTS_AT_ONCE = 4;
+const REQUESTS_AT_ONCE = 2; // one is sent while the other is captioned
 // The parameters that each choice of the page sends; docs/serving.md describes them.
 const SEARCHES = {
   neighbors: {search: 'beam'}, // the default of a server with an index
@@ -45,17 +45,11 @@ function setStatus(text) {
   if ($('status').textContent !== text) $('status').textContent = text;
 }
 
-async function fetchSettings() {
-  const response = await fetch('/health');
-  if (!response.ok) throw new Error('The server refuses this page.');
-  return response.json();
-}
-
 async function start() {
   $('camera').hidden = !navigator.maxTouchPoints;
   let settings;
   try {
-    settings = await fetchSettings();
+    settings = await (await fetch('/health')).json();
   } catch {
     setStatus('The server does not answer; reload the page to try again.');
     return null;

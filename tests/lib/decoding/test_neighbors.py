@@ -10,7 +10,7 @@ from lib.captions.dataset import CaptionDataset
 from lib.captions.readers import read_karpathy
 from lib.decoding.ensemble import Ensemble
 from lib.decoding.neighbor_space import NeighborSpace
-from lib.decoding.neighbors import RIDGE, NeighborIndex, regression_weights
+from lib.decoding.neighbors import KERNEL_RIDGE, NeighborIndex, regression_weights
 from lib.errors import InputError
 from lib.features.feature_source import FeatureSource
 from lib.features.table import FeatureTable
@@ -110,7 +110,7 @@ def test_neighbors_are_weighed_by_kernel_ridge_regression():
     quantity = rng.normal(size=8)
     # The kernel is the inner product of these.
     *known, image = numpy.einsum('ni,nj,nk->nijk', vectors, vectors, vectors).reshape(9, -1)
-    covariance = numpy.transpose(known) @ known + RIDGE * numpy.eye(4**3)
+    covariance = numpy.transpose(known) @ known + KERNEL_RIDGE * numpy.eye(4**3)
     expected = image @ numpy.linalg.solve(covariance, numpy.transpose(known) @ quantity)
     weights = regression_weights(vectors[:8], vectors[:8] @ vectors[8])
     assert weights @ quantity == pytest.approx(expected)

@@ -82,7 +82,7 @@ def test_meteor_that_fails_is_left_out_with_its_reason(broken_java, failure):
     scores = CaptionScorer(REFERENCES, with_java=True)(['a dog', 'men'])
     assert [*scores.values] == ['BLEU-1', 'BLEU-2', 'BLEU-3', 'BLEU-4', 'ROUGE-L', 'CIDEr']
     (remark,) = scores.remarks
-    assert remark.startswith('METEOR is left out: java: METEOR failed')
+    assert remark.startswith("METEOR is left out: METEOR's Java program failed")
 
 
 @pytest.mark.parametrize('commands', ['head -c 8; exit 0', 'echo no luck >&2; exit 3'])

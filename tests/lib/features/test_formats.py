@@ -425,14 +425,18 @@ class InterruptedFile:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize('name', ['feats.mat', 'feats.npy'])
+@pytest.mark.parametrize('name', ['feats.mat', 'feats.h5', 'feats.npy'])
 def test_a_signal_while_features_are_written_leaves_nothing(tmp_path, monkeypatch, name):
     @contextlib.contextmanager
     def open_interrupted(path):
         with open_output(path) as file:
             yield InterruptedFile(file)
 
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(writer, 'open_output', open_interrupted)
+    monkeypatch.setattr(writer.h5py, 'File', interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_features(tmp_path / name, FEATURES, SOURCE, NAMES)
     assert list(tmp_path.iterdir()) == []

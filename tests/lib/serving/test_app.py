@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lib.captioner import Captioner
+from lib.errors import InputError
 from lib.serving.app import MAX_REQUEST_BYTES, find_samples, make_app
 from tests.helpers.samples import write_image
 
@@ -22,17 +23,14 @@ def client(captioner):
     return make_app(captioner, trusted_hosts=['localhost']).test_client()
 
 
-def post(client, *images, headers=(), **parameters):
+def post(client, *images, **parameters):
     """Sends images, paths or pairs of a name and bytes; returns the status and the JSON."""
     files = []
     for image in images:
         name, content = image if isinstance(image, tuple) else ('a.jpg', read(image))
         files.append((io.BytesIO(content), name))
     response = client.post(
-        '/captions',
-        data={'image': files, **parameters},
-        headers=dict(headers),
-        content_type='multipart/form-data',
+        '/captions', data={'image': files, **parameters}, content_type='multipart/form-data'
     )
     return response.status_code, response.json
 
@@ -97,6 +95,14 @@ def test_too_much_is_refused(folder, client):
     status, answer = post(client, ('a.png', bomb.getvalue()))
     assert status == 422
     assert '196000000 pixels' in answer['images'][0]['error']
+
+
+def test_a_fault_of_a_model_is_not_blamed_on_the_client(folder, captioner, monkeypatch):
+    def fail(*_):
+        raise InputError('the weights are too large')
+
+    monkeypatch.setattr(Captioner, 'caption_images', fail)
+    assert post(make_app(captioner).test_client(), folder.images[0])[0] == 500
 
 
 def test_a_file_name_is_only_repeated(folder, client):
