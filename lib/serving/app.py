@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from lib.errors import InputError
 from lib.features.image_paths import find_images
-from lib.serving.parameters import MAXIMA, parse_parameters
+from lib.serving.parameters import RANGES, parse_parameters
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page')
 # What a request may contain.
@@ -60,7 +60,10 @@ def make_app(captioner, samples=(), trusted_hosts=None) -> flask.Flask:
         return {
             'status': 'ok',
             'has_index': captioner.has_index,
-            'limits': {**MAXIMA, 'request_bytes': MAX_REQUEST_BYTES},
+            'limits': {
+                'request_bytes': MAX_REQUEST_BYTES,
+                **{name: high for name, (_, high) in RANGES.items()},
+            },
             'samples': len(samples),
         }
 

@@ -82,7 +82,7 @@ def test_requests_that_are_no_forms_of_images_are_explained(client):
     assert client.put('/captions').status_code == 405
     assert post(client, ('a.jpg', b''), top='many') == (
         400,
-        {'error': "top 'many' is not an integer up to 20"},
+        {'error': 'top many is not an integer from 1 to 20'},
     )
 
 

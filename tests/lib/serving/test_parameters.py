@@ -30,11 +30,11 @@ def test_parameters_are_the_options_of_decoding(form, has_index, expected):
 @pytest.mark.parametrize(
     'form, message',
     [
-        ({'beam_width': '0'}, 'beam_width 0 is not from 1 to'),
-        ({'beam_width': '101'}, "beam_width '101' is not an integer up to 100"),
-        ({'beam_width': '1e3'}, "beam_width '1e3' is not an integer"),
+        ({'beam_width': '0'}, 'beam_width 0 is not an integer from 1 to 100'),
+        ({'beam_width': '101'}, 'beam_width 101 is not an integer from 1 to 100'),
+        ({'beam_width': '1e3'}, 'beam_width 1e3 is not an integer'),
         ({'beam_width': '9' * 5000}, 'is not an integer'),
-        ({'top': '21'}, "top '21' is not an integer up to 20"),
+        ({'top': '21'}, 'top 21 is not an integer from 1 to 20'),
         ({'top': '3', 'beam_width': '2'}, 'top 3 exceeds the beam width 2'),
         ({'search': 'best'}, "search 'best' is not one of beam, diverse, sample"),
         ({'mbr_neighbors': '5'}, 'mbr_neighbors cannot be used: this server has no index'),
