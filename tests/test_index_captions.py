@@ -111,9 +111,7 @@ def test_flags_that_need_each_other_are_checked_before_files(flags, message):
         assert_input_error(process, message)
 
 
-@pytest.mark.parametrize(
-    'name', ['vectors', 'tokens', 'first_caption', 'components', 'fingerprints']
-)
+@pytest.mark.parametrize('name', ['vectors', 'tokens', 'first_caption', 'topics', 'fingerprints'])
 def test_damaged_files_are_rejected(index, tmp_path, name):
     damaged, features = tmp_path / 'damaged.h5', numpy.ones((2, 8), 'float32')
     for damage in (

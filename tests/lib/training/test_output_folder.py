@@ -26,7 +26,7 @@ def test_a_locked_folder_is_refused_to_others_until_its_process_ends(tmp_path):
     )
     folder = tmp_path / 'new' / 'result'
     with locked(folder):
-        assert 'another process is writing to this folder' in run_python(code, folder).stderr
+        assert 'another process is writing to it' in run_python(code, folder).stderr
     for _ in range(2):
         assert run_python(code, folder).stdout == 'locked\n'
     assert os.listdir(folder) == ['.lock']
