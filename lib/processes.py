@@ -17,6 +17,8 @@ COMMUNICATORS = 'naive', 'flat', 'pure_nccl'
 # Seconds for which another process waits before it reports an error, so that the main process may
 # report the same one first.
 ERROR_DELAY = 2
+# Seconds in which mpiexec forwards what has been printed, before it ends all processes.
+OUTPUT_DELAY = 0.3
 # Where the number of a process stands before it is connected with the others.
 RANK_VARIABLES = 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'
 # Where MPI leaves the number of processes.
@@ -179,4 +181,5 @@ def end_all(exit_code):
     if _connected.size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(OUTPUT_DELAY)
         _connected.communicator.mpi_comm.Abort(exit_code)

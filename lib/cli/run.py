@@ -35,7 +35,7 @@ def run_main(main):
         status = 1
     except (InputError, OSError, MemoryError) as error:
         wait_before_error()
-        print('error:', _one_line(_message_of(error)), file=sys.stderr)
+        print(f'error: {_one_line(_message_of(error))}', file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = EXIT_CODES[signal.SIGINT]
